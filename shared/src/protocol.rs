@@ -1,0 +1,226 @@
+//! Identities, states, names and JSON bodies that more than one program uses.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Response header: the worker that answered; `0` is the primary itself.
+pub const WORKER_ID_HEADER: &str = "x-worker-id";
+/// Request and response header: one id for one request, end to end.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Environment of a worker process: its slot, 1…N.
+pub const WORKER_ID_VAR: &str = "WORKER_ID";
+/// Environment of a worker process: how many workers the cluster wants.
+pub const WORKER_COUNT_VAR: &str = "WORKER_COUNT";
+/// Environment of a worker process: which start of the slot this is.
+pub const WORKER_GENERATION_VAR: &str = "WORKER_GENERATION";
+
+/// A worker's slot in the cluster: 1…N, kept across restarts. `0` stands for a
+/// process that is its own primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkerId(pub u32);
+
+impl WorkerId {
+    /// The primary, or a single process that runs without a cluster.
+    pub const PRIMARY: Self = Self(0);
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Counts the processes that the cluster has started: never used twice, so it
+/// tells a replacement from its predecessor even on the same port or pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who answered: `{"id": 2, "pid": 12345}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRef {
+    pub id: WorkerId,
+    pub pid: u32,
+}
+
+/// Where a worker is in its life, as operators see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// Started, not yet ready: gets no requests.
+    Starting,
+    /// Ready: gets requests.
+    Online,
+    /// Missed its probes: gets no requests, is being replaced.
+    Unhealthy,
+    /// Finishing what it has; gets no new requests.
+    Draining,
+    /// Died; waits for its next start.
+    Backoff,
+    /// Given up.
+    Failed,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Online => "online",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// One entry of `GET /cluster/workers`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    pub id: WorkerId,
+    /// `null` while no process runs in this slot.
+    pub pid: Option<u32>,
+    pub state: WorkerState,
+    /// Loopback port; `null` until the worker has reported it.
+    pub port: Option<u16>,
+    /// Time since this process became ready, such as `"12.34s"`; `null` before.
+    pub uptime: Option<String>,
+    /// Starts after the first one.
+    pub restarts: u64,
+    /// Requests handed to this process by the balancer.
+    pub requests: u64,
+    /// Requests that this process is working on for the balancer.
+    pub in_flight: u64,
+    /// Resident memory, such as `"9.50 MB"`; `null` while no process runs.
+    pub rss: Option<String>,
+}
+
+/// `GET /cluster/workers`, answered by the primary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerList {
+    pub primary: PrimaryRef,
+    pub workers: Vec<WorkerStatus>,
+    pub count: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrimaryRef {
+    pub pid: u32,
+}
+
+/// `GET /health` through the balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterHealth {
+    pub status: ClusterStatus,
+    pub workers: WorkerCounts,
+    /// The shared store, as the workers see it; absent until one has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreHealth>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterStatus {
+    /// Every wanted worker is online and the store answers.
+    Ok,
+    /// It serves, with fewer workers than wanted or without its store.
+    Degraded,
+    /// No worker is ready, or the cluster is shutting down.
+    Unavailable,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerCounts {
+    pub online: usize,
+    pub desired: usize,
+}
+
+/// `GET /health` of a bundled worker. It is alive and ready when it can answer
+/// this at all; a lost store takes the store's routes away, not the worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerHealth {
+    pub status: ClusterStatus,
+    pub worker: WorkerRef,
+    pub store: StoreHealth,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreHealth {
+    pub backend: StoreKind,
+    pub reachable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    Redis,
+    Embedded,
+}
+
+/// What a bundled worker tells its primary, one JSON object per line, over the
+/// socket that it was given as standard input. The primary's end closing tells
+/// the worker that it is alone and must stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "event")]
+pub enum WorkerMessage {
+    /// The listening socket is bound and accepts connections.
+    Listening { port: u16 },
+    /// Start-up failed for good; the process exits after this.
+    Failed { reason: String },
+}
+
+/// Is `id` fit to be taken over from a client: 1…128 visible ASCII characters
+/// of the set that ids are made of, so that it can stand in a log unescaped.
+pub fn is_well_formed_request_id(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'='))
+}
+
+/// A fresh request id: 128 random bits as 32 hexadecimal digits.
+pub fn new_request_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+/// Bytes as a person reads them, in the form of the API: `"45.23 MB"`
+/// (1 MB = 1,048,576 bytes, as Node's examples have it).
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / (1024.0 * 1024.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_checked_and_made_well_formed() {
+        assert!(is_well_formed_request_id(b"abc-123_X.y:z"));
+        assert!(is_well_formed_request_id(new_request_id().as_bytes()));
+        assert!(is_well_formed_request_id(&[b'a'; 128]));
+        assert!(!is_well_formed_request_id(&[b'a'; 129]));
+        for bad in [&b""[..], b"a b", b"a\"b", b"a\nb", "ä".as_bytes()] {
+            assert!(!is_well_formed_request_id(bad), "{bad:?}");
+        }
+        assert_ne!(new_request_id(), new_request_id());
+    }
+
+    #[test]
+    fn wire_forms_are_those_of_the_contract() {
+        let message = WorkerMessage::Listening { port: 4000 };
+        let line = serde_json::to_string(&message).unwrap();
+        assert_eq!(line, r#"{"event":"listening","port":4000}"#);
+        assert_eq!(serde_json::to_string(&WorkerState::Backoff).unwrap(), r#""backoff""#);
+        assert_eq!(megabytes(47_427_092), "45.23 MB");
+    }
+}
