@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,11 +117,25 @@ impl Sources {
         flag: Option<&str>,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
+        Ok(self.read_with_level(setting, flag, parse)?.map(|(value, _)| value))
+    }
+
+    /// As [`Self::read`], and which source won, for settings that must be
+    /// weighed against each other.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with_level<T>(
+        &self,
+        setting: &Setting,
+        flag: Option<&str>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<(T, Level)>, ConfigError> {
         let Some((value, origin)) = self.find(setting, flag) else {
             return Ok(None);
         };
         match parse(&value) {
-            Some(parsed) => Ok(Some(parsed)),
+            Some(parsed) => Ok(Some((parsed, origin.level()))),
             None => Err(ConfigError::Invalid {
                 value,
                 origin,
@@ -166,6 +180,25 @@ pub enum Origin {
     Flag(&'static str),
     Variable(&'static str),
     Dotenv { variable: &'static str, line: usize },
+}
+
+/// How strong a source is; the greater wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Default,
+    Dotenv,
+    Environment,
+    Flag,
+}
+
+impl Origin {
+    fn level(self) -> Level {
+        match self {
+            Self::Flag(_) => Level::Flag,
+            Self::Variable(_) => Level::Environment,
+            Self::Dotenv { .. } => Level::Dotenv,
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -227,6 +260,17 @@ pub fn parse_host(text: &str) -> Option<IpAddr> {
     }
     let found: Vec<IpAddr> = (text, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
     found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
+}
+
+/// Why an address could not be bound, and what to do about it.
+pub fn describe_bind_error(address: SocketAddr, err: &io::Error) -> String {
+    let why = match err.kind() {
+        io::ErrorKind::AddrInUse => "address in use (set --port or PORT)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "not an address of this machine (set --host or HOST)".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need privileges)".to_owned(),
+        _ => err.to_string(),
+    };
+    format!("could not bind {address}: {why}")
 }
 
 #[cfg(test)]

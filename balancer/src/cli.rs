@@ -1,0 +1,96 @@
+//! The command line, as typed: every value is still text here, so that
+//! [`crate::config`] can name the flag, variable or `.env` line that was wrong.
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  balancer --workers 4              four workers behind 127.0.0.1:3100
+  balancer --cluster auto           one worker per usable CPU (the default)
+  balancer --cluster off            a single process without a cluster
+  balancer --redis-url redis://127.0.0.1:6379
+                                    shared state in Redis instead of the embedded store
+
+Try it:
+  curl http://127.0.0.1:3100/cluster/info
+  curl http://127.0.0.1:3100/cluster/workers
+
+A flag beats its environment variable, which beats the line in .env.
+Durations are written like 500ms, 30s or 1m. RUST_LOG sets what is logged,
+CLUSTER_CRASH_ENABLED whether POST /cluster/crash may act.
+Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";
+
+/// Runs an HTTP service as a cluster on this machine: worker processes on
+/// loopback ports behind a Pingora balancer, which health-checks them, balances
+/// round-robin, restarts what crashes and drains on shutdown.
+#[derive(Debug, Parser)]
+#[command(name = "balancer", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How the balancer runs a worker: its own executable, started again.
+    #[command(name = crate::supervisor::process::WORKER_SUBCOMMAND, hide = true)]
+    WorkerProcess {
+        /// Process id of the primary.
+        primary: u32,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+pub struct Options {
+    /// Number of workers; implies --cluster manual [env: CLUSTER_WORKERS]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true)]
+    pub workers: Option<String>,
+    /// One worker per CPU (auto), a given number (manual, 4 unless --workers says otherwise),
+    /// or a single process (off) [env: CLUSTER_MODE; CLUSTER_ENABLED=false means off] [default: auto]
+    #[arg(long, value_name = "auto|manual|off")]
+    pub cluster: Option<String>,
+    /// Address where clients connect [env: HOST] [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR")]
+    pub host: Option<String>,
+    /// Port where clients connect; 0 takes a free one [env: PORT] [default: 3100]
+    #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
+    pub port: Option<String>,
+    /// Keep shared state in Redis: redis://, rediss:// or redis+unix:// [env: REDIS_URL]
+    /// [default: none, an embedded store]
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// Where the embedded store lives; a named directory survives restarts [env: CLUSTER_STATE_DIR]
+    /// [default: a private temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
+    /// On shutdown, how long requests in flight may take [env: CLUSTER_DRAIN_TIMEOUT] [default: 30s]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub drain_timeout: Option<String>,
+    /// How long a worker may take until it is ready [env: CLUSTER_STARTUP_TIMEOUT] [default: 30s]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub startup_timeout: Option<String>,
+    /// From SIGTERM to SIGKILL for a worker [env: CLUSTER_KILL_TIMEOUT] [default: 5s]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub kill_timeout: Option<String>,
+    /// Path of the health probe [env: CLUSTER_HEALTH_PATH] [default: /health]
+    #[arg(long, value_name = "PATH")]
+    pub health_path: Option<String>,
+    /// Time between probes of a worker [env: CLUSTER_HEALTH_INTERVAL] [default: 2s]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub health_interval: Option<String>,
+    /// How long a worker may take to answer a probe [env: CLUSTER_HEALTH_TIMEOUT] [default: 1s]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub health_timeout: Option<String>,
+    /// Missed probes in a row after which a worker is replaced [env: CLUSTER_HEALTH_FALL] [default: 3]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub health_fall: Option<String>,
+    /// Answered probes in a row after which a starting worker is ready [env: CLUSTER_HEALTH_RISE]
+    /// [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub health_rise: Option<String>,
+    /// Form of the log on standard error [env: LOG_FORMAT] [default: text on a terminal, else json]
+    #[arg(long, value_name = "text|json")]
+    pub log_format: Option<String>,
+}

@@ -1,0 +1,150 @@
+//! The balancer: a cluster for one machine.
+//!
+//! ```text
+//! cli → config ─► lib (this file) builds and connects:
+//!   supervisor ──writes──► pool, roster ◄──reads── proxy ◄── listener
+//!   signals ──► shutdown: stop accepting, finish, stop workers
+//! ```
+//!
+//! The supervisor runs on the main thread, which lives as long as the program:
+//! workers are told by the kernel when the thread that started them is gone.
+
+pub mod cli;
+pub mod config;
+mod listener;
+pub mod pool;
+pub mod proxy;
+pub mod roster;
+mod shutdown;
+mod signals;
+mod state_dir;
+pub mod supervisor;
+
+use std::net::TcpListener;
+use std::num::NonZero;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use shared::config::{Sources, settings};
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use cli::{Cli, Command};
+use config::{Config, Mode};
+use listener::Phase;
+use pool::Pool;
+use proxy::{OpenRequests, Proxy};
+use roster::Roster;
+use shutdown::Shutdown;
+use signals::Signals;
+use state_dir::StateDir;
+use supervisor::Supervisor;
+use supervisor::process::{self, Launcher};
+
+/// Runs the program. What went wrong is on standard error, in one line.
+pub fn run(cli: Cli) -> ExitCode {
+    if let Some(Command::WorkerProcess { primary }) = cli.command {
+        return run_worker(primary);
+    }
+    let config = match configure(&cli) {
+        Ok(config) => config,
+        Err(err) => return complain(&err, 2),
+    };
+    match config.mode {
+        Mode::Single => run_single(&config),
+        Mode::Cluster { workers } => match run_cluster(config, workers) {
+            Ok(code) => code,
+            Err(err) => complain(&err, 1),
+        },
+    }
+}
+
+fn complain(err: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("balancer: {err:#}");
+    ExitCode::from(code)
+}
+
+fn configure(cli: &Cli) -> anyhow::Result<Config> {
+    let directory = std::env::current_dir().context("could not find the working directory")?;
+    let sources = Sources::load(&directory)?;
+    Ok(Config::new(&cli.options, &sources)?)
+}
+
+fn run_worker(primary: u32) -> ExitCode {
+    if let Err(err) = process::enter(primary) {
+        return complain(&anyhow::Error::new(err).context("a worker process is started by its primary only"), 1);
+    }
+    worker::run_supervised()
+}
+
+fn run_single(config: &Config) -> ExitCode {
+    let _ = config;
+    ExitCode::FAILURE
+}
+
+fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
+    let _log = shared::telemetry::init(&config.telemetry)?;
+    let listener = bind(&config)?;
+    let address = listener.local_addr().context("could not read the bound address")?;
+    let state_dir = StateDir::open(config.state_dir.as_deref(), &std::env::temp_dir())
+        .context("could not make the state directory (set --state-dir or CLUSTER_STATE_DIR)")?;
+
+    let (pool, roster) = (Arc::new(Pool::default()), Arc::new(Roster::default()));
+    let open = OpenRequests::default();
+    let proxy = Proxy { pool: Arc::clone(&pool), roster: Arc::clone(&roster), open: open.clone() };
+    let server = ServerConf { max_retries: proxy::policy::MAX_ATTEMPTS, ..ServerConf::default() };
+    let app = Arc::new(http_proxy(&Arc::new(server), proxy));
+    let (phase, phase_seen) = watch::channel(Phase::Open);
+    let (draining, draining_seen) = watch::channel(false);
+    let (orders, ordered) = mpsc::channel(4);
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("could not make the supervisor's event loop")?;
+    let code = runtime.block_on(async {
+        // Before the first worker is started, so that no signal finds us unprepared.
+        let signals = Signals::install().context("could not install signal handlers")?;
+        let threads = listener::serve(&listener, serving_threads(), &app, &phase_seen, &draining_seen)
+            .context("could not start serving")?;
+        drop(listener);
+        info!(%address, workers, pid = std::process::id(), "listening on http://{address}");
+        let launcher = Launcher { environment: worker_environment(&config, &state_dir), workers };
+        let supervisor =
+            Supervisor::new(launcher, config.probing, pool, Arc::clone(&roster)).run(config.limits, ordered);
+        let shutdown =
+            Shutdown { roster, open, phase, draining, orders, app, drain_timeout: config.drain_timeout };
+        let code = shutdown.run(signals, supervisor).await;
+        threads.join();
+        anyhow::Ok(code)
+    })?;
+    Ok(code)
+}
+
+fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    listener::bind(config.listen)
+        .map_err(|err| shared::config::describe_bind_error(config.listen, &err))
+        .map_err(anyhow::Error::msg)
+}
+
+/// One per CPU that this process may use.
+fn serving_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// The configuration as a worker reads it, whatever source the primary had it from.
+fn worker_environment(config: &Config, state_dir: &StateDir) -> Vec<(String, String)> {
+    let mut environment = vec![
+        (settings::STATE_DIR.variable.to_owned(), state_dir.path().display().to_string()),
+        (settings::CRASH_ENABLED.variable.to_owned(), config.crash_enabled.to_string()),
+        // Lines go through the primary's log, which gives them their final form.
+        (settings::LOG_FORMAT.variable.to_owned(), "text".to_owned()),
+        // Empty hides one in `.env`.
+        (settings::REDIS_URL.variable.to_owned(), config.redis_url.clone().unwrap_or_default()),
+    ];
+    environment.push(("NO_COLOR".to_owned(), "1".to_owned()));
+    environment
+}

@@ -1,0 +1,139 @@
+//! Takes connections: one thread and one event loop per usable CPU, all
+//! accepting from the same socket, each serving what it has accepted.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::protocols::GetSocketDigest;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::SocketDigest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tracing::warn;
+
+/// Connections that the kernel may hold for us to accept.
+const BACKLOG: i32 = 4096;
+/// Wait after a failed accept, which means that descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far the shutdown has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Open,
+    /// Accept what the kernel already has, and then nothing more.
+    Closing,
+    /// The program ends.
+    Ended,
+}
+
+/// Binds `address`. Port 0 takes a free one.
+///
+/// # Errors
+/// When the address is in use or not this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<StdTcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    // A restart may take the port while old connections linger in TIME_WAIT (socket(7)).
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(StdTcpListener::from(socket))
+}
+
+/// Serving threads; they end when the phase is [`Phase::Ended`].
+pub struct Threads(Vec<thread::JoinHandle<()>>);
+
+impl Threads {
+    /// Waits for the threads to end.
+    pub fn join(self) {
+        for handle in self.0 {
+            // A panic of a thread has been reported where it happened.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Starts `threads` serving threads on `listener`.
+///
+/// # Errors
+/// When a thread, its event loop or its copy of the socket cannot be made.
+pub fn serve<A>(
+    listener: &StdTcpListener,
+    threads: usize,
+    app: &Arc<A>,
+    phase: &watch::Receiver<Phase>,
+    draining: &watch::Receiver<bool>,
+) -> io::Result<Threads>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut handles = Vec::with_capacity(threads);
+    for index in 0..threads {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(listener.try_clone()?)?
+        };
+        let (app, phase, draining) = (Arc::clone(app), phase.clone(), draining.clone());
+        let body = move || runtime.block_on(accept(listener, app, phase, draining));
+        handles.push(thread::Builder::new().name(format!("serve-{index}")).spawn(body)?);
+    }
+    Ok(Threads(handles))
+}
+
+async fn accept<A>(
+    listener: TcpListener,
+    app: Arc<A>,
+    mut phase: watch::Receiver<Phase>,
+    draining: watch::Receiver<bool>,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let serve = |stream: TcpStream, peer: SocketAddr| {
+        let (app, draining) = (Arc::clone(&app), draining.clone());
+        tokio::spawn(async move { app.process_new(Box::new(downstream(stream, peer)), &draining).await });
+    };
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => serve(stream, peer),
+                Err(err) => {
+                    warn!(%err, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
+        }
+    }
+    // Clients whose connection the kernel has completed count as accepted.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, peer)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                serve(stream, peer);
+            }
+        }
+    }
+    // Connections live on this event loop: it goes on until the program ends. An
+    // error means that the sender is gone, which is the same.
+    let _ = phase.wait_for(|phase| *phase == Phase::Ended).await;
+}
+
+fn downstream(stream: TcpStream, peer: SocketAddr) -> Stream {
+    // Small answers leave at once; nothing is lost if the kernel refuses.
+    let _ = stream.set_nodelay(true);
+    let mut stream = Stream::from(stream);
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    // Spares a system call per request; the cell of a new digest is always empty.
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    stream.set_socket_digest(digest);
+    stream
+}

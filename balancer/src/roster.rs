@@ -1,0 +1,130 @@
+//! What operators see of the cluster: every slot, ready or not.
+//!
+//! The supervisor is the only writer; `GET /cluster/workers` and `GET /health`
+//! read it without a lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use shared::protocol::{
+    ClusterHealth, ClusterStatus, PrimaryRef, StoreHealth, WorkerCounts, WorkerId, WorkerList, WorkerState,
+    WorkerStatus, megabytes,
+};
+
+use crate::pool::Worker;
+
+/// One slot.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub id: WorkerId,
+    pub state: WorkerState,
+    pub pid: Option<u32>,
+    /// The process's counters, once it has a port.
+    pub worker: Option<Arc<Worker>>,
+    pub online_since: Option<Instant>,
+    pub restarts: u64,
+    /// The store, as the worker's last answered probe told it.
+    pub store: Option<StoreHealth>,
+}
+
+#[derive(Debug, Default)]
+pub struct Roster {
+    entries: ArcSwap<Vec<Entry>>,
+    draining: AtomicBool,
+}
+
+impl Roster {
+    /// Supervisor only.
+    pub fn publish(&self, entries: Vec<Entry>) {
+        self.entries.store(Arc::new(entries));
+    }
+
+    /// The cluster is going away: health says so from now on.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn worker_list(&self, now: Instant) -> WorkerList {
+        let workers: Vec<_> = self.entries.load().iter().map(|entry| entry.status(now)).collect();
+        WorkerList { primary: PrimaryRef { pid: std::process::id() }, count: workers.len(), workers }
+    }
+
+    pub fn health(&self) -> ClusterHealth {
+        let entries = self.entries.load();
+        let online = entries.iter().filter(|entry| entry.state == WorkerState::Online).count();
+        let desired = entries.len();
+        let stores = || entries.iter().filter_map(|entry| entry.store.as_ref());
+        let store = stores().find(|store| !store.reachable).or_else(|| stores().next()).cloned();
+        let status = if online == 0 || self.draining.load(Ordering::Relaxed) {
+            ClusterStatus::Unavailable
+        } else if online < desired || store.as_ref().is_some_and(|store| !store.reachable) {
+            ClusterStatus::Degraded
+        } else {
+            ClusterStatus::Ok
+        };
+        ClusterHealth { status, workers: WorkerCounts { online, desired }, store }
+    }
+}
+
+impl Entry {
+    fn status(&self, now: Instant) -> WorkerStatus {
+        let uptime = self.online_since.map(|since| now.saturating_duration_since(since));
+        WorkerStatus {
+            id: self.id,
+            pid: self.pid,
+            state: self.state,
+            port: self.worker.as_ref().map(|worker| worker.address.port()),
+            uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
+            restarts: self.restarts,
+            requests: self.worker.as_ref().map_or(0, |worker| worker.requests()),
+            in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_flight()),
+            rss: self.pid.and_then(resident_bytes).map(megabytes),
+        }
+    }
+}
+
+/// Resident memory of a process in bytes (proc_pid_statm(5), second field).
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::protocol::StoreKind;
+
+    use super::*;
+
+    fn entry(id: u32, state: WorkerState, reachable: bool) -> Entry {
+        let store = Some(StoreHealth { backend: StoreKind::Redis, reachable });
+        Entry { id: WorkerId(id), state, pid: None, worker: None, online_since: None, restarts: 0, store }
+    }
+
+    fn status(entries: Vec<Entry>) -> ClusterStatus {
+        let roster = Roster::default();
+        roster.publish(entries);
+        roster.health().status
+    }
+
+    #[test]
+    fn health_follows_the_slots_and_the_store() {
+        use WorkerState::{Backoff, Online, Starting};
+        assert_eq!(status(vec![]), ClusterStatus::Unavailable);
+        assert_eq!(status(vec![entry(1, Starting, true)]), ClusterStatus::Unavailable);
+        assert_eq!(status(vec![entry(1, Online, true)]), ClusterStatus::Ok);
+        assert_eq!(status(vec![entry(1, Online, true), entry(2, Backoff, true)]), ClusterStatus::Degraded);
+        assert_eq!(status(vec![entry(1, Online, true), entry(2, Online, false)]), ClusterStatus::Degraded);
+    }
+
+    #[test]
+    fn a_draining_cluster_is_unavailable() {
+        let roster = Roster::default();
+        roster.publish(vec![entry(1, WorkerState::Online, true)]);
+        roster.set_draining();
+        assert_eq!(roster.health().status, ClusterStatus::Unavailable);
+        assert_eq!(roster.health().workers, WorkerCounts { online: 1, desired: 1 });
+    }
+}

@@ -1,0 +1,122 @@
+//! Active health probes over HTTP: every worker is asked on its own connection,
+//! in its own task, and must answer in time, with success, and as itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use shared::protocol::{Generation, StoreHealth, WorkerHealth, WorkerRef};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, sleep, timeout};
+
+/// First wait between probes of a starting worker; doubles up to [`LONGEST_START_WAIT`].
+const FIRST_START_WAIT: Duration = Duration::from_millis(2);
+const LONGEST_START_WAIT: Duration = Duration::from_millis(250);
+/// A health answer larger than this is no health answer.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// How workers are probed.
+#[derive(Debug, Clone)]
+pub struct Probing {
+    pub path: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+/// What a probe found.
+#[derive(Debug)]
+pub enum Outcome {
+    Healthy { store: Option<StoreHealth> },
+    Missed { why: String },
+}
+
+/// Probes until aborted: quickly until the first success, then at the interval.
+pub async fn run(
+    address: SocketAddr,
+    expected: WorkerRef,
+    generation: Generation,
+    probing: Probing,
+    outcomes: mpsc::Sender<(Generation, Outcome)>,
+) {
+    let mut wait = FIRST_START_WAIT;
+    loop {
+        let outcome = probe(address, expected, &probing).await;
+        let ready = matches!(outcome, Outcome::Healthy { .. });
+        if outcomes.send((generation, outcome)).await.is_err() {
+            return;
+        }
+        if ready {
+            break;
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_START_WAIT);
+    }
+    let mut ticks = tokio::time::interval(probing.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is immediate; the answer above stands for it.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let outcome = probe(address, expected, &probing).await;
+        if outcomes.send((generation, outcome)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn probe(address: SocketAddr, expected: WorkerRef, probing: &Probing) -> Outcome {
+    match timeout(probing.timeout, ask(address, expected, &probing.path)).await {
+        Ok(Ok(store)) => Outcome::Healthy { store: Some(store) },
+        Ok(Err(err)) => Outcome::Missed { why: err.to_string() },
+        Err(_) => Outcome::Missed { why: format!("no answer within {:?}", probing.timeout) },
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("could not connect: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error("no valid HTTP answer: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("could not make the request: {0}")]
+    Request(#[from] http::Error),
+    #[error("answered {0}")]
+    Status(u16),
+    #[error("could not read the answer: {0}")]
+    Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error("answered with something that is not a worker's health: {0}")]
+    NotHealth(#[from] serde_json::Error),
+    #[error("worker {} with pid {} answered in its place", .0.id, .0.pid)]
+    Stranger(WorkerRef),
+}
+
+async fn ask(address: SocketAddr, expected: WorkerRef, path: &str) -> Result<StoreHealth, ProbeError> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path)
+        .header("host", address.to_string())
+        .header("user-agent", concat!("balancer-probe/", env!("CARGO_PKG_VERSION")))
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        if !response.status().is_success() {
+            return Err(ProbeError::Status(response.status().as_u16()));
+        }
+        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(ProbeError::Body)?;
+        let health: WorkerHealth = serde_json::from_slice(&body.to_bytes())?;
+        if health.worker != expected {
+            return Err(ProbeError::Stranger(health.worker));
+        }
+        Ok(health.store)
+    };
+    // The connection must be driven while the answer is awaited; it ends with it.
+    tokio::select! {
+        answer = answer => answer,
+        Err(err) = connection => Err(err.into()),
+    }
+}
