@@ -145,6 +145,28 @@ impl Sources {
         }
     }
 
+    /// As [`Self::read`], for a value that may hold a password: no error repeats
+    /// it, nor may the text of what `parse` returns.
+    ///
+    /// # Errors
+    /// When `parse` refuses the value.
+    pub fn read_secret<T, E: fmt::Display>(
+        &self,
+        setting: &Setting,
+        flag: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((value, origin)) = self.find(setting, flag) else {
+            return Ok(None);
+        };
+        parse(&value).map(Some).map_err(|reason| ConfigError::InvalidSecret {
+            origin,
+            reason: reason.to_string(),
+            expects: setting.expects,
+            example: example(setting),
+        })
+    }
+
     fn find(&self, setting: &Setting, flag: Option<&str>) -> Option<(String, Origin)> {
         if let (Some(value), Some(name)) = (flag, setting.flag) {
             return Some((value.to_owned(), Origin::Flag(name)));
@@ -215,6 +237,11 @@ impl fmt::Display for Origin {
 pub enum ConfigError {
     #[error("invalid value {value:?} from {origin}: expected {expects}, for example {example}")]
     Invalid { value: String, origin: Origin, expects: &'static str, example: String },
+    #[error(
+        "invalid value from {origin} (not shown as it may hold a password): {reason}; \
+         expected {expects}, for example {example}"
+    )]
+    InvalidSecret { origin: Origin, reason: String, expects: &'static str, example: String },
     #[error("could not read {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(".env line {line} does not parse: {text:?} (a right one is PORT=3100)")]

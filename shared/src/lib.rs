@@ -4,6 +4,7 @@
 //!   that crosses a process boundary
 //! - [`problem`]: error answers (RFC 9457)
 //! - [`config`]: settings with precedence flag, environment, `.env`, default
+//! - [`store`]: the state that all workers share, in Redis or embedded
 //! - [`telemetry`]: log set-up
 //!
 //! The crate knows nothing of Pingora, actix or its sibling crates.
@@ -11,4 +12,5 @@
 pub mod config;
 pub mod problem;
 pub mod protocol;
+pub mod store;
 pub mod telemetry;

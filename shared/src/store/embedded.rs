@@ -1,0 +1,223 @@
+//! State in a SQLite database that the workers of one machine open together.
+//!
+//! SQLite in WAL mode is made for this: a process that is killed at any moment
+//! leaves a database that the others read and write on, as file locks end with
+//! their process. `synchronous=NORMAL` keeps what was acknowledged through any
+//! death of processes; after a power cut the last writes may be missing, but
+//! the database is whole (<https://www.sqlite.org/wal.html>).
+//!
+//! SQLite blocks, so each process has two threads for it, one that reads and one
+//! that writes, each behind a bounded queue. A reader never waits for a writer.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::{CALL_LIMIT, Key, StateStore, StoreError};
+use crate::protocol::StoreKind;
+
+mod database;
+
+/// The database's name in its directory.
+pub const FILE_NAME: &str = "state.sqlite3";
+
+/// Calls that may wait for each of the two threads.
+const QUEUED_CALLS: usize = 256;
+/// A call that has waited in the queue for so long is not begun any more, as it
+/// could not end in time.
+const QUEUE_LIMIT: Duration = Duration::from_millis(400);
+/// How often the writer removes expired entries while it has nothing to do.
+const PURGE_IDLE: Duration = Duration::from_secs(30);
+/// How often it does so between writes, at most.
+const PURGE_BUSY: Duration = Duration::from_millis(500);
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+pub struct EmbeddedStore {
+    reader: SyncSender<Job>,
+    writer: SyncSender<Job>,
+    /// Shared lock on the directory: programs that clean temporary directories
+    /// leave one alone on which someone has a lock (tmpfiles.d(5), "Age").
+    _in_use: Option<File>,
+}
+
+impl EmbeddedStore {
+    /// Opens the database in `directory`; both are created when missing, for
+    /// this user only. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when it cannot be written or is no database.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let failed = |reason: String| StoreError::Open { place: path.display().to_string(), reason };
+        create(directory, &path).map_err(|err| {
+            failed(format!("{err} (choose another directory with --state-dir or CLUSTER_STATE_DIR)"))
+        })?;
+        let in_use = File::open(directory).ok().filter(|file| file.lock_shared().is_ok());
+        // The writer first: it creates what the reader reads.
+        let writer = start("store-write", path.clone(), true).map_err(|err| failed(describe(&err)))?;
+        let reader = start("store-read", path.clone(), false).map_err(|err| failed(describe(&err)))?;
+        Ok(Self { reader, writer, _in_use: in_use })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        submit(&self.reader, move |connection| job(connection).map_err(store_error)).await
+    }
+}
+
+fn create(directory: &Path, path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    // SQLite gives its other files the mode of this one.
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    Ok(())
+}
+
+/// Starts a thread that owns a connection, and waits until it is open.
+fn start(name: &str, path: PathBuf, writer: bool) -> Result<SyncSender<Job>, StoreError> {
+    let (jobs, queue) = sync_channel(QUEUED_CALLS);
+    let (opened, is_open) = sync_channel(1);
+    let body = move || match database::open(&path, writer) {
+        Ok(connection) => {
+            let _ = opened.send(Ok(()));
+            serve(connection, &queue, writer);
+        }
+        Err(err) => {
+            let _ = opened.send(Err(store_error(err)));
+        }
+    };
+    let unavailable = |reason: String| StoreError::Unavailable(reason);
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|err| unavailable(format!("could not start the thread {name}: {err}")))?;
+    is_open.recv().map_err(|_| unavailable(format!("the thread {name} ended")))??;
+    Ok(jobs)
+}
+
+fn serve(mut connection: Connection, queue: &Receiver<Job>, writer: bool) {
+    let mut purged = Instant::now();
+    loop {
+        let idle = match queue.recv_timeout(PURGE_IDLE) {
+            Ok(job) => {
+                job(&mut connection);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if writer && (idle || purged.elapsed() >= PURGE_BUSY) {
+            purged = Instant::now();
+            if let Err(err) = database::purge(&connection, now()) {
+                tracing::debug!(%err, "expired entries were not removed");
+            }
+        }
+    }
+}
+
+/// Runs `job` on the thread behind `queue`. It is not begun once its caller has
+/// gone away, or when it has waited for too long.
+async fn submit<T: Send + 'static>(
+    queue: &SyncSender<Job>,
+    job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    let queued = Instant::now();
+    let job = move |connection: &mut Connection| {
+        if !reply.is_closed() && queued.elapsed() < QUEUE_LIMIT {
+            let _ = reply.send(job(connection));
+        }
+    };
+    let unavailable = |reason: &str| StoreError::Unavailable(reason.to_owned());
+    queue.try_send(Box::new(job)).map_err(|err| match err {
+        TrySendError::Full(_) => unavailable("too many calls wait for the embedded store"),
+        TrySendError::Disconnected(_) => unavailable("the embedded store's thread has ended"),
+    })?;
+    match tokio::time::timeout(CALL_LIMIT, answer).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) | Err(_) => Err(unavailable("the embedded store is busy")),
+    }
+}
+
+/// Milliseconds since 1970; the processes of one machine share its clock.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn store_error(err: rusqlite::Error) -> StoreError {
+    let text = err.to_string();
+    match err.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full(text),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(text),
+        _ => StoreError::Unavailable(text),
+    }
+}
+
+/// A store error as the reason why opening failed, with what to do.
+fn describe(err: &StoreError) -> String {
+    match err {
+        StoreError::Corrupt(reason) => format!("{reason} (move the file away to start with an empty store)"),
+        StoreError::Full(reason) => format!("{reason} (make room on the disk)"),
+        StoreError::Unavailable(reason) => reason.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[async_trait]
+impl StateStore for EmbeddedStore {
+    async fn set(&self, key: &Key, value: &RawValue, ttl: Option<Duration>) -> Result<(), StoreError> {
+        let (key, value) = (key.stored().to_owned(), value.get().to_owned());
+        let ttl = ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1));
+        submit(&self.writer, move |connection| {
+            let expires = ttl.map(|ttl| now().saturating_add(ttl));
+            database::set(connection, &key, &value, expires).map_err(store_error)
+        })
+        .await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Box<RawValue>>, StoreError> {
+        let key = key.stored().to_owned();
+        let text = self.read(move |connection| database::get(connection, &key, now())).await?;
+        text.map(RawValue::from_string)
+            .transpose()
+            .map_err(|_| StoreError::Corrupt("it is not JSON".to_owned()))
+    }
+
+    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
+        let key = key.stored().to_owned();
+        submit(&self.writer, move |connection| {
+            database::delete(connection, &key, now()).map_err(store_error)
+        })
+        .await
+    }
+
+    async fn increment(&self, key: &Key, by: i64) -> Result<i64, StoreError> {
+        let key = key.stored().to_owned();
+        submit(&self.writer, move |connection| database::increment(connection, &key, by, now())).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.read(database::ping).await
+    }
+
+    fn kind(&self) -> StoreKind {
+        StoreKind::Embedded
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(err: rusqlite::Error) -> Self {
+        store_error(err)
+    }
+}
