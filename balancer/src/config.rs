@@ -8,6 +8,7 @@ use std::time::Duration;
 use shared::config::{
     ConfigError, Level, Setting, Sources, parse_bool, parse_duration, parse_host, settings,
 };
+use shared::store::RedisUrl;
 use shared::telemetry::{LogFormat, Telemetry};
 
 use crate::cli::Options;
@@ -59,7 +60,7 @@ const fn count(flag: &'static str, variable: &'static str, example: &'static str
 pub struct Config {
     pub mode: Mode,
     pub listen: SocketAddr,
-    pub redis_url: Option<String>,
+    pub redis_url: Option<RedisUrl>,
     pub state_dir: Option<PathBuf>,
     pub drain_timeout: Duration,
     pub limits: Limits,
@@ -70,7 +71,9 @@ pub struct Config {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    Cluster { workers: u32 },
+    Cluster {
+        workers: u32,
+    },
     /// One process that serves the API itself.
     Single,
 }
@@ -88,9 +91,11 @@ impl Config {
         Ok(Self {
             mode: mode(options, sources)?,
             listen: SocketAddr::new(host, port),
-            redis_url: sources.read(&settings::REDIS_URL, options.redis_url.as_deref(), |url| {
-                shared::store::is_redis_url(url).then(|| url.to_owned())
-            })?,
+            redis_url: sources.read_secret(
+                &settings::REDIS_URL,
+                options.redis_url.as_deref(),
+                RedisUrl::parse,
+            )?,
             state_dir: sources
                 .read(&settings::STATE_DIR, options.state_dir.as_deref(), |dir| Some(PathBuf::from(dir)))?,
             drain_timeout: read.or(&DRAIN_TIMEOUT, &options.drain_timeout, parse_duration, seconds(30))?,
@@ -113,7 +118,12 @@ impl Config {
                     |text| text.parse().ok(),
                     LogFormat::for_stderr(),
                 )?,
-                filter: read.or(&settings::LOG_FILTER, &None, |text| Some(text.to_owned()), default_filter())?,
+                filter: read.or(
+                    &settings::LOG_FILTER,
+                    &None,
+                    |text| Some(text.to_owned()),
+                    default_filter(),
+                )?,
                 timestamps: true,
             },
         })
@@ -231,8 +241,14 @@ mod tests {
         let none = flags(None, None);
         assert_eq!(resolve(&none, &[], ""), auto);
         assert_eq!(resolve(&flags(Some("manual"), None), &[], ""), four);
-        assert_eq!(resolve(&flags(None, Some("3")), &[("CLUSTER_MODE", "off")], ""), Mode::Cluster { workers: 3 });
-        assert_eq!(resolve(&flags(None, Some("3")), &[("CLUSTER_ENABLED", "false")], ""), Mode::Cluster { workers: 3 });
+        assert_eq!(
+            resolve(&flags(None, Some("3")), &[("CLUSTER_MODE", "off")], ""),
+            Mode::Cluster { workers: 3 }
+        );
+        assert_eq!(
+            resolve(&flags(None, Some("3")), &[("CLUSTER_ENABLED", "false")], ""),
+            Mode::Cluster { workers: 3 }
+        );
         assert_eq!(resolve(&flags(Some("off"), None), &[("CLUSTER_WORKERS", "6")], ""), Mode::Single);
         assert_eq!(resolve(&flags(Some("auto"), None), &[("CLUSTER_WORKERS", "6")], ""), auto);
         assert_eq!(
@@ -240,7 +256,10 @@ mod tests {
             Mode::Cluster { workers: 6 }
         );
         assert_eq!(resolve(&none, &[("CLUSTER_WORKERS", "6")], ""), Mode::Cluster { workers: 6 });
-        assert_eq!(resolve(&none, &[("CLUSTER_ENABLED", "false"), ("CLUSTER_MODE", "auto")], ""), Mode::Single);
+        assert_eq!(
+            resolve(&none, &[("CLUSTER_ENABLED", "false"), ("CLUSTER_MODE", "auto")], ""),
+            Mode::Single
+        );
         assert_eq!(resolve(&none, &[], "CLUSTER_MODE=auto\nCLUSTER_WORKERS=6\n"), auto);
         assert_eq!(
             resolve(&none, &[("CLUSTER_WORKERS", "2")], "CLUSTER_MODE=off\n"),

@@ -11,13 +11,13 @@
 
 pub mod cli;
 pub mod config;
-mod listener;
+pub mod listener;
 pub mod pool;
 pub mod proxy;
 pub mod roster;
-mod shutdown;
-mod signals;
-mod state_dir;
+pub mod shutdown;
+pub mod signals;
+pub mod state_dir;
 pub mod supervisor;
 
 use std::net::TcpListener;
@@ -75,7 +75,10 @@ fn configure(cli: &Cli) -> anyhow::Result<Config> {
 
 fn run_worker(primary: u32) -> ExitCode {
     if let Err(err) = process::enter(primary) {
-        return complain(&anyhow::Error::new(err).context("a worker process is started by its primary only"), 1);
+        return complain(
+            &anyhow::Error::new(err).context("a worker process is started by its primary only"),
+            1,
+        );
     }
     worker::run_supervised()
 }
@@ -143,7 +146,10 @@ fn worker_environment(config: &Config, state_dir: &StateDir) -> Vec<(String, Str
         // Lines go through the primary's log, which gives them their final form.
         (settings::LOG_FORMAT.variable.to_owned(), "text".to_owned()),
         // Empty hides one in `.env`.
-        (settings::REDIS_URL.variable.to_owned(), config.redis_url.clone().unwrap_or_default()),
+        (
+            settings::REDIS_URL.variable.to_owned(),
+            config.redis_url.as_ref().map_or_else(String::new, |url| url.expose().to_owned()),
+        ),
     ];
     environment.push(("NO_COLOR".to_owned(), "1".to_owned()));
     environment

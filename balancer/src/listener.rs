@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::GetSocketDigest;
-use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::SocketDigest;
+use pingora::protocols::l4::stream::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::warn;

@@ -127,7 +127,12 @@ impl Pool {
     /// As [`Self::pick`]; when there is none, waits for one: up to `patience`
     /// while a worker is starting, else only `grace`, the time in which a death
     /// that a request has just met becomes known here.
-    pub async fn pick_or_wait(&self, tried: &[Generation], patience: Duration, grace: Duration) -> Option<Lease> {
+    pub async fn pick_or_wait(
+        &self,
+        tried: &[Generation],
+        patience: Duration,
+        grace: Duration,
+    ) -> Option<Lease> {
         if let Some(lease) = self.pick(tried) {
             return Some(lease);
         }

@@ -32,7 +32,7 @@ pub struct Shutdown<A> {
     pub drain_timeout: Duration,
 }
 
-impl<A: HttpServerApp> Shutdown<A> {
+impl<A: HttpServerApp + Sync> Shutdown<A> {
     /// Runs `supervisor` until a signal ends the cluster. A second signal, at
     /// any point, ends it without waiting.
     pub async fn run(self, mut signals: Signals, supervisor: impl Future<Output = ()>) -> ExitCode {

@@ -5,9 +5,9 @@
 //! therefore holds a lock file that is locked as long as its primary lives, and
 //! the next primary to start removes those whose lock is free.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -37,7 +37,8 @@ impl StateDir {
             return Ok(Self::Named(fs::canonicalize(named)?));
         }
         sweep(parent);
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let owner_only = Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().prefix(PREFIX).permissions(owner_only).tempdir_in(parent)?;
         let lock = File::create(directory.path().join(LOCK))?;
         lock.try_lock()?;
         Ok(Self::Temporary { directory, _lock: lock })
@@ -75,7 +76,6 @@ mod tests {
 
     #[test]
     fn a_temporary_directory_is_private_and_goes_away() {
-        use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let state = StateDir::open(None, parent.path()).unwrap();
         let mode = fs::metadata(state.path()).unwrap().permissions().mode();

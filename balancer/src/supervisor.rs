@@ -5,7 +5,7 @@
 //! is decided by [`slot`] without touching the system, and carried out here.
 
 pub mod backoff;
-mod output;
+pub mod output;
 pub mod probe;
 pub mod process;
 pub mod slot;
@@ -278,7 +278,9 @@ impl Supervisor {
     }
 
     fn index_of(&self, generation: Generation) -> Option<usize> {
-        self.posts.iter().position(|post| post.as_ref().is_some_and(|post| post.process.generation == generation))
+        self.posts
+            .iter()
+            .position(|post| post.as_ref().is_some_and(|post| post.process.generation == generation))
     }
 
     fn publish(&mut self) {

@@ -73,26 +73,33 @@ pub fn for_error(error: &Error, worker: Option<WorkerId>, attempts: usize) -> Op
     let problem = match (error.esource(), error.etype()) {
         (_, ErrorType::HTTPStatus(503)) => {
             let detail = "no worker is ready; try again in a moment";
-            return Some(Answer::problem(Problem::new(503, detail)).with(RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS));
+            return Some(
+                Answer::problem(Problem::new(503, detail)).with(RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS),
+            );
         }
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
             Problem::new(408, "the request's body did not arrive in time")
         }
         (
             ErrorSource::Downstream,
-            ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed,
+            ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::WriteTimedout
+            | ErrorType::ConnectionClosed,
         ) => return None,
         (_, ErrorType::HTTPStatus(status @ 400..=599)) => Problem::new(*status, tried(attempts)),
         (ErrorSource::Downstream, _) => Problem::new(400, "the request is not valid HTTP"),
-        (ErrorSource::Upstream, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
-            Problem::new(504, format!("{who} did not answer in time"))
-        }
+        (
+            ErrorSource::Upstream,
+            ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
+        ) => Problem::new(504, format!("{who} did not answer in time")),
         (ErrorSource::Upstream, ErrorType::ConnectRefused | ErrorType::ConnectError) => {
             Problem::new(502, tried(attempts))
         }
-        (ErrorSource::Upstream, _) => {
-            Problem::new(502, format!("{who} ended before it had answered; the request may have been carried out"))
-        }
+        (ErrorSource::Upstream, _) => Problem::new(
+            502,
+            format!("{who} ended before it had answered; the request may have been carried out"),
+        ),
         _ => Problem::new(500, "the balancer could not handle the request"),
     };
     Some(Answer::problem(problem))

@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn forwarding_fields_come_from_the_connection() {
         let client = "::ffff:192.0.2.7".parse().unwrap();
-        let fields = forwarded(Some(client), &headers(&[("host", "example.org:80"), ("x-forwarded-for", "1.1.1.1")]));
+        let fields =
+            forwarded(Some(client), &headers(&[("host", "example.org:80"), ("x-forwarded-for", "1.1.1.1")]));
         let fields: Vec<_> =
             fields.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         assert_eq!(

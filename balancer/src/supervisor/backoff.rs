@@ -62,7 +62,9 @@ mod tests {
     #[test]
     fn time_online_pays_deaths_back() {
         let mut backoff = Backoff::default();
-        (0..6).for_each(|_| drop(backoff.next(NEVER_READY, 0.0)));
+        for _ in 0..6 {
+            backoff.next(NEVER_READY, 0.0);
+        }
         assert_eq!(backoff.next(Duration::from_secs(3), 0.0), Duration::from_millis(400));
         assert_eq!(backoff.next(Duration::from_secs(60), 0.0), Duration::ZERO);
         // Killed every two seconds for ever: replaced at once each time.

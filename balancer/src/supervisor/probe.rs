@@ -107,7 +107,8 @@ async fn ask(address: SocketAddr, expected: WorkerRef, path: &str) -> Result<Sto
         if !response.status().is_success() {
             return Err(ProbeError::Status(response.status().as_u16()));
         }
-        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(ProbeError::Body)?;
+        let body =
+            Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(ProbeError::Body)?;
         let health: WorkerHealth = serde_json::from_slice(&body.to_bytes())?;
         if health.worker != expected {
             return Err(ProbeError::Stranger(health.worker));

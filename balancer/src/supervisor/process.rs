@@ -170,9 +170,5 @@ async fn attend<F: Future<Output = ()>>(
 pub fn enter(primary: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    if parent.cast_unsigned() == primary {
-        Ok(())
-    } else {
-        Err(io::Error::other("the primary is gone"))
-    }
+    if parent.cast_unsigned() == primary { Ok(()) } else { Err(io::Error::other("the primary is gone")) }
 }

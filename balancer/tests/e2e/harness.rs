@@ -1,0 +1,417 @@
+//! Starts real clusters on free ports and takes them down again, whatever the
+//! test does. Nothing here sleeps and hopes: [`eventually`] waits for a
+//! condition and fails with its name when the deadline passes.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+/// Longest that anything a test waits for may take on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` gives a value.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A balancer's command line, in an empty directory and environment.
+pub struct Balancer {
+    arguments: Vec<String>,
+    environment: HashMap<String, String>,
+    directory: tempfile::TempDir,
+}
+
+impl Balancer {
+    pub fn new(arguments: &[&str]) -> Self {
+        Self {
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            environment: HashMap::new(),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// `workers` workers on a free port.
+    pub fn cluster(workers: u32) -> Self {
+        Self::new(&["--port", "0", "--workers", &workers.to_string()])
+    }
+
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn dotenv(self, text: &str) -> Self {
+        std::fs::write(self.directory.path().join(".env"), text).unwrap();
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_balancer"));
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("TMPDIR", self.directory.path())
+            .envs(&self.environment)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end: for command lines that are refused.
+    pub fn output(self) -> (i32, String) {
+        let mut child = self.command().spawn().unwrap();
+        let status = wait(&mut child).expect("it was expected to end at once");
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (status.code().unwrap_or(-1), text)
+    }
+
+    /// Starts the cluster and returns once it listens.
+    pub fn start(self) -> Cluster {
+        let mut child = self.command().spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let reader = thread::spawn({
+            let log = Arc::clone(&log);
+            move || stderr.lines().map_while(Result::ok).for_each(|line| log.lock().unwrap().push(line))
+        });
+        let mut cluster =
+            Cluster { child, address: ([127, 0, 0, 1], 0).into(), log, reader: Some(reader), directory: self.directory };
+        cluster.address = eventually("the cluster listens", || {
+            if let Ok(Some(status)) = cluster.child.try_wait() {
+                panic!("the balancer ended with {status}: {:#?}", cluster.log.lock().unwrap());
+            }
+            cluster.events().iter().find_map(|event| event["address"].as_str()?.parse().ok())
+        });
+        cluster
+    }
+
+    /// Starts the cluster and returns once all of its workers are online.
+    pub fn start_ready(self) -> Cluster {
+        let cluster = self.start();
+        cluster.wait_ready();
+        cluster
+    }
+}
+
+/// A running cluster; dropping it kills it.
+pub struct Cluster {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
+    directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The log's lines, which are JSON as standard error is no terminal.
+    pub fn events(&self) -> Vec<Value> {
+        self.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    pub fn wait_ready(&self) {
+        eventually("all workers are online", || {
+            let health = self.get("/health").json();
+            (health["workers"]["online"] == health["workers"]["desired"] && health["status"] != "unavailable").then_some(())
+        });
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], b"")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.request("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// One request on a connection of its own.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_request(method, path, headers, body).unwrap_or_else(|err| panic!("{method} {path}: {err}"))
+    }
+
+    pub fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
+        let mut connection = Connection::open(self.address)?;
+        connection.send(method, path, &[headers, &[("connection", "close")]].concat(), body)?;
+        connection.receive(method == "HEAD")
+    }
+
+    /// The workers as the primary lists them.
+    pub fn workers(&self) -> Vec<Value> {
+        self.get("/cluster/workers").json()["workers"].as_array().unwrap().clone()
+    }
+
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.workers().iter().filter_map(|worker| Some(worker["pid"].as_u64()? as u32)).collect()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        send_signal(self.pid(), signal);
+    }
+
+    /// Waits until the balancer has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child).unwrap_or_else(|| panic!("the balancer did not end: {:#?}", self.log()))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Gone already in tests that end it; workers follow their primary.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        if thread::panicking() {
+            eprintln!("log of the cluster:\n{}", self.log().join("\n"));
+        }
+    }
+}
+
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < DEADLINE {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+pub fn send_signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id is never zero");
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Does the process exist (a zombie does not count)?
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+}
+
+/// Was this the exit that `signal` causes?
+pub fn killed_by(status: ExitStatus, signal: Signal) -> bool {
+    status.signal() == Some(signal.as_raw())
+}
+
+/// A connection that stays open between requests.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<()> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: cluster.test\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            request.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        request.push_str("\r\n");
+        self.write(request.as_bytes())?;
+        self.write(body)
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads one answer, strictly: a short or malformed one is an error.
+    pub fn receive(&mut self, head_only: bool) -> std::io::Result<Answer> {
+        let bad = |what: &str| std::io::Error::other(what.to_owned());
+        let mut line = self.line()?;
+        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| bad("no status"))?;
+        let mut headers = Vec::new();
+        loop {
+            line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| bad("a header without a colon"))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        if head_only || status < 200 || status == 204 || status == 304 {
+            return Ok(answer);
+        }
+        if answer.header("transfer-encoding") == Some("chunked") {
+            loop {
+                let size = self.line()?;
+                let size = usize::from_str_radix(size.trim(), 16).map_err(|_| bad("a bad chunk size"))?;
+                let mut chunk = vec![0; size + 2];
+                self.stream.read_exact(&mut chunk)?;
+                answer.body.extend_from_slice(&chunk[..size]);
+                if size == 0 {
+                    return Ok(answer);
+                }
+            }
+        }
+        let length = answer.header("content-length").ok_or_else(|| bad("no length"))?;
+        answer.body = vec![0; length.parse().map_err(|_| bad("a bad length"))?];
+        self.stream.read_exact(&mut answer.body)?;
+        Ok(answer)
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        if !line.ends_with('\n') {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|err| panic!("{err}: {}", self.text()))
+    }
+
+    pub fn worker_id(&self) -> u64 {
+        self.header("x-worker-id").expect("every answer names its worker").parse().unwrap()
+    }
+
+    /// Checks the form of an error answer and returns its `detail`.
+    pub fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let body = self.json();
+        assert_eq!(body["status"], status);
+        assert!(body["type"].is_string() && body["title"].is_string(), "{body}");
+        body["detail"].as_str().expect("a problem has details").to_owned()
+    }
+}
+
+/// A real `redis-server` on a free port, without persistence.
+pub struct Redis {
+    child: Child,
+    pub port: u16,
+    directory: PathBuf,
+    _guard: Option<tempfile::TempDir>,
+}
+
+impl Redis {
+    pub fn start() -> Self {
+        let guard = tempfile::tempdir().unwrap();
+        // Redis cannot take port 0: ask the system for a free one and try again when it is lost.
+        for _ in 0..20 {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if let Some(child) = Self::launch(port, guard.path()) {
+                return Self { child, port, directory: guard.path().to_owned(), _guard: Some(guard) };
+            }
+        }
+        panic!("could not start redis-server");
+    }
+
+    fn launch(port: u16, directory: &Path) -> Option<Child> {
+        let mut child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server must be installed to run these tests");
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            if child.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(child);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        None
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts again on the same port.
+    pub fn restart(&mut self) {
+        self.child = eventually("redis-server starts again", || Self::launch(self.port, &self.directory));
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
