@@ -196,10 +196,8 @@ impl StateStore for EmbeddedStore {
 
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
         let key = key.stored().to_owned();
-        submit(&self.writer, move |connection| {
-            database::delete(connection, &key, now()).map_err(store_error)
-        })
-        .await
+        submit(&self.writer, move |connection| database::delete(connection, &key, now()).map_err(store_error))
+            .await
     }
 
     async fn increment(&self, key: &Key, by: i64) -> Result<i64, StoreError> {
