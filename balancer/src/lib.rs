@@ -29,10 +29,11 @@ use anyhow::Context;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use shared::config::{Sources, settings};
+use shared::store::RedisUrl;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Options};
 use config::{Config, Mode};
 use listener::Phase;
 use pool::Pool;
@@ -54,7 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Err(err) => return complain(&err, 2),
     };
     match config.mode {
-        Mode::Single => run_single(&config),
+        Mode::Single => worker::run(&worker::Cli { flags: worker_flags(&cli.options) }),
         Mode::Cluster { workers } => match run_cluster(config, workers) {
             Ok(code) => code,
             Err(err) => complain(&err, 1),
@@ -70,7 +71,22 @@ fn complain(err: &anyhow::Error, code: u8) -> ExitCode {
 fn configure(cli: &Cli) -> anyhow::Result<Config> {
     let directory = std::env::current_dir().context("could not find the working directory")?;
     let sources = Sources::load(&directory)?;
-    Ok(Config::new(&cli.options, &sources)?)
+    let config = Config::new(&cli.options, &sources)?;
+    // A worker would refuse a bad value of its own only after it was started.
+    worker::Config::resolve(&sources, &worker_flags(&cli.options))?;
+    Ok(config)
+}
+
+/// The options that a single process takes as well.
+fn worker_flags(options: &Options) -> worker::Flags {
+    worker::Flags {
+        host: options.host.clone(),
+        port: options.port.clone(),
+        redis_url: options.redis_url.clone(),
+        state_dir: options.state_dir.clone(),
+        drain_timeout: options.drain_timeout.clone(),
+        log_format: options.log_format.clone(),
+    }
 }
 
 fn run_worker(primary: u32) -> ExitCode {
@@ -81,11 +97,6 @@ fn run_worker(primary: u32) -> ExitCode {
         );
     }
     worker::run_supervised()
-}
-
-fn run_single(config: &Config) -> ExitCode {
-    let _ = config;
-    ExitCode::FAILURE
 }
 
 fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
@@ -140,17 +151,16 @@ fn serving_threads() -> usize {
 
 /// The configuration as a worker reads it, whatever source the primary had it from.
 fn worker_environment(config: &Config, state_dir: &StateDir) -> Vec<(String, String)> {
-    let mut environment = vec![
+    // A worker that stops by itself is better off than one that is killed.
+    let redis_url = config.redis_url.as_ref().map_or("", RedisUrl::expose);
+    let stop = humantime::format_duration(config.limits.kill.mul_f64(0.9)).to_string();
+    vec![
         (settings::STATE_DIR.variable.to_owned(), state_dir.path().display().to_string()),
         (settings::CRASH_ENABLED.variable.to_owned(), config.crash_enabled.to_string()),
         // Lines go through the primary's log, which gives them their final form.
         (settings::LOG_FORMAT.variable.to_owned(), "text".to_owned()),
         // Empty hides one in `.env`.
-        (
-            settings::REDIS_URL.variable.to_owned(),
-            config.redis_url.as_ref().map_or_else(String::new, |url| url.expose().to_owned()),
-        ),
-    ];
-    environment.push(("NO_COLOR".to_owned(), "1".to_owned()));
-    environment
+        (settings::REDIS_URL.variable.to_owned(), redis_url.to_owned()),
+        (worker::config::SHUTDOWN_TIMEOUT.variable.to_owned(), stop),
+    ]
 }

@@ -34,7 +34,7 @@ const CHECK_LIMIT: Duration = Duration::from_millis(600);
 #[derive(Clone)]
 pub struct RedisUrl {
     text: String,
-    info: ConnectionInfo,
+    info: Box<ConnectionInfo>,
 }
 
 impl RedisUrl {
@@ -54,7 +54,7 @@ impl RedisUrl {
         if info.redis_settings().db() < 0 {
             return Err(RedisUrlError::Invalid("the database number is negative".to_owned()));
         }
-        Ok(Self { text: text.to_owned(), info })
+        Ok(Self { text: text.to_owned(), info: Box::new(info) })
     }
 
     /// The whole URL, password included, to hand to another process.
@@ -120,7 +120,7 @@ impl RedisStore {
         let connection = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_LIMIT))
             .set_response_timeout(Some(REPLY_LIMIT));
-        let manager = Manager::new_with_config(url.info.clone(), connection)
+        let manager = Manager::new_with_config(ConnectionInfo::clone(&url.info), connection)
             .map_err(|err| failed(err.category().to_owned()))?;
         let timeouts = Timeouts {
             wait: Some(CALL_LIMIT),

@@ -1,0 +1,100 @@
+//! The bundled worker: an actix-web server that answers the cluster's HTTP API.
+//!
+//! It runs in one of two roles. Alone ([`run`], [`run_with`]) it is its own
+//! primary, with id 0. Below a primary ([`run_supervised`]) it takes a free
+//! port, reports it over the socket that is its standard input, and ends when
+//! the other end of that socket closes.
+//!
+//! Start-up reads top to bottom in [`startup`]; each resource of the API has its
+//! file in `routes`; what the routes share is one [`context::Context`].
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use shared::config::{ConfigError, Sources};
+use shared::telemetry;
+
+pub mod config;
+
+mod body;
+mod context;
+mod cpu;
+mod crash;
+mod error;
+mod health;
+mod identity;
+mod memory;
+mod middleware;
+mod openapi;
+mod primary;
+mod routes;
+mod signals;
+mod startup;
+
+pub use config::{Cli, Config, Flags};
+pub use identity::Identity;
+
+/// Exit code for a usage or configuration error.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code for a failure while starting or running.
+pub const EXIT_FAILED: u8 = 1;
+
+/// Runs a worker without a cluster, until a signal stops it.
+pub fn run(cli: &Cli) -> ExitCode {
+    match load(&cli.flags) {
+        Ok(config) => run_with(&config),
+        Err(err) => report(&err, EXIT_USAGE),
+    }
+}
+
+/// As [`run`], with a configuration at hand: for `--cluster off`.
+pub fn run_with(config: &Config) -> ExitCode {
+    let guard = match telemetry::init(&config.telemetry) {
+        Ok(guard) => guard,
+        Err(err) => return report(&err, EXIT_USAGE),
+    };
+    let outcome = startup::serve(config, Identity::single_process(), None);
+    drop(guard);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => report(&err, EXIT_FAILED),
+    }
+}
+
+/// Runs a worker below a primary. Everything comes from the environment; the
+/// primary learns the port, or why there is none, over standard input.
+pub fn run_supervised() -> ExitCode {
+    let link = match primary::Link::from_stdin() {
+        Ok(link) => link,
+        Err(err) => return report(&err, EXIT_USAGE),
+    };
+    let prepared = load(&Flags::default()).and_then(|config| {
+        let config = config.supervised();
+        Ok((Identity::from_environment()?, config))
+    });
+    let (identity, config) = match prepared {
+        Ok(prepared) => prepared,
+        Err(err) => return link.failed(&err, EXIT_USAGE),
+    };
+    let guard = match telemetry::init(&config.telemetry) {
+        Ok(guard) => guard,
+        Err(err) => return link.failed(&err, EXIT_USAGE),
+    };
+    let outcome =
+        link.watch().map_err(Into::into).and_then(|()| startup::serve(&config, identity, Some(&link)));
+    drop(guard);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => link.failed(&err, EXIT_FAILED),
+    }
+}
+
+fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    Config::resolve(&Sources::load(Path::new("."))?, flags)
+}
+
+/// One line that says what was wrong.
+fn report(err: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("error: {err:#}");
+    ExitCode::from(code)
+}

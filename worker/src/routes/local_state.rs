@@ -1,0 +1,36 @@
+//! `GET /cluster/local-state`: a counter that is deliberately not shared.
+
+use actix_web::{Responder, web};
+use serde::Serialize;
+use shared::protocol::WorkerRef;
+use utoipa::ToSchema;
+
+use super::Json;
+use crate::context::Context;
+use crate::openapi::WorkerRefSchema;
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LocalState {
+    #[schema(value_type = WorkerRefSchema)]
+    worker: WorkerRef,
+    /// Calls of this route that this process has answered.
+    request_count: u64,
+    message: String,
+    explanation: &'static str,
+}
+
+/// A counter in this process's own memory.
+#[utoipa::path(
+    get, path = "/cluster/local-state", operation_id = "getLocalState", tag = "state",
+    responses((status = 200, description = "This worker's count", body = LocalState))
+)]
+pub(crate) async fn get(context: web::Data<Context>) -> impl Responder {
+    let worker = context.worker();
+    Json(LocalState {
+        worker,
+        request_count: context.count_local_call(),
+        message: format!("This counter is LOCAL to worker {} and NOT shared between workers", worker.id),
+        explanation: "Each worker has its own memory space. Use Redis for shared state.",
+    })
+}

@@ -1,0 +1,28 @@
+//! `GET /cluster/workers`: the primary's to answer.
+
+use actix_web::http::StatusCode;
+use actix_web::{Responder, web};
+use shared::protocol::{PrimaryRef, WorkerList};
+
+use super::Json;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::openapi::WorkerListSchema;
+
+/// All workers of the cluster. Only the primary knows them; a process without a
+/// cluster has none.
+#[utoipa::path(
+    get, path = "/cluster/workers", operation_id = "getWorkers", tag = "cluster",
+    responses(
+        (status = 200, description = "The workers", body = WorkerListSchema),
+        (status = 421, description = "Asked of a worker directly"),
+    )
+)]
+pub(crate) async fn get(context: web::Data<Context>) -> Result<impl Responder, Failure> {
+    if context.identity.supervised {
+        let detail = "a worker does not know the others; ask the primary, at the cluster's own address";
+        return Err(Failure::new(StatusCode::MISDIRECTED_REQUEST, detail));
+    }
+    let primary = PrimaryRef { pid: context.worker().pid };
+    Ok(Json(WorkerList { primary, workers: Vec::new(), count: 0 }))
+}

@@ -1,0 +1,165 @@
+//! A worker's life as a script: store, socket, report, serve, stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::rt::System;
+use actix_web::{App, HttpServer, web};
+use anyhow::{Context as _, anyhow};
+use shared::store::{self, StateStore, StoreConfig};
+use tempfile::TempDir;
+
+use crate::config::{Config, State};
+use crate::context::Context;
+use crate::crash::Connections;
+use crate::health::StoreWatch;
+use crate::identity::Identity;
+use crate::primary::Link;
+use crate::signals::StopSignals;
+use crate::{middleware, routes};
+
+/// Longer than any balancer keeps an idle connection, so that it is always the
+/// balancer that closes one: a request never meets a closing connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// A request's head must have arrived by then.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// After an answer that ends its connection, a client may take so long to close.
+const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// Connections that the kernel holds while they wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// How often a stopping worker looks whether its last connection has ended.
+const STOP_CHECK: Duration = Duration::from_millis(5);
+
+/// Serves until a signal says stop. `link` is there below a primary.
+pub(crate) fn serve(config: &Config, identity: Identity, link: Option<&Link>) -> anyhow::Result<()> {
+    System::new().block_on(async {
+        let signals = StopSignals::install(identity.supervised).context("could not handle signals")?;
+        let worker = Worker::build(config, identity)?;
+        if let Some(link) = link {
+            link.listening(worker.address.port())?;
+        }
+        tracing::info!(
+            url = %format_args!("http://{}", worker.address), port = worker.address.port(),
+            pid = identity.worker.pid, "listening"
+        );
+        worker.run_until_stopped(signals, config.drain_timeout).await
+    })
+}
+
+/// A worker that listens, and whose connections wait to be accepted.
+struct Worker {
+    server: Server,
+    address: SocketAddr,
+    connections: Arc<Connections>,
+    /// Removed when the worker ends.
+    _directory: Option<TempDir>,
+}
+
+impl Worker {
+    fn build(config: &Config, identity: Identity) -> anyhow::Result<Self> {
+        let (store, directory) = open_store(config, identity)?;
+        let watch = Arc::new(StoreWatch::new(store.kind()));
+        let context = Context::new(identity, config, Arc::clone(&store), Arc::clone(&watch))
+            .context("could not start the computing threads")?;
+        let context = web::Data::new(context);
+        let connections = Arc::new(Connections::default());
+
+        let server = HttpServer::new(move || {
+            // The factory runs once on each event-loop thread.
+            actix_web::rt::spawn(Arc::clone(&context.hang).block_this_thread());
+            App::new().app_data(context.clone()).wrap_fn(middleware::answer).configure(routes::configure)
+        })
+        .workers(config.threads)
+        .backlog(BACKLOG)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_LIMIT)
+        .client_disconnect_timeout(DISCONNECT_LIMIT)
+        // A balancer that closes its side has given the request up. Other
+        // clients may close theirs and still wait for the answer.
+        .h1_allow_half_closed(!identity.supervised)
+        .shutdown_timeout(config.drain_timeout.as_secs() + 1)
+        .disable_signals()
+        .on_connect(connections.counter())
+        .bind(config.address())
+        .map_err(|err| bind_error(config.address(), &err))?;
+
+        let address = *server.addrs().first().context("the server has no address")?;
+        actix_web::rt::spawn(watch.run(store));
+        Ok(Self { server: server.run(), address, connections, _directory: directory })
+    }
+
+    async fn run_until_stopped(self, mut signals: StopSignals, limit: Duration) -> anyhow::Result<()> {
+        let handle = self.server.handle();
+        let mut server = pin!(self.server);
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            ended = &mut server => return ended.context("the server ended"),
+        };
+        tracing::info!(signal, connections = self.connections.open(), "stopping");
+        // Closes the listening socket and idle connections at once, and others
+        // after the answer that they wait for.
+        let stopped = handle.stop(true);
+        let last_connection = async {
+            stopped_accepting().await;
+            while self.connections.open() > 0 {
+                tokio::time::sleep(STOP_CHECK).await;
+            }
+        };
+        tokio::select! {
+            () = stopped => {}
+            _ = &mut server => {}
+            () = last_connection => {}
+            () = tokio::time::sleep(limit) => {
+                let connections = self.connections.open();
+                tracing::warn!(connections, ?limit, "stopped before all connections were done");
+            }
+            signal = signals.next() => return Err(anyhow!("stopped at once by a second {signal}")),
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The server's threads learn of the stop within this time; before, a connection
+/// could still be accepted.
+async fn stopped_accepting() {
+    tokio::time::sleep(4 * STOP_CHECK).await;
+}
+
+type OpenStore = (Arc<dyn StateStore>, Option<TempDir>);
+
+fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> {
+    let (place, directory) = match &config.state {
+        State::Redis(url) => (StoreConfig::Redis(url.clone()), None),
+        State::Directory(directory) => (StoreConfig::Embedded(directory.clone()), None),
+        State::Temporary if identity.supervised => {
+            return Err(anyhow!(
+                "neither REDIS_URL nor CLUSTER_STATE_DIR is set, so workers could not share state"
+            ));
+        }
+        State::Temporary => {
+            let directory = tempfile::Builder::new()
+                .prefix("cluster-state-")
+                .tempdir()
+                .context("could not create a temporary directory (set --state-dir or CLUSTER_STATE_DIR)")?;
+            (StoreConfig::Embedded(directory.path().to_owned()), Some(directory))
+        }
+    };
+    Ok((store::open(&place)?, directory))
+}
+
+fn bind_error(address: SocketAddr, err: &io::Error) -> anyhow::Error {
+    let reason = match err.kind() {
+        io::ErrorKind::AddrInUse => "address in use (set --port or PORT)".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (ports below 1024 are reserved; set --port or PORT)".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "it is no address of this machine (set --host or HOST)".to_owned(),
+        _ => err.to_string(),
+    };
+    anyhow!("could not bind {address}: {reason}")
+}
