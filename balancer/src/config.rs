@@ -118,12 +118,7 @@ impl Config {
                     |text| text.parse().ok(),
                     LogFormat::for_stderr(),
                 )?,
-                filter: read.or(
-                    &settings::LOG_FILTER,
-                    &None,
-                    |text| Some(text.to_owned()),
-                    default_filter(),
-                )?,
+                filter: read.or(&settings::LOG_FILTER, &None, parse_filter, default_filter())?,
                 timestamps: true,
             },
         })
@@ -146,10 +141,15 @@ impl Reader<'_> {
     }
 }
 
-/// Pingora reports each failed request as an error of its own; the balancer
-/// says what matters about those itself.
+/// Pingora reports each failed request, and each kept connection that another
+/// thread was still letting go of, as an error; the balancer says what matters
+/// about those itself.
 fn default_filter() -> String {
-    "info,pingora_proxy=off,pingora_core=warn".to_owned()
+    "info,pingora_proxy=off,pingora_core=off".to_owned()
+}
+
+fn parse_filter(text: &str) -> Option<String> {
+    Telemetry::is_valid_filter(text).then(|| text.to_owned())
 }
 
 fn parse_count(text: &str) -> Option<u32> {

@@ -122,16 +122,15 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         // Before the first worker is started, so that no signal finds us unprepared.
         let signals = Signals::install().context("could not install signal handlers")?;
+        let launcher = Launcher { environment: worker_environment(&config, &state_dir), workers };
+        let supervisor = Supervisor::new(launcher, config.probing, config.limits, pool, Arc::clone(&roster));
         let threads = listener::serve(&listener, serving_threads(), &app, &phase_seen, &draining_seen)
             .context("could not start serving")?;
         drop(listener);
         info!(%address, workers, pid = std::process::id(), "listening on http://{address}");
-        let launcher = Launcher { environment: worker_environment(&config, &state_dir), workers };
-        let supervisor =
-            Supervisor::new(launcher, config.probing, pool, Arc::clone(&roster)).run(config.limits, ordered);
         let shutdown =
             Shutdown { roster, open, phase, draining, orders, app, drain_timeout: config.drain_timeout };
-        let code = shutdown.run(signals, supervisor).await;
+        let code = shutdown.run(signals, supervisor.run(ordered)).await;
         threads.join();
         anyhow::Ok(code)
     })?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use shared::protocol::{Generation, WorkerId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// One worker process, as the request path sees it.
 #[derive(Debug)]
@@ -88,12 +89,24 @@ impl Drop for Lease {
 }
 
 /// What a request without a ready worker may hope for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outlook {
-    /// Workers that are starting and may be ready any moment.
-    pub starting: usize,
+#[derive(Debug, Clone, Copy, Default)]
+struct Outlook {
+    /// When the next start of a worker begins; in the past while one is starting.
+    next_start: Option<Instant>,
     /// Changes with every publication and withdrawal.
     version: u64,
+}
+
+/// How long a request waits when no worker is ready.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// While a worker is starting, or about to.
+    pub starting: Duration,
+    /// A worker whose start is no further away than this is about to start.
+    pub about_to: Duration,
+    /// Otherwise: the time in which a death that the request has just met
+    /// becomes known to the pool.
+    pub grace: Duration,
 }
 
 #[derive(Debug)]
@@ -108,7 +121,7 @@ impl Default for Pool {
         Self {
             ready: ArcSwap::default(),
             turn: AtomicUsize::new(0),
-            outlook: watch::Sender::new(Outlook { starting: 0, version: 0 }),
+            outlook: watch::Sender::new(Outlook::default()),
         }
     }
 }
@@ -124,27 +137,21 @@ impl Pool {
             .find_map(Lease::take)
     }
 
-    /// As [`Self::pick`]; when there is none, waits for one: up to `patience`
-    /// while a worker is starting, else only `grace`, the time in which a death
-    /// that a request has just met becomes known here.
-    pub async fn pick_or_wait(
-        &self,
-        tried: &[Generation],
-        patience: Duration,
-        grace: Duration,
-    ) -> Option<Lease> {
+    /// As [`Self::pick`]; when there is none, waits for one as `patience` says.
+    pub async fn pick_or_wait(&self, tried: &[Generation], patience: Patience) -> Option<Lease> {
         if let Some(lease) = self.pick(tried) {
             return Some(lease);
         }
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let mut outlook = self.outlook.subscribe();
         loop {
             // Looked at before the pick, so that no change falls between.
-            let starting = outlook.borrow_and_update().starting;
+            let next_start = outlook.borrow_and_update().next_start;
             if let Some(lease) = self.pick(tried) {
                 return Some(lease);
             }
-            let deadline = start + if starting > 0 { patience } else { grace };
+            let hope = next_start.is_some_and(|next| next <= start + patience.about_to);
+            let deadline = start + if hope { patience.starting } else { patience.grace };
             if tokio::time::timeout_at(deadline, outlook.changed()).await.is_err() {
                 return None;
             }
@@ -173,11 +180,11 @@ impl Pool {
         self.swap(ready.iter().filter(|worker| worker.generation != generation).cloned().collect());
     }
 
-    /// Supervisor only: how many workers are starting.
-    pub fn set_starting(&self, starting: usize) {
+    /// Supervisor only: when the next start of a worker begins, or began.
+    pub fn set_next_start(&self, next_start: Option<Instant>) {
         self.outlook.send_if_modified(|outlook| {
-            let changed = outlook.starting != starting;
-            outlook.starting = starting;
+            let changed = outlook.next_start != next_start;
+            outlook.next_start = next_start;
             changed
         });
     }
@@ -264,17 +271,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_for_a_starting_worker_but_not_for_nothing() {
-        const PATIENCE: Duration = Duration::from_secs(5);
-        const GRACE: Duration = Duration::from_millis(200);
+        const PATIENCE: Patience = Patience {
+            starting: Duration::from_secs(5),
+            about_to: Duration::from_secs(1),
+            grace: Duration::from_millis(200),
+        };
         let pool = Arc::new(Pool::default());
-        let start = tokio::time::Instant::now();
-        assert!(pool.pick_or_wait(&[], PATIENCE, GRACE).await.is_none());
-        assert_eq!(start.elapsed(), GRACE);
+        let start = Instant::now();
+        assert!(pool.pick_or_wait(&[], PATIENCE).await.is_none());
+        assert_eq!(start.elapsed(), PATIENCE.grace);
+        pool.set_next_start(Some(Instant::now() + Duration::from_secs(20)));
+        assert!(pool.pick_or_wait(&[], PATIENCE).await.is_none());
+        assert_eq!(start.elapsed(), PATIENCE.grace * 2);
 
-        pool.set_starting(1);
+        pool.set_next_start(Some(Instant::now() + Duration::from_millis(900)));
         let waiting = tokio::spawn({
             let pool = Arc::clone(&pool);
-            async move { pool.pick_or_wait(&[], PATIENCE, GRACE).await.map(|lease| lease.id) }
+            async move { pool.pick_or_wait(&[], PATIENCE).await.map(|lease| lease.id) }
         });
         tokio::time::sleep(Duration::from_secs(2)).await;
         pool.publish(worker(1, 1));

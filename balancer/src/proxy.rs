@@ -125,6 +125,9 @@ impl ProxyHttp for Proxy {
         client.set_write_timeout(Some(CLIENT_TIMEOUT));
         // A client may close its sending side after the request and still read.
         client.set_abort_on_close(false);
+        if self.roster.is_draining() {
+            session.set_keepalive(None);
+        }
         match self.local_answer(session.req_header()) {
             Some(answer) => answer.send(session, &ctx.request_id).await.map(|()| true),
             None => Ok(false),
@@ -134,7 +137,7 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         // On a retry: the worker that failed no longer has this request.
         ctx.lease = None;
-        let found = self.pool.pick_or_wait(&ctx.tried, policy::READY_PATIENCE, policy::DEATH_GRACE).await;
+        let found = self.pool.pick_or_wait(&ctx.tried, policy::PATIENCE).await;
         let Some(lease) = found else {
             let status = if ctx.tried.is_empty() { 503 } else { 502 };
             return Err(Error::new(ErrorType::HTTPStatus(status)));
@@ -166,6 +169,12 @@ impl ProxyHttp for Proxy {
         for (name, value) in headers::forwarded(client, &session.req_header().headers) {
             request.insert_header(name, value)?;
         }
+        if !request.headers.contains_key(HOST)
+            && let Some(worker) = &ctx.lease
+        {
+            // HTTP/1.0 need not name one, the HTTP/1.1 that a worker is spoken to must.
+            request.insert_header(HOST, worker.address.to_string())?;
+        }
         request.insert_header(headers::X_REQUEST_ID, ctx.request_id.clone())
     }
 
@@ -188,7 +197,9 @@ impl ProxyHttp for Proxy {
         let worker = ctx.lease.as_ref().map_or(WorkerId::PRIMARY, |lease| lease.id);
         response.insert_header(headers::X_WORKER_ID, HeaderValue::from(worker.0))?;
         response.insert_header(headers::X_REQUEST_ID, ctx.request_id.clone())?;
-        let _ = session;
+        if self.roster.is_draining() {
+            session.set_keepalive(None);
+        }
         Ok(())
     }
 

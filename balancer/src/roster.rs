@@ -46,6 +46,10 @@ impl Roster {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     pub fn worker_list(&self, now: Instant) -> WorkerList {
         let workers: Vec<_> = self.entries.load().iter().map(|entry| entry.status(now)).collect();
         WorkerList { primary: PrimaryRef { pid: std::process::id() }, count: workers.len(), workers }
@@ -57,7 +61,7 @@ impl Roster {
         let desired = entries.len();
         let stores = || entries.iter().filter_map(|entry| entry.store.as_ref());
         let store = stores().find(|store| !store.reachable).or_else(|| stores().next()).cloned();
-        let status = if online == 0 || self.draining.load(Ordering::Relaxed) {
+        let status = if online == 0 || self.is_draining() {
             ClusterStatus::Unavailable
         } else if online < desired || store.as_ref().is_some_and(|store| !store.reachable) {
             ClusterStatus::Degraded

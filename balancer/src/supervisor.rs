@@ -79,28 +79,42 @@ struct Inbox {
 }
 
 impl Supervisor {
-    pub fn new(launcher: Launcher, probing: Probing, pool: Arc<Pool>, roster: Arc<Roster>) -> Self {
-        Self {
+    /// Knows its slots from the beginning, so that requests which come before
+    /// [`Self::run`] wait for the first worker.
+    pub fn new(
+        launcher: Launcher,
+        probing: Probing,
+        limits: Limits,
+        pool: Arc<Pool>,
+        roster: Arc<Roster>,
+    ) -> Self {
+        let now = Instant::now();
+        let slots: Vec<_> = (1..=launcher.workers).map(|id| Slot::new(WorkerId(id), limits, now)).collect();
+        let mut supervisor = Self {
             launcher,
             probing,
             pool,
             roster,
-            slots: vec![],
-            posts: vec![],
+            posts: slots.iter().map(|_| None).collect(),
+            slots,
             generations: 0,
             announced: false,
             stopping: false,
-            started: Instant::now(),
-        }
+            started: now,
+        };
+        supervisor.publish();
+        supervisor
     }
 
     /// Starts the workers and looks after them until told to stop, and then
     /// until the last of them is reaped. A closed `orders` counts as [`Order::Kill`].
-    pub async fn run(mut self, limits: Limits, mut orders: mpsc::Receiver<Order>) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let (reports, mut reported) = mpsc::channel(QUEUED_EVENTS);
         let (outcomes, mut probed) = mpsc::channel(QUEUED_EVENTS);
         let inbox = Inbox { reports, outcomes };
-        self.start_slots(limits, &inbox);
+        for index in 0..self.slots.len() {
+            self.launch(index, &inbox);
+        }
         loop {
             self.publish();
             if self.stopping && self.slots.iter().all(Slot::is_stopped) {
@@ -114,16 +128,6 @@ impl Supervisor {
                 () = sleep_until(due) => self.on_due(&inbox),
                 Some((generation, outcome)) = probed.recv() => self.on_probe(generation, outcome, &inbox),
             }
-        }
-    }
-
-    fn start_slots(&mut self, limits: Limits, inbox: &Inbox) {
-        let now = Instant::now();
-        for id in (1..=self.launcher.workers).map(WorkerId) {
-            let (slot, actions) = Slot::new(id, limits, now);
-            self.slots.push(slot);
-            self.posts.push(None);
-            self.carry_out(self.slots.len() - 1, actions, inbox);
         }
     }
 
@@ -271,7 +275,7 @@ impl Supervisor {
             return;
         }
         self.posts[index] = None;
-        if let Some(at) = self.slots[index].restart_at() {
+        if let Some(at) = self.slots[index].starts_at() {
             let wait_ms = millis(at.saturating_duration_since(Instant::now()));
             warn!(worker = %self.slots[index].id, wait_ms, "keeps ending: waits before its next start");
         }
@@ -284,7 +288,7 @@ impl Supervisor {
     }
 
     fn publish(&mut self) {
-        self.pool.set_starting(self.slots.iter().filter(|slot| slot.is_starting()).count());
+        self.pool.set_next_start(self.slots.iter().filter_map(Slot::starts_at).min().map(Into::into));
         let entries = self.slots.iter().zip(&self.posts).map(|(slot, post)| Entry {
             id: slot.id,
             state: slot.state(),

@@ -74,13 +74,20 @@ impl Drop for TelemetryGuard {
     }
 }
 
+impl Telemetry {
+    /// Does the filter parse?
+    pub fn is_valid_filter(filter: &str) -> bool {
+        EnvFilter::try_new(filter).is_ok()
+    }
+}
+
 /// Installs the process-wide log, to standard error.
 ///
 /// # Errors
 /// When `filter` does not parse. Fails also when a log is already installed.
 pub fn init(telemetry: &Telemetry) -> Result<TelemetryGuard, TelemetryError> {
     let filter = EnvFilter::try_new(&telemetry.filter)
-        .map_err(|source| TelemetryError::Filter { filter: telemetry.filter.clone(), source })?;
+        .map_err(|_| TelemetryError::Filter(telemetry.filter.clone()))?;
     let (writer, worker) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(QUEUED_LINES)
@@ -111,9 +118,9 @@ fn finish(subscriber: impl tracing::Subscriber + Send + Sync + 'static) -> Resul
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error(
-        "invalid RUST_LOG {filter:?}: {source} (a right one is RUST_LOG=info or RUST_LOG=warn,balancer=debug)"
+        "invalid RUST_LOG {0:?}: expected log directives, for example RUST_LOG=info or RUST_LOG=warn,balancer=debug"
     )]
-    Filter { filter: String, source: tracing_subscriber::filter::ParseError },
+    Filter(String),
     #[error("a log is already installed in this process")]
     AlreadyInstalled,
 }

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use crate::pool::Patience;
+
 /// Workers that one request may be handed to, the first included.
 pub const MAX_ATTEMPTS: usize = 4;
-/// How long a request waits for a worker that is starting when none is ready.
-pub const READY_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a request waits when no worker is ready and none is starting: the
-/// time in which a death that the request has just met becomes known.
-pub const DEATH_GRACE: Duration = Duration::from_millis(100);
+/// How long a request waits when no worker is ready.
+pub const PATIENCE: Patience = Patience {
+    starting: Duration::from_secs(5),
+    about_to: Duration::from_secs(1),
+    grace: Duration::from_millis(100),
+};
 
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

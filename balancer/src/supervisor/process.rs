@@ -9,6 +9,7 @@
 //! The task that owns a child also sends its signals, so a signal can never
 //! reach a stranger that was given the pid of a worker already reaped.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -162,13 +163,18 @@ async fn attend<F: Future<Output = ()>>(
     report(Report::Exited { status }).await;
 }
 
-/// First thing in a worker process: die with the primary, however that dies.
+/// First thing in a worker process: die with the primary, however that dies,
+/// and be told apart in `ps` and `top`.
 ///
 /// # Errors
 /// When `primary` is not this process's parent, which means that the primary
 /// died before the request was made, or when the kernel refuses it.
 pub fn enter(primary: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
+    if let Ok(name) = CString::new(format!("worker-{id}")) {
+        rustix::thread::set_name(&name)?;
+    }
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if parent.cast_unsigned() == primary { Ok(()) } else { Err(io::Error::other("the primary is gone")) }
 }

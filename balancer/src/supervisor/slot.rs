@@ -66,7 +66,7 @@ pub enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Starting {
-        deadline: Instant,
+        since: Instant,
     },
     Online {
         since: Instant,
@@ -102,11 +102,10 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// A slot whose first process is to be launched at `now`.
-    pub fn new(id: WorkerId, limits: Limits, now: Instant) -> (Self, Vec<Action>) {
-        let state = State::Starting { deadline: now + limits.startup };
-        let slot = Self { id, limits, state, backoff: Backoff::default(), restarts: 0, misses: 0, passes: 0 };
-        (slot, vec![Action::Launch])
+    /// A slot whose first process is to be launched at `now`, as by [`Action::Launch`].
+    pub fn new(id: WorkerId, limits: Limits, now: Instant) -> Self {
+        let state = State::Starting { since: now };
+        Self { id, limits, state, backoff: Backoff::default(), restarts: 0, misses: 0, passes: 0 }
     }
 
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
@@ -204,7 +203,7 @@ impl Slot {
     }
 
     fn relaunch(&mut self, now: Instant) -> Vec<Action> {
-        self.state = State::Starting { deadline: now + self.limits.startup };
+        self.state = State::Starting { since: now };
         self.restarts += 1;
         self.misses = 0;
         self.passes = 0;
@@ -214,7 +213,7 @@ impl Slot {
     /// When [`Event::Due`] is next to be sent.
     pub fn due(&self) -> Option<Instant> {
         match self.state {
-            State::Starting { deadline } => Some(deadline),
+            State::Starting { since } => Some(since + self.limits.startup),
             State::Stopping { kill_at, .. } => kill_at,
             State::Backoff { until } => Some(until),
             State::Online { .. } | State::Stopped => None,
@@ -239,10 +238,11 @@ impl Slot {
         }
     }
 
-    /// When the next start is planned, while the slot waits for it.
-    pub fn restart_at(&self) -> Option<Instant> {
+    /// When the slot's next start begins, or the one that goes on has begun.
+    pub fn starts_at(&self) -> Option<Instant> {
         match self.state {
             State::Backoff { until } => Some(until),
+            State::Starting { since } => Some(since),
             _ => None,
         }
     }

@@ -15,9 +15,7 @@ struct Life {
 impl Life {
     fn begin() -> Self {
         let now = Instant::now();
-        let (slot, actions) = Slot::new(WorkerId(1), LIMITS, now);
-        assert_eq!(actions, [Action::Launch]);
-        Self { slot, now }
+        Self { slot: Slot::new(WorkerId(1), LIMITS, now), now }
     }
 
     fn online() -> Self {
@@ -57,7 +55,7 @@ fn a_worker_gets_requests_only_after_it_answered_a_probe() {
 #[test]
 fn rise_asks_for_answers_in_a_row() {
     let now = Instant::now();
-    let (mut slot, _) = Slot::new(WorkerId(1), Limits { rise: 2, ..LIMITS }, now);
+    let mut slot = Slot::new(WorkerId(1), Limits { rise: 2, ..LIMITS }, now);
     let mut send = |event| slot.handle(event, now);
     assert_eq!(send(HEALTHY), []);
     assert_eq!(send(MISSED), []);
@@ -178,7 +176,7 @@ fn when_all_miss_their_probes_they_go_one_at_a_time() {
     let now = Instant::now();
     let mut slots: Vec<Slot> = (1..=3)
         .map(|id| {
-            let (mut slot, _) = Slot::new(WorkerId(id), LIMITS, now);
+            let mut slot = Slot::new(WorkerId(id), LIMITS, now);
             slot.handle(HEALTHY, now);
             (0..3).for_each(|_| drop(slot.handle(MISSED, now)));
             slot

@@ -99,13 +99,24 @@ impl Balancer {
             let log = Arc::clone(&log);
             move || stderr.lines().map_while(Result::ok).for_each(|line| log.lock().unwrap().push(line))
         });
-        let mut cluster =
-            Cluster { child, address: ([127, 0, 0, 1], 0).into(), log, reader: Some(reader), directory: self.directory };
+        let mut cluster = Cluster {
+            child,
+            address: ([127, 0, 0, 1], 0).into(),
+            log,
+            reader: Some(reader),
+            directory: self.directory,
+        };
         cluster.address = eventually("the cluster listens", || {
             if let Ok(Some(status)) = cluster.child.try_wait() {
                 panic!("the balancer ended with {status}: {:#?}", cluster.log.lock().unwrap());
             }
-            cluster.events().iter().find_map(|event| event["address"].as_str()?.parse().ok())
+            let events = cluster.events();
+            // A single process says its URL.
+            let url = |event: &Value| event["url"].as_str()?.strip_prefix("http://")?.parse().ok();
+            events
+                .iter()
+                .find_map(|event| event["address"].as_str()?.parse().ok())
+                .or(events.iter().find_map(url))
         });
         cluster
     }
@@ -148,7 +159,8 @@ impl Cluster {
     pub fn wait_ready(&self) {
         eventually("all workers are online", || {
             let health = self.get("/health").json();
-            (health["workers"]["online"] == health["workers"]["desired"] && health["status"] != "unavailable").then_some(())
+            (health["workers"]["online"] == health["workers"]["desired"] && health["status"] != "unavailable")
+                .then_some(())
         });
     }
 
@@ -252,7 +264,13 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<()> {
+    pub fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<()> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: cluster.test\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
@@ -269,11 +287,17 @@ impl Connection {
         self.stream.get_mut().write_all(bytes)
     }
 
+    /// Closes the sending side and goes on reading (shutdown(2), `SHUT_WR`).
+    pub fn stop_sending(&self) -> std::io::Result<()> {
+        self.stream.get_ref().shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads one answer, strictly: a short or malformed one is an error.
     pub fn receive(&mut self, head_only: bool) -> std::io::Result<Answer> {
         let bad = |what: &str| std::io::Error::other(what.to_owned());
         let mut line = self.line()?;
-        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| bad("no status"))?;
+        let status =
+            line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| bad("no status"))?;
         let mut headers = Vec::new();
         loop {
             line = self.line()?;

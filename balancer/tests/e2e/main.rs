@@ -1,0 +1,13 @@
+//! Drives the real executable from outside: real processes, real sockets, a real
+//! `redis-server`. Every cluster has its own free port, directory and
+//! environment, so the tests run side by side.
+
+mod api;
+mod balancing;
+mod configuration;
+mod crash;
+mod forwarding;
+#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
+mod harness;
+mod shutdown;
+mod store;

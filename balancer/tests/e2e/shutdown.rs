@@ -1,0 +1,178 @@
+//! How a cluster ends: in order, at once, or by force, and never with leftovers.
+
+use std::net::TcpStream;
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::harness::{Balancer, Cluster, Connection, eventually, is_alive, killed_by};
+
+fn assert_gone(pids: &[u32]) {
+    eventually("no worker is left", || pids.iter().all(|&pid| !is_alive(pid)).then_some(()));
+}
+
+fn state_directories(cluster: &Cluster) -> usize {
+    std::fs::read_dir(cluster.directory()).unwrap().count()
+}
+
+/// Sends a computation that takes a while; the answer is still to come.
+fn slow_request(cluster: &Cluster, n: u32) -> Connection {
+    let mut connection = Connection::open(cluster.address).unwrap();
+    let body = json!({ "n": n }).to_string();
+    connection
+        .send("POST", "/cluster/cpu-intensive", &[("content-type", "application/json")], body.as_bytes())
+        .unwrap();
+    connection
+}
+
+fn in_flight(cluster: &Cluster) -> u64 {
+    cluster.workers().iter().map(|worker| worker["inFlight"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn an_idle_cluster_stops_in_order_on_sigterm_and_on_sigint() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut cluster = Balancer::cluster(2).with(&["--host", "127.0.77.2"]).start_ready();
+        let workers = cluster.worker_pids();
+        assert_eq!(state_directories(&cluster), 1);
+        cluster.signal(signal);
+        assert_eq!(cluster.wait().code(), Some(0));
+        assert_gone(&workers);
+        assert!(TcpStream::connect(cluster.address).is_err(), "the port is free");
+        assert_eq!(state_directories(&cluster), 0, "the store's directory is gone");
+        assert!(!cluster.log().iter().any(|line| line.contains("killed")), "{:#?}", cluster.log());
+    }
+}
+
+#[test]
+fn requests_in_flight_are_finished() {
+    let mut cluster = Balancer::cluster(2).start_ready();
+    let mut clients: Vec<_> = (0..8).map(|_| slow_request(&cluster, 36)).collect();
+    eventually("all eight are with a worker", || (in_flight(&cluster) == 8).then_some(()));
+    cluster.signal(Signal::TERM);
+    for client in &mut clients {
+        let answer = client.receive(false).unwrap();
+        assert_eq!((answer.status, &answer.json()["calculation"]["result"]), (200, &14_930_352.into()));
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    assert_eq!(cluster.wait().code(), Some(0));
+}
+
+#[test]
+fn requests_sent_just_before_the_signal_are_answered() {
+    let mut cluster = Balancer::cluster(2).start_ready();
+    let mut clients: Vec<_> = (0..50).map(|_| Connection::open(cluster.address).unwrap()).collect();
+    for client in &mut clients {
+        client.send("GET", "/cluster/info", &[], b"").unwrap();
+    }
+    cluster.signal(Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(client.receive(false).unwrap().status, 200);
+    }
+    assert_eq!(cluster.wait().code(), Some(0));
+}
+
+#[test]
+fn a_draining_cluster_says_so_on_connections_that_are_still_open() {
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let mut slow = slow_request(&cluster, 38);
+    let mut other = Connection::open(cluster.address).unwrap();
+    other.send("GET", "/health", &[], b"").unwrap();
+    assert_eq!(other.receive(false).unwrap().status, 200);
+    eventually("the slow request is with the worker", || (in_flight(&cluster) == 1).then_some(()));
+    cluster.signal(Signal::TERM);
+    eventually("the port is closed", || TcpStream::connect(cluster.address).err());
+    other.send("GET", "/health", &[], b"").unwrap();
+    let health = other.receive(false).unwrap();
+    assert_eq!((health.status, &health.json()["status"]), (503, &"unavailable".into()));
+    assert_eq!(slow.receive(false).unwrap().status, 200);
+    assert_eq!(cluster.wait().code(), Some(0));
+}
+
+#[test]
+fn the_drain_timeout_bounds_the_wait() {
+    let mut cluster =
+        Balancer::cluster(1).with(&["--drain-timeout", "200ms", "--kill-timeout", "500ms"]).start_ready();
+    let workers = cluster.worker_pids();
+    // Longer than any timeout here: about a minute of computing.
+    let mut slow = slow_request(&cluster, 45);
+    eventually("the slow request is with the worker", || (in_flight(&cluster) == 1).then_some(()));
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0));
+    assert!(cluster.log().iter().any(|line| line.contains("drain timeout reached")));
+    assert_gone(&workers);
+    assert!(slow.receive(false).map_or(true, |answer| answer.status >= 500));
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let workers = cluster.worker_pids();
+    let _slow = slow_request(&cluster, 45);
+    eventually("the slow request is with the worker", || (in_flight(&cluster) == 1).then_some(()));
+    cluster.signal(Signal::TERM);
+    eventually("it is draining", || TcpStream::connect(cluster.address).err());
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(1));
+    assert_gone(&workers);
+}
+
+#[test]
+fn a_signal_during_start_stops_what_was_started() {
+    for _ in 0..10 {
+        let mut cluster = Balancer::cluster(4).start();
+        cluster.signal(Signal::TERM);
+        assert_eq!(cluster.wait().code(), Some(0));
+        assert_eq!(state_directories(&cluster), 0);
+    }
+}
+
+#[test]
+fn killing_the_primary_leaves_no_worker_and_no_port() {
+    // An address of its own, on which no other test can take the freed port.
+    let mut cluster = Balancer::cluster(4).with(&["--host", "127.0.77.1"]).start_ready();
+    let workers = cluster.worker_pids();
+    // Workers that compute, so that nothing but the kernel can tell them.
+    let _busy: Vec<_> = (0..4).map(|_| slow_request(&cluster, 45)).collect();
+    eventually("all are at work", || (in_flight(&cluster) == 4).then_some(()));
+    cluster.signal(Signal::KILL);
+    assert!(killed_by(cluster.wait(), Signal::KILL));
+    assert_gone(&workers);
+    assert!(TcpStream::connect(cluster.address).is_err(), "the port is free");
+}
+
+#[test]
+fn a_killed_primary_with_frozen_workers_leaves_nothing_either() {
+    let mut cluster = Balancer::cluster(2).start_ready();
+    let workers = cluster.worker_pids();
+    for &worker in &workers {
+        crate::harness::send_signal(worker, Signal::STOP);
+    }
+    cluster.signal(Signal::KILL);
+    cluster.wait();
+    assert_gone(&workers);
+}
+
+#[test]
+fn the_next_cluster_removes_what_a_killed_one_left() {
+    let mut first = Balancer::cluster(1).start_ready();
+    first.signal(Signal::KILL);
+    first.wait();
+    assert_eq!(state_directories(&first), 1);
+    let parent = first.directory().to_str().unwrap().to_owned();
+    let _second = Balancer::cluster(1).env("TMPDIR", &parent).start_ready();
+    assert_eq!(state_directories(&first), 1, "its own, and not the first one's");
+}
+
+#[test]
+fn many_idle_connections_do_not_hold_up_the_end() {
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let idle: Vec<_> = (0..100).map(|_| Connection::open(cluster.address).unwrap()).collect();
+    let waiting = thread::spawn(move || {
+        drop(idle.into_iter().map(|mut client| client.receive(false)).collect::<Vec<_>>())
+    });
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0));
+    waiting.join().unwrap();
+}
