@@ -21,6 +21,8 @@ pub(crate) use checked::check;
 
 /// A body must have arrived by then; a slow one only keeps its own connection.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// What is set aside for a body on its announcement alone.
+const RESERVED_BYTES: usize = 16 * 1024;
 /// Of a wrong value, no more than this is repeated in an error.
 const QUOTED_CHARS: usize = 40;
 
@@ -43,7 +45,7 @@ pub(crate) async fn read(
         return Err(too_large());
     }
     let collect = async {
-        let mut body = BytesMut::with_capacity(declared);
+        let mut body = BytesMut::with_capacity(declared.min(RESERVED_BYTES));
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|err| {
                 Failure::bad_request(format!("the body did not arrive as announced: {err}"))
