@@ -1,10 +1,12 @@
 //! Both stores, against the same expectations and each against its own troubles.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
 mod conformance;
 mod embedded;
 mod redis;
 mod support {
-    pub mod redis_server;
+    pub(crate) mod redis_server;
 }
 
 use std::sync::Arc;

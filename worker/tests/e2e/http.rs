@@ -9,24 +9,24 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
-pub struct Response {
-    pub status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|err| panic!("{err}: {self:?}"))
     }
 
     /// The body of a successful answer.
-    pub fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         assert_eq!(self.header("content-type"), Some("application/json"));
         self.assert_ids();
@@ -35,7 +35,7 @@ impl Response {
 
     /// Asserts that this is a problem as RFC 9457 has it, with `status`, and
     /// with all of `words` in its detail.
-    pub fn assert_problem(&self, status: u16, words: &[&str]) {
+    pub(crate) fn assert_problem(&self, status: u16, words: &[&str]) {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         self.assert_ids();
@@ -56,12 +56,12 @@ impl Response {
     }
 }
 
-pub struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
 }
 
 impl Connection {
-    pub fn open(port: u16) -> Self {
+    pub(crate) fn open(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -69,16 +69,16 @@ impl Connection {
     }
 
     /// How long reading waits.
-    pub fn set_patience(&self, patience: Duration) {
+    pub(crate) fn set_patience(&self, patience: Duration) {
         self.stream.get_ref().set_read_timeout(Some(patience)).unwrap();
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
     /// Sends a request; `headers` are whole lines.
-    pub fn request(&mut self, method: &str, path: &str, headers: &[&str], body: &[u8]) {
+    pub(crate) fn request(&mut self, method: &str, path: &str, headers: &[&str], body: &[u8]) {
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         for header in headers {
             text.push_str(header);
@@ -92,16 +92,16 @@ impl Connection {
     }
 
     /// The next answer, interim ones included.
-    pub fn response(&mut self) -> Response {
+    pub(crate) fn response(&mut self) -> Response {
         self.read_response(false).unwrap()
     }
 
     /// The answer to a HEAD request, which has no body whatever its headers say.
-    pub fn response_to_head(&mut self) -> Response {
+    pub(crate) fn response_to_head(&mut self) -> Response {
         self.read_response(true).unwrap()
     }
 
-    pub fn read_response(&mut self, head: bool) -> std::io::Result<Response> {
+    pub(crate) fn read_response(&mut self, head: bool) -> std::io::Result<Response> {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {status_line:?}")))?;
@@ -127,34 +127,34 @@ impl Connection {
     }
 
     /// Nothing more comes, and the other side has closed.
-    pub fn is_at_end(&mut self) -> bool {
+    pub(crate) fn is_at_end(&mut self) -> bool {
         matches!(self.stream.read(&mut [0; 1]), Ok(0))
     }
 
-    pub fn close_sending_side(&self) {
+    pub(crate) fn close_sending_side(&self) {
         self.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     }
 }
 
-pub fn request(port: u16, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Response {
+pub(crate) fn request(port: u16, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Response {
     let mut connection = Connection::open(port);
     connection.request(method, path, headers, body);
     connection.response()
 }
 
-pub fn get(port: u16, path: &str) -> Response {
+pub(crate) fn get(port: u16, path: &str) -> Response {
     request(port, "GET", path, &[], b"")
 }
 
-pub fn delete(port: u16, path: &str) -> Response {
+pub(crate) fn delete(port: u16, path: &str) -> Response {
     request(port, "DELETE", path, &[], b"")
 }
 
 /// Without a body and without a Content-Type.
-pub fn post_empty(port: u16, path: &str) -> Response {
+pub(crate) fn post_empty(port: u16, path: &str) -> Response {
     request(port, "POST", path, &["Content-Length: 0"], b"")
 }
 
-pub fn post(port: u16, path: &str, json: &str) -> Response {
+pub(crate) fn post(port: u16, path: &str, json: &str) -> Response {
     request(port, "POST", path, &["Content-Type: application/json"], json.as_bytes())
 }

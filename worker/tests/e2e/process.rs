@@ -10,31 +10,31 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A command that runs the worker in an empty directory, without the variables
 /// of whoever runs the tests.
-pub fn command(directory: &TempDir) -> Command {
+pub(crate) fn command(directory: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
     command.env_clear().current_dir(directory.path()).env("TMPDIR", directory.path());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
-    pub port: u16,
+    pub(crate) port: u16,
     log: Arc<Mutex<Vec<Value>>>,
     /// Its working and temporary directory.
-    pub directory: TempDir,
+    pub(crate) directory: TempDir,
 }
 
 impl Worker {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[], &[])
     }
 
-    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = command(&directory);
         command.args(["--port", "0", "--log-format", "json"]).args(arguments);
@@ -48,12 +48,12 @@ impl Worker {
         worker
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The first log entry whose message contains `text`.
-    pub fn wait_for_log(&self, text: &str) -> Value {
+    pub(crate) fn wait_for_log(&self, text: &str) -> Value {
         let deadline = Instant::now() + LIMIT;
         loop {
             let log = self.log();
@@ -66,21 +66,21 @@ impl Worker {
         }
     }
 
-    pub fn log(&self) -> Vec<Value> {
+    pub(crate) fn log(&self) -> Vec<Value> {
         self.log.lock().unwrap().clone()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for its end, and says how long that took.
-    pub fn wait(&mut self) -> (ExitStatus, Duration) {
+    pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         (wait(&mut self.child), began.elapsed())
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 }
@@ -92,7 +92,7 @@ impl Drop for Worker {
     }
 }
 
-pub fn wait(child: &mut Child) -> ExitStatus {
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + LIMIT;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -104,7 +104,7 @@ pub fn wait(child: &mut Child) -> ExitStatus {
 }
 
 /// Runs a command that is expected to end by itself.
-pub fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     // What it writes fits into the pipes.
     let deadline = Instant::now() + LIMIT;
@@ -130,7 +130,7 @@ fn collect(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<Value>>>) {
 }
 
 /// Waits until `done` is true.
-pub fn eventually(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !done() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");

@@ -15,16 +15,16 @@ use crate::http::get;
 use crate::process::{LIMIT, command, run, wait};
 
 /// A worker whose primary is this test.
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
-    pub port: u16,
+    pub(crate) port: u16,
     /// Dropping it is the primary's death.
     link: Option<BufReader<UnixStream>>,
     directory: TempDir,
 }
 
 impl Worker {
-    pub fn start_with(variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let (mut worker, message) = Self::launch(variables);
         assert_eq!(message["event"], "listening", "{message}");
         worker.port = u16::try_from(message["port"].as_u64().unwrap()).unwrap();

@@ -14,22 +14,22 @@ use tempfile::TempDir;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-pub struct RedisServer {
+pub(crate) struct RedisServer {
     child: Option<Child>,
-    pub directory: TempDir,
+    pub(crate) directory: TempDir,
     /// 0 when it listens on its Unix socket only.
-    pub port: u16,
+    pub(crate) port: u16,
     options: Vec<String>,
 }
 
 impl RedisServer {
     /// On a Unix socket and a free TCP port.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// As [`Self::start`], with further options such as `["--requirepass", "x"]`.
-    pub fn start_with(options: &[&str]) -> Self {
+    pub(crate) fn start_with(options: &[&str]) -> Self {
         // Someone else may take the port between finding it and using it.
         for _ in 0..10 {
             let mut server = Self::new(free_port(), options);
@@ -41,26 +41,22 @@ impl RedisServer {
     }
 
     /// Not started yet; `run` does it.
-    pub fn new(port: u16, options: &[&str]) -> Self {
+    pub(crate) fn new(port: u16, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = options.iter().map(|&option| option.to_owned()).collect();
         Self { child: None, directory, port, options }
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn unix_url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
-    }
-
     /// Starts it again on its port.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let deadline = Instant::now() + START_LIMIT;
         while !self.try_run() {
             assert!(Instant::now() < deadline, "redis-server does not start on port {}", self.port);
@@ -117,7 +113,7 @@ impl RedisServer {
     }
 
     /// Kills it; its data is gone.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -125,11 +121,11 @@ impl RedisServer {
     }
 
     /// It neither answers nor closes connections until [`Self::thaw`].
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
