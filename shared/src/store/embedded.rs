@@ -30,7 +30,7 @@ mod database;
 pub const FILE_NAME: &str = "state.sqlite3";
 
 /// Calls that may wait for each of the two threads.
-const QUEUED_CALLS: usize = 256;
+const QUEUED_CALLS: usize = 2048;
 /// A call that has waited in the queue for so long is not begun any more, as it
 /// could not end in time.
 const QUEUE_LIMIT: Duration = Duration::from_millis(400);
