@@ -238,6 +238,36 @@ fn bodies_that_lie_about_their_length() {
 }
 
 #[test]
+fn requests_that_are_no_http() {
+    let mut worker = Worker::start();
+    let answer = |bytes: &[u8]| {
+        let mut connection = Connection::open(worker.port);
+        connection.send(bytes);
+        connection.response()
+    };
+    answer(b"GET /cluster/info HTTP/1.0\r\n\r\n").ok();
+    // These end in the HTTP library, which answers without a body.
+    for nonsense in [
+        &b"GET /cluster/info HTTP/1.1\r\n\r\n"[..], // without Host
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /cluster/info HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        assert!((400..500).contains(&answer(nonsense).status), "{}", nonsense.escape_ascii());
+    }
+    let mut connection = Connection::open(worker.port);
+    connection.send("GET /cluster/info HTTP/1.1\r\nHost: x\r\nX: ");
+    // It may refuse and close before it has taken all.
+    let _ = connection.try_send(&vec![b'x'; 1 << 20]);
+    assert!(
+        connection.read_response(false).is_ok_and(|answer| answer.status >= 400) || connection.is_at_end()
+    );
+    assert_well(&mut worker);
+}
+
+#[test]
 fn a_slow_client_only_waits_for_itself() {
     let mut worker = Worker::start();
     let mut slow = Connection::open(worker.port);

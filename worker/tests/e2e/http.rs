@@ -77,6 +77,10 @@ impl Connection {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
     /// Sends a request; `headers` are whole lines.
     pub(crate) fn request(&mut self, method: &str, path: &str, headers: &[&str], body: &[u8]) {
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
@@ -128,7 +132,10 @@ impl Connection {
 
     /// Nothing more comes, and the other side has closed.
     pub(crate) fn is_at_end(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0; 1]), Ok(0))
+        match self.stream.read(&mut [0; 1]) {
+            Ok(count) => count == 0,
+            Err(err) => err.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 
     pub(crate) fn close_sending_side(&self) {
