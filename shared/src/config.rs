@@ -346,6 +346,15 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_does_not_parse_is_not_shown() {
+        let all = sources(&[("REDIS_URL", "http://:hunter2@host")], "");
+        let err = all.read_secret(&super::settings::REDIS_URL, None, |_| Err::<(), _>("no such scheme"));
+        let text = err.unwrap_err().to_string();
+        assert!(text.contains("the environment variable REDIS_URL") && text.contains("no such scheme"));
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
     fn a_dotenv_that_does_not_parse_is_refused_with_its_line() {
         let err = Sources::from_parts(HashMap::new(), "PORT=1\nthis is not a setting\n").unwrap_err();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Request bodies: bounded in size and time, and JSON with errors that name the
 //! field.
 
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -13,56 +13,89 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use crate::context::Context;
 use crate::error::Failure;
 
+mod budget;
 mod checked;
 
+use budget::Share;
+
+pub(crate) use budget::Budget;
 pub(crate) use checked::check;
 
 /// A body must have arrived by then; a slow one only keeps its own connection.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// What is set aside for a body on its announcement alone.
+const RESERVED_BYTES: usize = 16 * 1024;
 /// Of a wrong value, no more than this is repeated in an error.
 const QUOTED_CHARS: usize = 40;
 
-/// The body of `request`: JSON of at most `limit` bytes, or nothing.
+/// A body that has arrived whole. It counts as held until it is dropped.
+pub(crate) struct Body<'a> {
+    bytes: Bytes,
+    _share: Share<'a>,
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The body of `request`: JSON of at most the configured size, or nothing.
 ///
 /// # Errors
 /// 413 when it is larger, 415 when it is something else than JSON in UTF-8, 408
-/// when it takes too long, 400 when it ends too early.
-pub(crate) async fn read(
+/// when it takes too long, 400 when it ends too early, 503 when too many large
+/// ones are held already.
+pub(crate) async fn read<'a>(
     request: &HttpRequest,
-    mut payload: Payload,
-    limit: usize,
-) -> Result<Bytes, Failure> {
-    let declared = content_length(request)?;
-    let too_large = || {
-        let detail = format!("the body is larger than {limit} bytes (CLUSTER_MAX_BODY)");
-        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-    };
-    if declared > limit {
-        return Err(too_large());
-    }
-    let collect = async {
-        let mut body = BytesMut::with_capacity(declared);
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|err| {
-                Failure::bad_request(format!("the body did not arrive as announced: {err}"))
-            })?;
-            if body.len() + chunk.len() > limit {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    };
-    let body = tokio::time::timeout(TIME_LIMIT, collect).await.map_err(|_| {
-        let detail = format!("the body did not arrive within {} s", TIME_LIMIT.as_secs());
-        Failure::new(StatusCode::REQUEST_TIMEOUT, detail)
-    })??;
+    payload: Payload,
+    context: &'a Context,
+) -> Result<Body<'a>, Failure> {
+    let body =
+        tokio::time::timeout(TIME_LIMIT, collect(request, payload, context)).await.map_err(|_| {
+            let detail = format!("the body did not arrive within {} s", TIME_LIMIT.as_secs());
+            Failure::new(StatusCode::REQUEST_TIMEOUT, detail)
+        })??;
     if !body.is_empty() {
         require_json(request)?;
     }
     Ok(body)
+}
+
+async fn collect<'a>(
+    request: &HttpRequest,
+    mut payload: Payload,
+    context: &'a Context,
+) -> Result<Body<'a>, Failure> {
+    let limit = context.max_body;
+    let too_large = || {
+        let detail = format!("the body is larger than {limit} bytes (CLUSTER_MAX_BODY)");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    let declared = content_length(request)?;
+    if declared > limit {
+        return Err(too_large());
+    }
+    let mut share = context.bodies.share();
+    let mut body = BytesMut::with_capacity(declared.min(RESERVED_BYTES));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk
+            .map_err(|err| Failure::bad_request(format!("the body did not arrive as announced: {err}")))?;
+        let size = body.len() + chunk.len();
+        if size > limit {
+            return Err(too_large());
+        }
+        if !share.grow_to(size) {
+            return Err(Failure::unavailable("too many large bodies are on their way; try again soon"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Body { bytes: body.freeze(), _share: share })
 }
 
 /// What the request says about its body's length; 0 when it says nothing.

@@ -82,6 +82,9 @@ pub const MAX_BODY: Setting = Setting {
 pub struct Cli {
     #[command(flatten)]
     pub flags: Flags,
+    /// Started by a primary, with a socket to it as standard input.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
 }
 
 /// What the command line said, unparsed.

@@ -8,6 +8,7 @@ use actix_web::http::header::HeaderValue;
 use shared::protocol::{StoreKind, WorkerRef};
 use shared::store::StateStore;
 
+use crate::body::Budget;
 use crate::cpu::ComputePool;
 use crate::crash::Hang;
 use crate::health::StoreWatch;
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) compute: ComputePool,
     pub(crate) fibonacci_max: u32,
     pub(crate) max_body: usize,
+    /// Bodies that are held at the moment.
+    pub(crate) bodies: Budget,
     pub(crate) crash_enabled: bool,
     pub(crate) hang: Arc<Hang>,
 }
@@ -51,6 +54,7 @@ impl Context {
             compute: ComputePool::start(config.cpu_threads, config.cpu_queue)?,
             fibonacci_max: config.fibonacci_max,
             max_body: config.max_body,
+            bodies: Budget::new(config.max_body),
             crash_enabled: config.crash_enabled,
             hang: Arc::new(Hang::default()),
         })

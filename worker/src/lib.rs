@@ -41,6 +41,9 @@ pub const EXIT_FAILED: u8 = 1;
 
 /// Runs a worker without a cluster, until a signal stops it.
 pub fn run(cli: &Cli) -> ExitCode {
+    if cli.supervised {
+        return run_supervised();
+    }
     match load(&cli.flags) {
         Ok(config) => run_with(&config),
         Err(err) => report(&err, EXIT_USAGE),

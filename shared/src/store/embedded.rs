@@ -13,7 +13,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -30,7 +30,7 @@ mod database;
 pub const FILE_NAME: &str = "state.sqlite3";
 
 /// Calls that may wait for each of the two threads.
-const QUEUED_CALLS: usize = 256;
+const QUEUED_CALLS: usize = 2048;
 /// A call that has waited in the queue for so long is not begun any more, as it
 /// could not end in time.
 const QUEUE_LIMIT: Duration = Duration::from_millis(400);
@@ -42,8 +42,10 @@ const PURGE_BUSY: Duration = Duration::from_millis(500);
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 pub struct EmbeddedStore {
-    reader: SyncSender<Job>,
-    writer: SyncSender<Job>,
+    // Closed in this order: the last connection tidies the files up, and only
+    // the writer may.
+    reader: Owner,
+    writer: Owner,
     /// Shared lock on the directory: programs that clean temporary directories
     /// leave one alone on which someone has a lock (tmpfiles.d(5), "Age").
     _in_use: Option<File>,
@@ -83,8 +85,26 @@ fn create(directory: &Path, path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The thread that owns a connection, and the way to it.
+struct Owner {
+    /// `None` once it has been told to end.
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Owner {
+    /// Waits until the connection is closed, which is what ends a transaction.
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by its own message.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Starts a thread that owns a connection, and waits until it is open.
-fn start(name: &str, path: PathBuf, writer: bool) -> Result<SyncSender<Job>, StoreError> {
+fn start(name: &str, path: PathBuf, writer: bool) -> Result<Owner, StoreError> {
     let (jobs, queue) = sync_channel(QUEUED_CALLS);
     let (opened, is_open) = sync_channel(1);
     let body = move || match database::open(&path, writer) {
@@ -97,12 +117,12 @@ fn start(name: &str, path: PathBuf, writer: bool) -> Result<SyncSender<Job>, Sto
         }
     };
     let unavailable = |reason: String| StoreError::Unavailable(reason);
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)
         .map_err(|err| unavailable(format!("could not start the thread {name}: {err}")))?;
     is_open.recv().map_err(|_| unavailable(format!("the thread {name} ended")))??;
-    Ok(jobs)
+    Ok(Owner { jobs: Some(jobs), thread: Some(thread) })
 }
 
 fn serve(mut connection: Connection, queue: &Receiver<Job>, writer: bool) {
@@ -125,10 +145,10 @@ fn serve(mut connection: Connection, queue: &Receiver<Job>, writer: bool) {
     }
 }
 
-/// Runs `job` on the thread behind `queue`. It is not begun once its caller has
+/// Runs `job` on the thread of `owner`. It is not begun once its caller has
 /// gone away, or when it has waited for too long.
 async fn submit<T: Send + 'static>(
-    queue: &SyncSender<Job>,
+    owner: &Owner,
     job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let (reply, answer) = oneshot::channel();
@@ -139,9 +159,10 @@ async fn submit<T: Send + 'static>(
         }
     };
     let unavailable = |reason: &str| StoreError::Unavailable(reason.to_owned());
-    queue.try_send(Box::new(job)).map_err(|err| match err {
+    let ended = || unavailable("the embedded store's thread has ended");
+    owner.jobs.as_ref().ok_or_else(ended)?.try_send(Box::new(job)).map_err(|err| match err {
         TrySendError::Full(_) => unavailable("too many calls wait for the embedded store"),
-        TrySendError::Disconnected(_) => unavailable("the embedded store's thread has ended"),
+        TrySendError::Disconnected(_) => ended(),
     })?;
     match tokio::time::timeout(CALL_LIMIT, answer).await {
         Ok(Ok(result)) => result,

@@ -228,3 +228,50 @@ impl StateStore for RedisStore {
         StoreKind::Redis
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_all_kinds() {
+        for (text, shown) in [
+            ("redis://127.0.0.1", "redis://127.0.0.1:6379, database 0"),
+            ("redis://:secret@db.internal:7000/3", "redis://db.internal:7000, database 3"),
+            ("rediss://user:secret@[::1]:6380/1", "rediss://::1:6380, database 1"),
+            ("redis+unix:///run/redis.sock?db=2&pass=secret", "redis+unix:///run/redis.sock, database 2"),
+            ("unix:///run/redis.sock", "unix:///run/redis.sock, database 0"),
+        ] {
+            let url = RedisUrl::parse(text).unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(url.expose(), text);
+            assert!(!format!("{url:?}").contains("secret"));
+        }
+    }
+
+    #[test]
+    fn bad_urls_are_refused_without_their_password() {
+        for text in [
+            "",
+            "localhost:6379",
+            "http://:secret@host",
+            "redis://:secret",
+            "redis://:se/cret@host",
+            "redis://:secret@host:notaport",
+            "redis://:secret@host/notanumber",
+            "redis://:secret@host/-1",
+            "redis://:secret@0.0.0.0",
+            "rediss://:secret@host/#insecure",
+            "rediss://:secret@host/#secret",
+            "redis+unix://?pass=secret",
+            "redis+unix://host/path?pass=secret",
+        ] {
+            let err = RedisUrl::parse(text).expect_err(text).to_string();
+            assert!(!err.contains("secret") && !err.contains("cret@"), "{text}: {err}");
+        }
+        let reason = |text: &str| RedisUrl::parse(text).unwrap_err().to_string();
+        assert!(reason("redis://h/x").contains("database number"), "{}", reason("redis://h/x"));
+        assert!(reason("redis://0.0.0.0").contains("wildcard"), "{}", reason("redis://0.0.0.0"));
+        assert!(reason("http://h").contains("must begin with redis://"));
+    }
+}

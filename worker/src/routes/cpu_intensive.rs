@@ -61,7 +61,7 @@ pub(crate) async fn post(
     context: web::Data<Context>,
     payload: web::Payload,
 ) -> Result<impl Responder, Failure> {
-    let bytes = body::read(&request, payload, context.max_body).await?;
+    let bytes = body::read(&request, payload, &context).await?;
     let asked = match bytes.is_empty() {
         true => CpuRequest::default(),
         false => body::parse(&bytes)?,

@@ -49,7 +49,7 @@ pub(crate) async fn post(
         let detail = "crashing is not enabled; start with CLUSTER_CRASH_ENABLED=true to allow it";
         return Err(Failure::new(StatusCode::FORBIDDEN, detail));
     }
-    let bytes = body::read(&request, payload, context.max_body).await?;
+    let bytes = body::read(&request, payload, &context).await?;
     let asked = match bytes.is_empty() {
         true => CrashRequest::default(),
         false => body::parse(&bytes)?,

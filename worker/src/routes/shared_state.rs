@@ -62,7 +62,7 @@ pub(crate) async fn store(
     context: web::Data<Context>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
-    let bytes = body::read(&request, payload, context.max_body).await?;
+    let bytes = body::read(&request, payload, &context).await?;
     let asked: StoreRequest<'_> = body::parse(&bytes)?;
     let key = key::from_json(asked.key)?;
     let value = asked.value.ok_or_else(|| {
@@ -183,7 +183,7 @@ pub(crate) async fn increment(
     payload: web::Payload,
 ) -> Result<impl Responder, Failure> {
     let key = key::from_path(&request)?;
-    let bytes = body::read(&request, payload, context.max_body).await?;
+    let bytes = body::read(&request, payload, &context).await?;
     let asked = match bytes.is_empty() {
         true => IncrementRequest::default(),
         false => body::parse(&bytes)?,

@@ -220,6 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_told_from_other_troubles() {
+        let (_directory, connection) = database();
+        // SQLite treats its own limit as it does the disk's.
+        connection.pragma_update(None, "max_page_count", 8).unwrap();
+        let large = "1".repeat(100_000);
+        let err = set(&connection, "k", &large, None).unwrap_err();
+        assert!(matches!(StoreError::from(err), StoreError::Full(_)));
+        set(&connection, "k", "1", None).expect("a small one still fits");
+    }
+
+    #[test]
     fn only_plain_integers_count() {
         assert_eq!(integer("-42"), Ok(-42));
         for text in ["-0", "1e2", "1.0", "\"1\"", "9223372036854775808", "", "null", "+1"] {

@@ -1,0 +1,146 @@
+//! A real `redis-server` for a test: its own directory, a free port, killed on
+//! drop. Also used by the tests of other crates.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) struct RedisServer {
+    child: Option<Child>,
+    pub(crate) directory: TempDir,
+    /// 0 when it listens on its Unix socket only.
+    pub(crate) port: u16,
+    options: Vec<String>,
+}
+
+impl RedisServer {
+    /// On a Unix socket and a free TCP port.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`Self::start`], with further options such as `["--requirepass", "x"]`.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        // Someone else may take the port between finding it and using it.
+        for _ in 0..10 {
+            let mut server = Self::new(free_port(), options);
+            if server.try_run() {
+                return server;
+            }
+        }
+        panic!("redis-server did not find a free port in ten attempts");
+    }
+
+    /// Not started yet; `run` does it.
+    pub(crate) fn new(port: u16, options: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Self { child: None, directory, port, options }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it again on its port.
+    pub(crate) fn run(&mut self) {
+        let deadline = Instant::now() + START_LIMIT;
+        while !self.try_run() {
+            assert!(Instant::now() < deadline, "redis-server does not start on port {}", self.port);
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn try_run(&mut self) -> bool {
+        let child = Command::new("redis-server")
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test needs redis-server: apt-get install redis-server");
+        self.child = Some(child);
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
+                self.child = None;
+                return false;
+            }
+            if self.answers() {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Any answer will do, that a password is needed included.
+    fn answers(&self) -> bool {
+        let ping = |mut socket: UnixStream| {
+            socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+            socket.write_all(b"PING\r\n").ok()?;
+            socket.read(&mut [0; 64]).ok().filter(|&count| count > 0)
+        };
+        let on_port = || self.port == 0 || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+        UnixStream::connect(self.socket()).ok().and_then(ping).is_some() && on_port()
+    }
+
+    /// Kills it; its data is gone.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// It neither answers nor closes connections until [`Self::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("redis-server runs");
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,17 @@
+//! Drives the real executable over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+mod bad_input;
+mod compute;
+mod crash;
+mod http;
+mod openapi;
+mod process;
+mod redis;
+#[path = "../../../shared/tests/store/support/redis_server.rs"]
+mod redis_server;
+mod routes;
+mod start;
+mod stop;
+mod supervised;

@@ -1,0 +1,103 @@
+//! Stopping: what is in flight is finished, idle connections are no reason to
+//! wait, and a second signal forces.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::http::{Connection, get, post_empty};
+use crate::process::Worker;
+
+const JSON: &str = "Content-Type: application/json";
+
+#[test]
+fn idle_it_stops_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut worker = Worker::start();
+        get(worker.port, "/health").ok();
+        worker.signal(signal);
+        let (status, took) = worker.wait();
+        assert_eq!(status.code(), Some(0));
+        assert!(took < Duration::from_millis(300), "it took {took:?}");
+    }
+}
+
+#[test]
+fn idle_connections_are_no_reason_to_wait() {
+    let mut worker = Worker::start();
+    let mut connections: Vec<Connection> = (0..10).map(|_| Connection::open(worker.port)).collect();
+    for connection in &mut connections[..5] {
+        connection.request("GET", "/health", &[], b"");
+        connection.response().ok();
+    }
+    worker.signal(Signal::TERM);
+    let (status, took) = worker.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_millis(500), "it took {took:?}");
+}
+
+#[test]
+fn requests_in_flight_are_finished() {
+    let mut worker = Worker::start();
+    let mut slow: Vec<Connection> = (0..8)
+        .map(|_| {
+            let mut connection = Connection::open(worker.port);
+            connection.request("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 37}");
+            connection
+        })
+        .collect();
+    // A request whose body is still on its way is in flight, too.
+    let mut half = Connection::open(worker.port);
+    half.request("POST", "/cluster/cpu-intensive", &[JSON, "Content-Length: 9"], b"");
+    half.send("{\"n\"");
+    // All have arrived once a later one has been answered.
+    get(worker.port, "/cluster/info").ok();
+    worker.signal(Signal::TERM);
+    worker.wait_for_log("stopping");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", worker.port)).is_err() || worker.is_running());
+    half.send(": 10}");
+    assert_eq!(half.response().ok()["calculation"]["result"], 55);
+    for connection in &mut slow {
+        let answer = connection.response();
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(answer.ok()["calculation"]["result"], 24_157_817);
+    }
+    let (status, took) = worker.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(1), "it took {took:?} after the last answer");
+}
+
+#[test]
+fn the_deadline_and_a_second_signal_end_it() {
+    let mut worker = Worker::start_with(&["--drain-timeout", "300ms"], &[]);
+    let mut slow = Connection::open(worker.port);
+    slow.request("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 45}");
+    get(worker.port, "/health").ok();
+    worker.signal(Signal::TERM);
+    let (status, took) = worker.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!((Duration::from_millis(290)..Duration::from_secs(2)).contains(&took), "it took {took:?}");
+    worker.wait_for_log("before all connections were done");
+
+    let mut worker = Worker::start();
+    let mut slow = Connection::open(worker.port);
+    slow.request("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 45}");
+    get(worker.port, "/health").ok();
+    worker.signal(Signal::TERM);
+    worker.wait_for_log("stopping");
+    worker.signal(Signal::TERM);
+    let (status, took) = worker.wait();
+    assert_eq!(status.code(), Some(1));
+    assert!(took < Duration::from_millis(500), "it took {took:?}");
+}
+
+#[test]
+fn a_temporary_store_is_removed() {
+    let mut worker = Worker::start();
+    post_empty(worker.port, "/cluster/shared-state/k/increment").ok();
+    let left = |worker: &Worker| std::fs::read_dir(worker.directory.path()).unwrap().count();
+    assert_eq!(left(&worker), 1);
+    worker.signal(Signal::TERM);
+    worker.wait();
+    assert_eq!(left(&worker), 0);
+}
