@@ -17,8 +17,10 @@ use crate::protocol::StoreKind;
 
 pub mod embedded;
 pub mod redis;
+mod temporary;
 
 pub use redis::RedisUrl;
+pub use temporary::TemporaryDirectory;
 
 /// No call to a store takes longer than this; the contract says 2 s, and the
 /// rest is for the way to the client.

@@ -10,8 +10,7 @@ use actix_web::dev::Server;
 use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
-use shared::store::{self, StateStore, StoreConfig};
-use tempfile::TempDir;
+use shared::store::{self, StateStore, StoreConfig, TemporaryDirectory};
 
 use crate::config::{Config, State};
 use crate::context::Context;
@@ -56,7 +55,7 @@ struct Worker {
     address: SocketAddr,
     connections: Arc<Connections>,
     /// Removed when the worker ends.
-    _directory: Option<TempDir>,
+    _directory: Option<TemporaryDirectory>,
 }
 
 impl Worker {
@@ -130,7 +129,7 @@ async fn stopped_accepting() {
     tokio::time::sleep(4 * STOP_CHECK).await;
 }
 
-type OpenStore = (Arc<dyn StateStore>, Option<TempDir>);
+type OpenStore = (Arc<dyn StateStore>, Option<TemporaryDirectory>);
 
 fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> {
     let (place, directory) = match &config.state {
@@ -142,9 +141,7 @@ fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> 
             ));
         }
         State::Temporary => {
-            let directory = tempfile::Builder::new()
-                .prefix("cluster-state-")
-                .tempdir()
+            let directory = TemporaryDirectory::create()
                 .context("could not create a temporary directory (set --state-dir or CLUSTER_STATE_DIR)")?;
             (StoreConfig::Embedded(directory.path().to_owned()), Some(directory))
         }

@@ -2,9 +2,11 @@
 //!
 //! SQLite in WAL mode is made for this: a process that is killed at any moment
 //! leaves a database that the others read and write on, as file locks end with
-//! their process. `synchronous=NORMAL` keeps what was acknowledged through any
+//! their process. With `synchronous=NORMAL` what was acknowledged survives any
 //! death of processes; after a power cut the last writes may be missing, but
-//! the database is whole (<https://www.sqlite.org/wal.html>).
+//! the database is whole (<https://www.sqlite.org/wal.html>). A database in a
+//! [`TemporaryDirectory`](super::TemporaryDirectory) would not be read after a
+//! power cut, so it is spared the waits for the disk (`synchronous=OFF`).
 //!
 //! SQLite blocks, so each process has two threads for it, one that reads and one
 //! that writes, each behind a bounded queue. A reader never waits for a writer.
@@ -21,10 +23,12 @@ use rusqlite::{Connection, ErrorCode};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{CALL_LIMIT, Key, StateStore, StoreError};
+use super::{CALL_LIMIT, Key, StateStore, StoreError, temporary};
 use crate::protocol::StoreKind;
 
 mod database;
+
+use database::Use;
 
 /// The database's name in its directory.
 pub const FILE_NAME: &str = "state.sqlite3";
@@ -33,7 +37,7 @@ pub const FILE_NAME: &str = "state.sqlite3";
 const QUEUED_CALLS: usize = 2048;
 /// A call that has waited in the queue for so long is not begun any more, as it
 /// could not end in time.
-const QUEUE_LIMIT: Duration = Duration::from_millis(400);
+const QUEUE_LIMIT: Duration = Duration::from_millis(900);
 /// How often the writer removes expired entries while it has nothing to do.
 const PURGE_IDLE: Duration = Duration::from_secs(30);
 /// How often it does so between writes, at most.
@@ -64,9 +68,13 @@ impl EmbeddedStore {
             failed(format!("{err} (choose another directory with --state-dir or CLUSTER_STATE_DIR)"))
         })?;
         let in_use = File::open(directory).ok().filter(|file| file.lock_shared().is_ok());
+        let durable = !temporary::is_temporary(directory);
+        let owner = |name, writes| {
+            start(name, path.clone(), Use { writes, durable }).map_err(|err| failed(describe(&err)))
+        };
         // The writer first: it creates what the reader reads.
-        let writer = start("store-write", path.clone(), true).map_err(|err| failed(describe(&err)))?;
-        let reader = start("store-read", path.clone(), false).map_err(|err| failed(describe(&err)))?;
+        let writer = owner("store-write", true)?;
+        let reader = owner("store-read", false)?;
         Ok(Self { reader, writer, _in_use: in_use })
     }
 
@@ -104,13 +112,13 @@ impl Drop for Owner {
 }
 
 /// Starts a thread that owns a connection, and waits until it is open.
-fn start(name: &str, path: PathBuf, writer: bool) -> Result<Owner, StoreError> {
+fn start(name: &str, path: PathBuf, purpose: Use) -> Result<Owner, StoreError> {
     let (jobs, queue) = sync_channel(QUEUED_CALLS);
     let (opened, is_open) = sync_channel(1);
-    let body = move || match database::open(&path, writer) {
+    let body = move || match database::open(&path, purpose) {
         Ok(connection) => {
             let _ = opened.send(Ok(()));
-            serve(connection, &queue, writer);
+            serve(connection, &queue, purpose.writes);
         }
         Err(err) => {
             let _ = opened.send(Err(store_error(err)));

@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use super::super::StoreError;
 
 /// Longest wait for another process's write. A write takes well under 1 ms, so
-/// only a stopped process makes anyone wait for so long.
-const LOCK_LIMIT: Duration = Duration::from_millis(1200);
+/// only a stopped process or a disk in trouble makes anyone wait for so long.
+const LOCK_LIMIT: Duration = Duration::from_millis(800);
 /// Longest attempt to open the database, beside others who do the same.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Expired entries removed in one go, so that no write waits long for it.
@@ -32,11 +32,21 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS state_expires ON state (expires) WHERE expires IS NOT NULL;
 ";
 
-/// Opens and, as `writer`, sets up the database.
-pub(super) fn open(path: &Path, writer: bool) -> rusqlite::Result<Connection> {
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    /// Else it only reads.
+    pub(super) writes: bool,
+    /// Must the database survive the machine's sudden end, and not only that of
+    /// processes? Then the disk is waited for now and then.
+    pub(super) durable: bool,
+}
+
+/// Opens and, to write, sets up the database.
+pub(super) fn open(path: &Path, purpose: Use) -> rusqlite::Result<Connection> {
     let began = Instant::now();
     loop {
-        match try_open(path, writer) {
+        match try_open(path, purpose) {
             // SQLite does not call the busy handler for some of the locks that
             // switching to WAL and recovering take.
             Err(err) if is_busy(&err) && began.elapsed() < OPEN_LIMIT => {
@@ -51,15 +61,15 @@ fn is_busy(err: &rusqlite::Error) -> bool {
     matches!(err.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-fn try_open(path: &Path, writer: bool) -> rusqlite::Result<Connection> {
+fn try_open(path: &Path, purpose: Use) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_for_lock()))?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "synchronous", if purpose.durable { "NORMAL" } else { "OFF" })?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    if writer {
+    if purpose.writes {
         set_up(&mut connection)?;
     } else {
         connection.pragma_update(None, "query_only", true)?;
@@ -189,7 +199,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.sqlite3");
         std::fs::File::create(&path).unwrap();
-        let connection = open(&path, true).unwrap();
+        let connection = open(&path, Use { writes: true, durable: true }).unwrap();
         (directory, connection)
     }
 

@@ -1,0 +1,100 @@
+//! A place for state that nobody gave a name: removed at the end, and, after a
+//! sudden end, by whoever makes the next one.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+const PREFIX: &str = "cluster-state-";
+/// In the directory, says to everyone who uses it that it will not be kept.
+const MARK: &str = "removed-at-exit";
+/// A younger directory may belong to a process that has not locked it yet.
+const SAFE_AGE: Duration = Duration::from_secs(60);
+
+/// A new directory for this user only, below `$TMPDIR` or `/tmp`; dropping this
+/// removes it.
+pub struct TemporaryDirectory {
+    directory: TempDir,
+    /// Shared lock that says it is in use; ends with the process in any case.
+    _in_use: File,
+}
+
+impl TemporaryDirectory {
+    /// Also removes what processes that were killed have left behind.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create() -> io::Result<Self> {
+        Self::create_in(&std::env::temp_dir())
+    }
+
+    fn create_in(parent: &Path) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let in_use = File::open(directory.path())?;
+        in_use.lock_shared()?;
+        File::create_new(directory.path().join(MARK))?;
+        sweep(parent);
+        Ok(Self { directory, _in_use: in_use })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// Was `directory` made by [`TemporaryDirectory::create`], in whichever process?
+pub(super) fn is_temporary(directory: &Path) -> bool {
+    directory.join(MARK).exists()
+}
+
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if ours && is_abandoned(&entry.path()).unwrap_or(false) {
+            // Someone else's, or being removed by another process: leave it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn is_abandoned(path: &Path) -> io::Result<bool> {
+    // Not what a symbolic link leads to.
+    let metadata = fs::symlink_metadata(path)?;
+    let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+    Ok(metadata.is_dir() && age >= SAFE_AGE && File::open(path)?.try_lock().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn age(path: &Path) {
+        File::open(path).unwrap().set_modified(SystemTime::now() - 2 * SAFE_AGE).unwrap();
+    }
+
+    #[test]
+    fn only_what_is_abandoned_is_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        let in_use = TemporaryDirectory::create_in(parent.path()).unwrap();
+        for name in ["cluster-state-old", "cluster-state-young", "other-old"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("file"), "").unwrap();
+        }
+        std::os::unix::fs::symlink(at("other-old"), at("cluster-state-link")).unwrap();
+        for path in [in_use.path(), &at("cluster-state-old"), &at("other-old")] {
+            age(path);
+        }
+        let next = TemporaryDirectory::create_in(parent.path()).unwrap();
+        assert!(!at("cluster-state-old").exists());
+        assert!(at("cluster-state-young").exists() && at("other-old/file").exists());
+        assert!(is_temporary(next.path()) && !is_temporary(&at("other-old")));
+        assert!(in_use.path().exists() && next.path().exists());
+        let place = next.path().to_owned();
+        drop(next);
+        assert!(!place.exists());
+    }
+}
