@@ -55,7 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Err(err) => return complain(&err, 2),
     };
     match config.mode {
-        Mode::Single => worker::run(&worker::Cli { flags: worker_flags(&cli.options) }),
+        Mode::Single => worker::run(&worker_flags(&cli.options)),
         Mode::Cluster { workers } => match run_cluster(config, workers) {
             Ok(code) => code,
             Err(err) => complain(&err, 1),
@@ -103,7 +103,7 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared::telemetry::init(&config.telemetry)?;
     let listener = bind(&config)?;
     let address = listener.local_addr().context("could not read the bound address")?;
-    let state_dir = StateDir::open(config.state_dir.as_deref(), &std::env::temp_dir())
+    let state_dir = StateDir::open(config.state_dir.as_deref())
         .context("could not make the state directory (set --state-dir or CLUSTER_STATE_DIR)")?;
 
     let (pool, roster) = (Arc::new(Pool::default()), Arc::new(Roster::default()));

@@ -7,23 +7,34 @@ use std::time::Duration;
 
 use shared::protocol::{StoreHealth, StoreKind};
 use shared::store::StateStore;
+use tokio::sync::Notify;
 
 /// Time between two questions.
 const INTERVAL: Duration = Duration::from_millis(1000);
 
+/// Longest wait for the first answer before a worker says that it is there.
+const FIRST_ANSWER: Duration = Duration::from_millis(100);
+
 pub(crate) struct StoreWatch {
     kind: StoreKind,
     reachable: AtomicBool,
+    asked: Notify,
 }
 
 impl StoreWatch {
     pub(crate) fn new(kind: StoreKind) -> Self {
         // The embedded store has just been opened; Redis has not been asked yet.
-        Self { kind, reachable: AtomicBool::new(kind == StoreKind::Embedded) }
+        Self { kind, reachable: AtomicBool::new(kind == StoreKind::Embedded), asked: Notify::new() }
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
         StoreHealth { backend: self.kind, reachable: self.reachable.load(Ordering::Relaxed) }
+    }
+
+    /// Waits until [`Self::run`] has asked once, but not for long: a store that
+    /// hangs must not keep a worker from starting.
+    pub(crate) async fn first_answer(&self) {
+        let _ = tokio::time::timeout(FIRST_ANSWER, self.asked.notified()).await;
     }
 
     /// Asks the store again and again; says in the log when its answer changes.
@@ -43,6 +54,9 @@ impl StoreWatch {
                     "lost the store; its routes answer 503 until it is back"
                 ),
                 _ => {}
+            }
+            if first {
+                self.asked.notify_one();
             }
             first = false;
             tokio::time::sleep(INTERVAL).await;

@@ -1,6 +1,6 @@
 //! The bundled worker: an actix-web server that answers the cluster's HTTP API.
 //!
-//! It runs in one of two roles. Alone ([`run`], [`run_with`]) it is its own
+//! It runs in one of two roles. Alone ([`run`]) it is its own
 //! primary, with id 0. Below a primary ([`run_supervised`]) it takes a free
 //! port, reports it over the socket that is its standard input, and ends when
 //! the other end of that socket closes.
@@ -40,23 +40,16 @@ pub const EXIT_USAGE: u8 = 2;
 pub const EXIT_FAILED: u8 = 1;
 
 /// Runs a worker without a cluster, until a signal stops it.
-pub fn run(cli: &Cli) -> ExitCode {
-    if cli.supervised {
-        return run_supervised();
-    }
-    match load(&cli.flags) {
-        Ok(config) => run_with(&config),
-        Err(err) => report(&err, EXIT_USAGE),
-    }
-}
-
-/// As [`run`], with a configuration at hand: for `--cluster off`.
-pub fn run_with(config: &Config) -> ExitCode {
+pub fn run(flags: &Flags) -> ExitCode {
+    let config = match load(flags) {
+        Ok(config) => config,
+        Err(err) => return report(&err, EXIT_USAGE),
+    };
     let guard = match telemetry::init(&config.telemetry) {
         Ok(guard) => guard,
         Err(err) => return report(&err, EXIT_USAGE),
     };
-    let outcome = startup::serve(config, Identity::single_process(), None);
+    let outcome = startup::serve(&config, Identity::single_process(), None);
     drop(guard);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

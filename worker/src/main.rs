@@ -1,7 +1,10 @@
+//! `worker`: one process that answers the cluster's HTTP API.
+
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    worker::run(&worker::Cli::parse())
+    let cli = worker::Cli::parse();
+    if cli.supervised { worker::run_supervised() } else { worker::run(&cli.flags) }
 }

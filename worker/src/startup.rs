@@ -38,13 +38,16 @@ pub(crate) fn serve(config: &Config, identity: Identity, link: Option<&Link>) ->
     System::new().block_on(async {
         let signals = StopSignals::install(identity.supervised).context("could not handle signals")?;
         let worker = Worker::build(config, identity)?;
+        worker.watch.first_answer().await;
+        let address = worker.address;
         if let Some(link) = link {
-            link.listening(worker.address.port())?;
+            link.listening(address.port())?;
+            // The primary says when it has found the worker ready.
+            tracing::debug!(%address, "listening");
+        } else {
+            let (url, port, pid) = (format!("http://{address}"), address.port(), identity.worker.pid);
+            tracing::info!(url, port, pid, "listening");
         }
-        tracing::info!(
-            url = %format_args!("http://{}", worker.address), port = worker.address.port(),
-            pid = identity.worker.pid, "listening"
-        );
         worker.run_until_stopped(signals, config.drain_timeout).await
     })
 }
@@ -53,6 +56,8 @@ pub(crate) fn serve(config: &Config, identity: Identity, link: Option<&Link>) ->
 struct Worker {
     server: Server,
     address: SocketAddr,
+    supervised: bool,
+    watch: Arc<StoreWatch>,
     connections: Arc<Connections>,
     /// Removed when the worker ends.
     _directory: Option<TemporaryDirectory>,
@@ -87,8 +92,15 @@ impl Worker {
         .map_err(|err| bind_error(config.address(), &err))?;
 
         let address = *server.addrs().first().context("the server has no address")?;
-        actix_web::rt::spawn(watch.run(store));
-        Ok(Self { server: server.run(), address, connections, _directory: directory })
+        actix_web::rt::spawn(Arc::clone(&watch).run(store));
+        Ok(Self {
+            server: server.run(),
+            address,
+            supervised: identity.supervised,
+            watch,
+            connections,
+            _directory: directory,
+        })
     }
 
     async fn run_until_stopped(self, mut signals: StopSignals, limit: Duration) -> anyhow::Result<()> {
@@ -98,7 +110,12 @@ impl Worker {
             signal = signals.next() => signal,
             ended = &mut server => return ended.context("the server ended"),
         };
-        tracing::info!(signal, connections = self.connections.open(), "stopping");
+        let open = self.connections.open();
+        if self.supervised {
+            tracing::debug!(signal, connections = open, "stopping");
+        } else {
+            tracing::info!(signal, connections = open, "stopping");
+        }
         // Closes the listening socket and idle connections at once, and others
         // after the answer that they wait for.
         let stopped = handle.stop(true);
@@ -118,7 +135,9 @@ impl Worker {
             }
             signal = signals.next() => return Err(anyhow!("stopped at once by a second {signal}")),
         }
-        tracing::info!("stopped");
+        if !self.supervised {
+            tracing::info!("stopped");
+        }
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 //! `redis-server`. Every cluster has its own free port, directory and
 //! environment, so the tests run side by side.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
 mod api;
 mod balancing;
 mod configuration;

@@ -1,8 +1,9 @@
 //! A place for state that nobody gave a name: removed at the end, and, after a
 //! sudden end, by whoever makes the next one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,8 @@ use tempfile::TempDir;
 const PREFIX: &str = "cluster-state-";
 /// In the directory, says to everyone who uses it that it will not be kept.
 const MARK: &str = "removed-at-exit";
-/// A younger directory may belong to a process that has not locked it yet.
+/// A younger directory without a mark may belong to a process that has not
+/// locked it yet; the mark comes after the lock.
 const SAFE_AGE: Duration = Duration::from_secs(60);
 
 /// A new directory for this user only, below `$TMPDIR` or `/tmp`; dropping this
@@ -32,7 +34,8 @@ impl TemporaryDirectory {
     }
 
     fn create_in(parent: &Path) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let owner_only = Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().prefix(PREFIX).permissions(owner_only).tempdir_in(parent)?;
         let in_use = File::open(directory.path())?;
         in_use.lock_shared()?;
         File::create_new(directory.path().join(MARK))?;
@@ -64,7 +67,8 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
     // Not what a symbolic link leads to.
     let metadata = fs::symlink_metadata(path)?;
     let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
-    Ok(metadata.is_dir() && age >= SAFE_AGE && File::open(path)?.try_lock().is_ok())
+    let settled = is_temporary(path) || age >= SAFE_AGE;
+    Ok(metadata.is_dir() && settled && File::open(path)?.try_lock().is_ok())
 }
 
 #[cfg(test)]
@@ -80,16 +84,19 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let at = |name: &str| parent.path().join(name);
         let in_use = TemporaryDirectory::create_in(parent.path()).unwrap();
-        for name in ["cluster-state-old", "cluster-state-young", "other-old"] {
+        for name in ["cluster-state-old", "cluster-state-young", "cluster-state-killed", "other-old"] {
             fs::create_dir(at(name)).unwrap();
             fs::write(at(name).join("file"), "").unwrap();
         }
+        File::create(at("cluster-state-killed").join(MARK)).unwrap();
+        let mode = fs::metadata(in_use.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
         std::os::unix::fs::symlink(at("other-old"), at("cluster-state-link")).unwrap();
         for path in [in_use.path(), &at("cluster-state-old"), &at("other-old")] {
             age(path);
         }
         let next = TemporaryDirectory::create_in(parent.path()).unwrap();
-        assert!(!at("cluster-state-old").exists());
+        assert!(!at("cluster-state-old").exists() && !at("cluster-state-killed").exists());
         assert!(at("cluster-state-young").exists() && at("other-old/file").exists());
         assert!(is_temporary(next.path()) && !is_temporary(&at("other-old")));
         assert!(in_use.path().exists() && next.path().exists());
