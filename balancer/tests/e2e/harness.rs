@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -371,71 +371,5 @@ impl Answer {
         assert_eq!(body["status"], status);
         assert!(body["type"].is_string() && body["title"].is_string(), "{body}");
         body["detail"].as_str().expect("a problem has details").to_owned()
-    }
-}
-
-/// A real `redis-server` on a free port, without persistence.
-pub struct Redis {
-    child: Child,
-    pub port: u16,
-    directory: PathBuf,
-    _guard: Option<tempfile::TempDir>,
-}
-
-impl Redis {
-    pub fn start() -> Self {
-        let guard = tempfile::tempdir().unwrap();
-        // Redis cannot take port 0: ask the system for a free one and try again when it is lost.
-        for _ in 0..20 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = Self::launch(port, guard.path()) {
-                return Self { child, port, directory: guard.path().to_owned(), _guard: Some(guard) };
-            }
-        }
-        panic!("could not start redis-server");
-    }
-
-    fn launch(port: u16, directory: &Path) -> Option<Child> {
-        let mut child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server must be installed to run these tests");
-        let start = Instant::now();
-        while start.elapsed() < DEADLINE {
-            if child.try_wait().unwrap().is_some() {
-                return None;
-            }
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(child);
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        None
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    pub fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Starts again on the same port.
-    pub fn restart(&mut self) {
-        self.child = eventually("redis-server starts again", || Self::launch(self.port, &self.directory));
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.stop();
     }
 }

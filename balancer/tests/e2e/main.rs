@@ -11,5 +11,7 @@ mod crash;
 mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
+#[path = "../../../shared/tests/store/support/redis_server.rs"]
+mod redis_server;
 mod shutdown;
 mod store;

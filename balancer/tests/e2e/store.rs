@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Balancer, Cluster, Connection, Redis, eventually};
+use crate::harness::{Balancer, Cluster, Connection, eventually};
+use crate::redis_server::RedisServer;
 
 /// Counts with many clients at once and returns what the store has at the end.
 fn count_together(cluster: &Cluster, clients: usize, each: usize) -> u64 {
@@ -37,7 +38,7 @@ fn increments_are_exact_with_the_embedded_store() {
 
 #[test]
 fn increments_are_exact_with_redis() {
-    let redis = Redis::start();
+    let redis = RedisServer::start();
     let cluster = Balancer::cluster(4).with(&["--redis-url", &redis.url()]).start_ready();
     assert_eq!(count_together(&cluster, 16, 25), 400);
     let stored = cluster.post("/cluster/shared-state", &json!({"key": "k", "value": 1})).json();
@@ -75,7 +76,7 @@ fn assert_store_is_away(cluster: &Cluster) {
 
 #[test]
 fn redis_may_be_away_at_the_start_and_come_later() {
-    let mut redis = Redis::start();
+    let mut redis = RedisServer::start();
     redis.stop();
     let cluster = Balancer::cluster(2).with(&["--redis-url", &redis.url()]).start_ready();
     assert_store_is_away(&cluster);
@@ -84,7 +85,7 @@ fn redis_may_be_away_at_the_start_and_come_later() {
         (health.status == 200 && health.json()["status"] == "degraded").then_some(())
     });
     assert!(cluster.log().iter().any(|line| line.to_lowercase().contains("redis")), "{:#?}", cluster.log());
-    redis.restart();
+    redis.run();
     eventually("the store is back", || {
         (cluster.post("/cluster/shared-state", &json!({"key": "k", "value": 1})).status == 200).then_some(())
     });
@@ -93,7 +94,7 @@ fn redis_may_be_away_at_the_start_and_come_later() {
 
 #[test]
 fn redis_may_go_and_come_back() {
-    let mut redis = Redis::start();
+    let mut redis = RedisServer::start();
     let cluster = Balancer::cluster(2).with(&["--redis-url", &redis.url()]).start_ready();
     let before = cluster.worker_pids();
     assert_eq!(cluster.post("/cluster/shared-state", &json!({"key": "k", "value": 1})).status, 200);
@@ -101,7 +102,7 @@ fn redis_may_go_and_come_back() {
     for _ in 0..4 {
         assert_store_is_away(&cluster);
     }
-    redis.restart();
+    redis.run();
     let start = Instant::now();
     eventually("the store is back", || {
         (cluster.post("/cluster/shared-state", &json!({"key": "k", "value": 1})).status == 200).then_some(())
