@@ -5,6 +5,9 @@
 //! caller. A connection that has failed is not returned to the pool, and one
 //! that has died while idle is noticed before it is used, so that the service is
 //! back with the first call after the server is.
+//!
+//! `rediss://` trusts the authorities that the system trusts, or those in the
+//! file that `SSL_CERT_FILE` names.
 
 use std::fmt;
 use std::time::Duration;
