@@ -97,7 +97,7 @@ async fn a_call_that_is_given_up_leaves_no_reply_to_the_next() {
         store.set(&key(&index.to_string()), &json(&index.to_string()), None).await.unwrap();
     }
     let mut given_up = 0;
-    for round in 0..2000_u64 {
+    for round in 0..1500_u64 {
         let name = (round % 20).to_string();
         let call = async { store.get(&key(&name)).await };
         let patience = async {
