@@ -22,9 +22,9 @@ mod temporary;
 pub use redis::RedisUrl;
 pub use temporary::TemporaryDirectory;
 
-/// No call to a store takes longer than this; the contract says 2 s, and the
-/// rest is for the way to the client.
-pub const CALL_LIMIT: Duration = Duration::from_millis(1800);
+/// No call to a store takes longer than this; a client is promised 2 s, and the
+/// rest is for the way to it.
+pub const CALL_LIMIT: Duration = Duration::from_millis(1500);
 
 /// State that several processes share.
 #[async_trait]

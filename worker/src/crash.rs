@@ -26,7 +26,7 @@ const EXIT_CODE: i32 = 70;
 /// The crash waits no longer for its answer to leave.
 const LATEST: Duration = Duration::from_secs(1);
 /// For the log's thread, which a death does not wait for, to say why.
-const LOG_TIME: Duration = Duration::from_millis(10);
+const LOG_TIME: Duration = Duration::from_millis(30);
 
 /// How to die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::web::Bytes;
 use shared::problem;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::{Content, Header, Ref, RefOr, ResponseBuilder, Type, schema::ObjectBuilder};
+use utoipa::openapi::{Content, Header, Ref, RefOr, Required, ResponseBuilder, Type, schema::ObjectBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::routes;
@@ -45,18 +45,27 @@ pub(crate) fn document() -> Bytes {
         routes::openapi::get,
     ),
     components(schemas(ProblemSchema)),
-    modifiers(&Problems),
+    modifiers(&Common),
 )]
 struct Api;
 
-/// Adds to each operation what holds for all: errors as problems, and headers.
-struct Problems;
+/// The description of a body that may be left out. The attribute has no other
+/// way to say so than a body of `null`, which is refused.
+pub(crate) const OPTIONAL: &str = "May be left out";
 
-impl Modify for Problems {
+/// Adds to each operation what holds for all: errors as problems, and headers.
+struct Common;
+
+impl Modify for Common {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         for item in api.paths.paths.values_mut() {
             for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
                 describe_problems(operation);
+                if let Some(RefOr::T(body)) = &mut operation.request_body
+                    && body.description.as_deref() == Some(OPTIONAL)
+                {
+                    body.required = Some(Required::False);
+                }
             }
         }
     }

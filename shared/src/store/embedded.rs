@@ -37,7 +37,7 @@ pub const FILE_NAME: &str = "state.sqlite3";
 const QUEUED_CALLS: usize = 2048;
 /// A call that has waited in the queue for so long is not begun any more, as it
 /// could not end in time.
-const QUEUE_LIMIT: Duration = Duration::from_millis(900);
+const QUEUE_LIMIT: Duration = Duration::from_millis(800);
 /// How often the writer removes expired entries while it has nothing to do.
 const PURGE_IDLE: Duration = Duration::from_secs(30);
 /// How often it does so between writes, at most.

@@ -1,12 +1,17 @@
 //! State on a Redis server.
 //!
-//! Connections come from a bounded pool and carry replies in order: a call that
-//! was given up leaves its reply to be discarded, never to be read by the next
-//! caller. A connection that has failed is not returned to the pool, and one
+//! Connections come from a bounded pool. A call runs as a task of its own: when
+//! its caller goes away it is finished all the same, so that no connection is
+//! ever left with a reply to come, nor closed, because clients are in a hurry.
+//! A connection that has failed is not returned to the pool, and one
 //! that has died while idle is noticed before it is used, so that the service is
 //! back with the first call after the server is.
+//!
+//! `rediss://` trusts the authorities that the system trusts, or those in the
+//! file that `SSL_CERT_FILE` names.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,19 +21,22 @@ use deadpool_redis::redis::{
 };
 use deadpool_redis::{Connection, Manager, Pool, PoolConfig, PoolError, Runtime, TimeoutType, Timeouts};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use super::{CALL_LIMIT, Key, StateStore, StoreError};
 use crate::protocol::StoreKind;
 
 /// Connections of one process.
 const POOL_SIZE: usize = 8;
+/// Calls that may be under way, most of which wait for a connection.
+const MAX_CALLS: usize = 2048;
 /// Longest wait for a TCP or TLS connection.
-const CONNECT_LIMIT: Duration = Duration::from_millis(1000);
+const CONNECT_LIMIT: Duration = Duration::from_millis(800);
 /// Longest wait for the reply to one command.
-const REPLY_LIMIT: Duration = Duration::from_millis(1200);
+const REPLY_LIMIT: Duration = Duration::from_millis(1000);
 /// Longest check of an idle connection before it is used again. Shorter, so that
 /// time is left for a new connection if the old one's peer has vanished.
-const CHECK_LIMIT: Duration = Duration::from_millis(600);
+const CHECK_LIMIT: Duration = Duration::from_millis(500);
 
 /// A checked `REDIS_URL`. What it prints as has no password.
 #[derive(Clone)]
@@ -106,6 +114,8 @@ fn described(err: &RedisError) -> String {
 
 pub struct RedisStore {
     pool: Pool,
+    /// One permit for each call.
+    calls: Arc<Semaphore>,
 }
 
 impl RedisStore {
@@ -132,25 +142,36 @@ impl RedisStore {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|err| failed(err.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, calls: Arc::new(Semaphore::new(MAX_CALLS)) })
     }
 
-    async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let call = async {
-            let mut connection = self.pool.get().await.map_err(pool_error)?;
-            let result = command.query_async(&mut connection).await;
-            if let Err(err) = &result
-                && (err.is_io_error() || err.is_unrecoverable_error())
-            {
-                drop(Connection::take(connection));
-            }
-            result.map_err(command_error)
-        };
-        match tokio::time::timeout(CALL_LIMIT, call).await {
-            Ok(result) => result,
-            Err(_) => Err(no_answer()),
+    async fn run<T: FromRedisValue + Send + 'static>(&self, command: Cmd) -> Result<T, StoreError> {
+        let unavailable = |reason: &str| StoreError::Unavailable(reason.to_owned());
+        let permit = Arc::clone(&self.calls)
+            .try_acquire_owned()
+            .map_err(|_| unavailable("too many calls wait for Redis"))?;
+        let pool = self.pool.clone();
+        let call = tokio::spawn(async move {
+            let _permit = permit;
+            tokio::time::timeout(CALL_LIMIT, call(&pool, &command)).await
+        });
+        match call.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(no_answer()),
+            Err(_) => Err(unavailable("the call was given up")),
         }
     }
+}
+
+async fn call<T: FromRedisValue>(pool: &Pool, command: &Cmd) -> Result<T, StoreError> {
+    let mut connection = pool.get().await.map_err(pool_error)?;
+    let result = command.query_async(&mut connection).await;
+    if let Err(err) = &result
+        && (err.is_io_error() || err.is_unrecoverable_error())
+    {
+        drop(Connection::take(connection));
+    }
+    result.map_err(command_error)
 }
 
 fn no_answer() -> StoreError {
@@ -195,11 +216,11 @@ impl StateStore for RedisStore {
         if let Some(ttl) = ttl {
             command.arg("PX").arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
         }
-        self.run(&command).await
+        self.run(command).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Box<RawValue>>, StoreError> {
-        let text: Option<Vec<u8>> = self.run(cmd("GET").arg(key.stored())).await?;
+        let text: Option<Vec<u8>> = self.run(cmd("GET").arg(key.stored()).take()).await?;
         text.map(|text| {
             let text = String::from_utf8(text).ok()?;
             RawValue::from_string(text).ok()
@@ -209,19 +230,19 @@ impl StateStore for RedisStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        let deleted: u64 = self.run(cmd("DEL").arg(key.stored())).await?;
+        let deleted: u64 = self.run(cmd("DEL").arg(key.stored()).take()).await?;
         Ok(deleted > 0)
     }
 
     async fn increment(&self, key: &Key, by: i64) -> Result<i64, StoreError> {
-        match self.run(cmd("INCRBY").arg(key.stored()).arg(by)).await {
+        match self.run(cmd("INCRBY").arg(key.stored()).arg(by).take()).await {
             Err(StoreError::Corrupt(_)) => Err(StoreError::NotAnInteger),
             result => result,
         }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.run(&cmd("PING")).await
+        self.run(cmd("PING")).await
     }
 
     fn kind(&self) -> StoreKind {

@@ -13,7 +13,7 @@ use crate::body;
 use crate::context::Context;
 use crate::cpu::fibonacci;
 use crate::error::Failure;
-use crate::openapi::WorkerRefSchema;
+use crate::openapi::{OPTIONAL, WorkerRefSchema};
 
 const DEFAULT_N: u32 = 35;
 
@@ -50,7 +50,7 @@ struct Calculation {
 /// Computes a Fibonacci number the slow way, on a thread of a bounded pool.
 #[utoipa::path(
     post, path = "/cluster/cpu-intensive", operation_id = "compute", tag = "cluster",
-    request_body(content = inline(Option<CpuRequest<'_>>), description = "Optional"),
+    request_body(content = inline(CpuRequest<'_>), description = OPTIONAL),
     responses(
         (status = 200, description = "The number", body = CpuAnswer),
         (status = 503, description = "Too many computations wait"),

@@ -11,6 +11,7 @@ use crate::body;
 use crate::context::Context;
 use crate::crash::{Connection, CrashMode};
 use crate::error::Failure;
+use crate::openapi::OPTIONAL;
 
 /// How to die; without a body, `mode` is `exit`.
 #[derive(Default, Deserialize, ToSchema)]
@@ -34,7 +35,7 @@ pub(crate) struct CrashAnswer {
 /// Answers, and then dies.
 #[utoipa::path(
     post, path = "/cluster/crash", operation_id = "crash", tag = "operation",
-    request_body(content = inline(Option<CrashRequest<'_>>), description = "Optional"),
+    request_body(content = inline(CrashRequest<'_>), description = OPTIONAL),
     responses(
         (status = 200, description = "It will die as soon as this has been sent", body = CrashAnswer),
         (status = 403, description = "Not enabled (CLUSTER_CRASH_ENABLED)"),

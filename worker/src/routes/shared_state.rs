@@ -13,7 +13,7 @@ use super::Json;
 use crate::body;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::openapi::WorkerRefSchema;
+use crate::openapi::{OPTIONAL, WorkerRefSchema};
 
 mod key;
 
@@ -171,7 +171,7 @@ pub(crate) struct IncrementAnswer {
 #[utoipa::path(
     post, path = "/cluster/shared-state/{key}/increment", operation_id = "increment", tag = "state",
     params(("key" = String, Path, description = "1 to 256 bytes once decoded; / is written as %2F")),
-    request_body(content = inline(Option<IncrementRequest<'_>>), description = "Optional"),
+    request_body(content = inline(IncrementRequest<'_>), description = OPTIONAL),
     responses(
         (status = 200, description = "Added", body = IncrementAnswer),
         (status = 409, description = "The stored value is no integer, or the sum would not fit into 64 bits"),

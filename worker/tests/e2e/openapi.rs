@@ -45,6 +45,25 @@ fn it_describes_exactly_the_routes_that_there_are() {
 }
 
 #[test]
+fn bodies_are_described_as_they_are_taken() {
+    let worker = Worker::start();
+    let document = document(&worker);
+    for (path, required, property) in [
+        ("/cluster/shared-state", true, "value"),
+        ("/cluster/shared-state/{key}/increment", false, "by"),
+        ("/cluster/cpu-intensive", false, "n"),
+        ("/cluster/crash", false, "mode"),
+    ] {
+        let body = &document["paths"][path]["post"]["requestBody"];
+        assert_eq!(body["required"], required, "{path}");
+        let schema = &body["content"]["application/json"]["schema"];
+        assert_eq!(schema["type"], "object", "{path}");
+        assert_eq!(schema["additionalProperties"], false, "{path}");
+        assert!(schema["properties"][property].is_object(), "{path}");
+    }
+}
+
+#[test]
 fn answers_are_as_described() {
     let worker = Worker::start();
     let document = document(&worker);

@@ -11,7 +11,7 @@ use super::super::StoreError;
 
 /// Longest wait for another process's write. A write takes well under 1 ms, so
 /// only a stopped process or a disk in trouble makes anyone wait for so long.
-const LOCK_LIMIT: Duration = Duration::from_millis(800);
+const LOCK_LIMIT: Duration = Duration::from_millis(600);
 /// Longest attempt to open the database, beside others who do the same.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Expired entries removed in one go, so that no write waits long for it.
