@@ -20,12 +20,14 @@ pub mod signals;
 pub mod state_dir;
 pub mod supervisor;
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap::Parser;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use shared::config::{Sources, settings};
@@ -33,7 +35,7 @@ use shared::store::RedisUrl;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use cli::{Cli, Command, Options};
+use cli::{Cli, Options};
 use config::{Config, Mode};
 use listener::Phase;
 use pool::Pool;
@@ -46,10 +48,16 @@ use supervisor::Supervisor;
 use supervisor::process::{self, Launcher};
 
 /// Runs the program. What went wrong is on standard error, in one line.
-pub fn run(cli: Cli) -> ExitCode {
-    if let Some(Command::WorkerProcess { primary }) = cli.command {
-        return run_worker(primary);
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    // How a primary starts a worker. Not known to the command line's parser, as
+    // it is for nobody else, and a worker that does not load that starts leaner.
+    if let [_, subcommand, primary] = &arguments[..]
+        && subcommand == process::WORKER_SUBCOMMAND
+    {
+        return run_worker(primary.to_str().and_then(|pid| pid.parse().ok()));
     }
+    let cli = Cli::parse_from(arguments);
     let config = match configure(&cli) {
         Ok(config) => config,
         Err(err) => return complain(&err, 2),
@@ -89,7 +97,7 @@ fn worker_flags(options: &Options) -> worker::Flags {
     }
 }
 
-fn run_worker(primary: u32) -> ExitCode {
+fn run_worker(primary: Option<u32>) -> ExitCode {
     if let Err(err) = process::enter(primary) {
         return complain(
             &anyhow::Error::new(err).context("a worker process is started by its primary only"),

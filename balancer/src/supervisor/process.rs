@@ -27,7 +27,7 @@ use tracing::warn;
 
 use super::output;
 
-/// Name of the hidden subcommand under which a worker process runs.
+/// First argument of a worker process; the second is its primary's pid.
 pub const WORKER_SUBCOMMAND: &str = "worker-process";
 /// Bytes that a worker may say to its primary in its life; it needs under 100.
 const CHANNEL_LIMIT: u64 = 64 * 1024;
@@ -169,12 +169,16 @@ async fn attend<F: Future<Output = ()>>(
 /// # Errors
 /// When `primary` is not this process's parent, which means that the primary
 /// died before the request was made, or when the kernel refuses it.
-pub fn enter(primary: u32) -> io::Result<()> {
+pub fn enter(primary: Option<u32>) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
     if let Ok(name) = CString::new(format!("worker-{id}")) {
         rustix::thread::set_name(&name)?;
     }
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    if parent.cast_unsigned() == primary { Ok(()) } else { Err(io::Error::other("the primary is gone")) }
+    if Some(parent.cast_unsigned()) == primary {
+        Ok(())
+    } else {
+        Err(io::Error::other("the primary is gone"))
+    }
 }
