@@ -106,7 +106,10 @@ fn terminate_stops_it_and_interrupt_does_not() {
     let log = worker.log();
     assert!(log.contains("listening") && log.contains("stopping"), "{log}");
     for line in log.lines() {
-        assert!(line.starts_with("DEBUG ") || line.starts_with(" INFO "), "level first and no time: {line:?}");
+        assert!(
+            line.starts_with("DEBUG ") || line.starts_with(" INFO "),
+            "level first and no time: {line:?}"
+        );
     }
 }
 
