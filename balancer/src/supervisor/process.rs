@@ -23,6 +23,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::output;
@@ -77,7 +78,8 @@ impl Process {
 
 impl Launcher {
     /// Starts one worker. What happens to it arrives on `reports`, tagged with
-    /// `generation`; `Exited` comes exactly once and last.
+    /// `generation`; `Exited` comes exactly once and last. What it prints is
+    /// copied to the log by tasks in `relays`.
     ///
     /// Must be called from the thread that lives as long as the program: the
     /// parent-death signal fires when the *thread* that started a child ends
@@ -90,6 +92,7 @@ impl Launcher {
         id: WorkerId,
         generation: Generation,
         reports: mpsc::Sender<(Generation, Report)>,
+        relays: &mut JoinSet<()>,
     ) -> io::Result<Process> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -114,10 +117,10 @@ impl Launcher {
         let mut child = command.spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(output::relay(stdout, id, pid));
+            relays.spawn(output::relay(stdout, id, pid));
         }
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(output::relay(stderr, id, pid));
+            relays.spawn(output::relay(stderr, id, pid));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         tokio::spawn(attend(child, pid, channel, requested, move |report| {

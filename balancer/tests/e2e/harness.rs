@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -88,6 +88,25 @@ impl Balancer {
         child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         (status.code().unwrap_or(-1), text)
+    }
+
+    /// As [`Self::start_ready`], with a log that is read no further once the
+    /// cluster listens, and held open.
+    pub fn start_unread(self) -> (Cluster, BufReader<ChildStderr>) {
+        let mut child = self.command().spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "the balancer ended");
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = event["address"].as_str().and_then(|address| address.parse().ok()) {
+                break address;
+            }
+        };
+        let cluster =
+            Cluster { child, address, log: Arc::default(), reader: None, directory: self.directory };
+        cluster.wait_ready();
+        (cluster, stderr)
     }
 
     /// Starts the cluster and returns once it listens.

@@ -176,3 +176,16 @@ fn many_idle_connections_do_not_hold_up_the_end() {
     assert_eq!(cluster.wait().code(), Some(0));
     waiting.join().unwrap();
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let (mut cluster, unread) = Balancer::cluster(2).env("RUST_LOG", "trace").start_unread();
+    // At this level a request writes kilobytes; the pipe takes 64 of them, the
+    // queue behind it 16,384 lines.
+    for _ in 0..1_500 {
+        assert_eq!(cluster.get("/cluster/info").status, 200);
+    }
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0));
+    drop(unread);
+}
