@@ -1,0 +1,122 @@
+//! A load generator that is right about latency and knows the workers.
+//!
+//! Data flows one way: [`cli`] (what was typed) → [`plan`] (what it means) →
+//! [`client`] (sends, by the times of [`schedule`], and counts in [`stats`]) →
+//! [`report`] (figures, with the judgement of [`balance`]) → text, JSON, HTML, CSV.
+//! [`session`] surrounds a run with signals and limits.
+
+pub mod balance;
+pub mod cli;
+pub mod client;
+pub mod plan;
+pub mod report;
+pub mod schedule;
+pub mod session;
+pub mod stats;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use shared::config::Sources;
+
+use cli::{Cli, RunArgs};
+use plan::{Plan, UsageError};
+use report::model::Report;
+use report::progress::ProgressLine;
+use report::text::{self, Style};
+use session::Session;
+
+/// How the program ends, beside [`ExitCode::SUCCESS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Ok = 0,
+    /// No request succeeded.
+    Failed = 1,
+    Usage = 2,
+    /// The load generator was the limit.
+    Invalid = 3,
+    /// A threshold was missed.
+    Threshold = 99,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// When that is not possible; a [`UsageError`] among the causes means that the
+/// command line is to blame.
+pub fn run(cli: &Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(load(&cli.run))
+}
+
+async fn load(args: &RunArgs) -> anyhow::Result<Exit> {
+    let sources = Sources::load(Path::new(".")).map_err(UsageError::from)?;
+    let plan = Arc::new(Plan::new(args, &sources)?);
+    let conditions = plan::thresholds(args)?;
+    let session = Session::open(&plan).await?;
+    let line = ProgressLine::new(args.quiet, String::new(), plan.duration, plan.stop_after);
+    let (report, _) = session.run(&plan, &conditions, &mut |progress| line.show(progress)).await?;
+    line.clear();
+    publish(args, &report)?;
+    Ok(exit(&report))
+}
+
+/// Writes the report in every form that was asked for.
+fn publish(args: &RunArgs, report: &Report) -> anyhow::Result<()> {
+    let to_stdout = [&args.json, &args.csv].into_iter().flatten().any(|path| path.as_os_str() == "-");
+    if !args.quiet && !to_stdout {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let style = Style { color: io::stdout().is_terminal() && !no_color };
+        write_out(&text::render(report, style))?;
+    }
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string(report).context("could not write the result as JSON")?;
+        write_to(path, &(json + "\n"))?;
+    }
+    if let Some(path) = &args.csv {
+        write_to(path, &report::csv::render(report))?;
+    }
+    if let Some(path) = &args.html {
+        write_to(path, &report::html::render(report))?;
+    }
+    Ok(())
+}
+
+fn write_to(path: &Path, text: &str) -> anyhow::Result<()> {
+    if path.as_os_str() == "-" {
+        return Ok(write_out(text)?);
+    }
+    std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
+}
+
+/// A reader that has gone (`| head`) has seen enough.
+fn write_out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// What a result means for whoever started the program: nothing succeeded,
+/// else not valid, else a threshold missed.
+fn exit(report: &Report) -> Exit {
+    if report.outcome.succeeded == 0 && report.outcome.failed > 0 {
+        Exit::Failed
+    } else if report.is_invalid() {
+        Exit::Invalid
+    } else if report.thresholds.iter().any(|threshold| !threshold.passed) {
+        Exit::Threshold
+    } else {
+        Exit::Ok
+    }
+}
