@@ -14,7 +14,7 @@ Examples:
   loadtest -d 10s --threshold 'p99<20ms' --threshold 'errors<0.1%'
   loadtest -m POST -b '{\"n\":20}' http://127.0.0.1:3100/cluster/cpu-intensive
   loadtest -d 10s --mix '9 /cluster/info' --mix '1 POST /cluster/cpu-intensive {\"n\":20}'
-  loadtest -d 20s --json before.json --html before.html
+  loadtest -d 20s --save before.json --html before.html
   loadtest compare before.json after.json
 
 Open and closed loop:
@@ -45,13 +45,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compare two results saved with --json: is B faster or slower than A?
+    /// Compare two results that --save has written: is B faster or slower than A?
     Compare(CompareArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// The result to compare with (saved with --json)
+    /// The result to compare with
     pub a: PathBuf,
     /// The result to judge
     pub b: PathBuf,
@@ -146,9 +146,12 @@ pub struct RunArgs {
     /// may be repeated
     #[arg(long = "threshold", value_name = "CONDITION", help_heading = "Report")]
     pub thresholds: Vec<String>,
-    /// Write the result as JSON, for `loadtest compare` and for programs (- is standard output)
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Report")]
-    pub json: Option<PathBuf>,
+    /// Print the result as JSON, not as text
+    #[arg(long, help_heading = "Report")]
+    pub json: bool,
+    /// Also write the result as JSON to a file, for `loadtest compare`
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub save: Option<PathBuf>,
     /// Write a report with charts: one file, readable in any browser, offline
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub html: Option<PathBuf>,

@@ -88,7 +88,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         connector: Arc::clone(connector),
-        tickets: plan.stop_after.map(AtomicU64::new),
+        tickets: plan.stop_after.map(|n| AtomicU64::new(n.saturating_sub(plan.lanes()))),
         start: Instant::now() + LEAD,
     });
     let (sender, receiver) = mpsc::channel(QUEUED_EVENTS);
@@ -207,10 +207,17 @@ impl<'a> Collector<'a> {
             return Err(RunError::Panicked);
         }
         let ended = if ran_out { recorder.last_ended.unwrap_or(stopped) } else { stopped };
+        let mut elapsed = ended.saturating_duration_since(self.shared.measure_from());
+        let plan = &self.shared.plan;
+        if let (true, true, Some(duration), None) = (ran_out, plan.is_open(), plan.duration, plan.stop_after)
+        {
+            // The schedule was over: its last gap, too, belongs to the time.
+            elapsed = duration;
+        }
         Ok(Measured {
             recorder,
             series: self.series,
-            elapsed: ended.saturating_duration_since(self.shared.measure_from()),
+            elapsed,
             cpu,
             in_flight,
             interrupted: *self.stop.borrow(),

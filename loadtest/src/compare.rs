@@ -20,7 +20,7 @@ pub enum CompareError {
     #[error("could not read {path}: {source}", path = path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error(
-        "{path} is no result of this program: {reason} (make one with `loadtest -d 10s --json {path}`)",
+        "{path} is no result of this program: {reason} (make one with `loadtest -d 10s --save {path}`)",
         path = path.display()
     )]
     Parse { path: PathBuf, reason: String },

@@ -133,9 +133,14 @@ fn publish(args: &RunArgs, report: &Report) -> anyhow::Result<()> {
         let style = Style { color: io::stdout().is_terminal() && !no_color };
         write_out(&text::render(report, style))?;
     }
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string(report).context("could not write the result as JSON")?;
-        write_to(path, &(json + "\n"))?;
+    if args.json || args.save.is_some() {
+        let json = serde_json::to_string(report).context("could not write the result as JSON")? + "\n";
+        if let Some(path) = &args.save {
+            write_to(path, &json)?;
+        }
+        if args.json {
+            write_out(&json)?;
+        }
     }
     if let Some(path) = &args.csv {
         write_to(path, &report::csv::render(report))?;
@@ -148,7 +153,7 @@ fn publish(args: &RunArgs, report: &Report) -> anyhow::Result<()> {
 
 /// Standard output is for a program: nothing else may stand there.
 fn writes_to_stdout(args: &RunArgs) -> bool {
-    [&args.json, &args.csv, &args.html].into_iter().flatten().any(|path| path.as_os_str() == "-")
+    args.json || [&args.save, &args.csv, &args.html].into_iter().flatten().any(|path| path.as_os_str() == "-")
 }
 
 fn write_to(path: &Path, text: &str) -> anyhow::Result<()> {

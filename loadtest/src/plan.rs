@@ -132,6 +132,11 @@ impl Plan {
         })
     }
 
+    /// Requests at a time, over all connections.
+    pub fn lanes(&self) -> u64 {
+        (self.connections * self.streams) as u64
+    }
+
     pub fn is_open(&self) -> bool {
         matches!(self.load, Load::Open { .. })
     }
@@ -143,7 +148,7 @@ impl Plan {
             (Load::Open { from, to }, Some(over)) if from != to => {
                 Some(Schedule::ramp(from, to, over, self.warmup))
             }
-            (Load::Open { from, .. }, _) => Some(Schedule::constant(from, self.warmup)),
+            (Load::Open { from, .. }, _) => Some(Schedule::constant(from, self.duration, self.warmup)),
         }
     }
 }

@@ -195,7 +195,7 @@ fn series(measured: &Measured) -> Series {
     let end = measured.elapsed.as_secs_f64();
     let ms = |nanos: u64| nanos as f64 / 1e6;
     let points = measured.series.points().iter().enumerate().map(|(index, interval)| {
-        let at = index as f64 * width;
+        let at = (index as f64 * width * 1e3).round() / 1e3;
         Point {
             at,
             seconds: (end - at).clamp(0.0, width),

@@ -20,9 +20,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` requests per second, after a warm-up of `lead` at the same rate.
-    pub fn constant(rate: f64, lead: Duration) -> Self {
-        Self { lead: lead.as_secs_f64(), from: rate, slope: 0.0, over: f64::INFINITY }
+    /// `rate` requests per second, after a warm-up of `lead` at the same rate,
+    /// for as long as `over` says.
+    pub fn constant(rate: f64, over: Option<Duration>, lead: Duration) -> Self {
+        let over = over.map_or(f64::INFINITY, |over| over.as_secs_f64());
+        Self { lead: lead.as_secs_f64(), from: rate, slope: 0.0, over }
     }
 
     /// From one rate to another in `over`, evenly; the warm-up has rate `from`.
@@ -78,13 +80,16 @@ mod tests {
 
     #[test]
     fn a_constant_rate_is_even_for_as_long_as_one_likes() {
-        let schedule = Schedule::constant(4_000.0, Duration::ZERO);
+        let schedule = Schedule::constant(4_000.0, None, Duration::ZERO);
         assert_eq!(seconds(&schedule, 0), 0.0);
         assert!((seconds(&schedule, 1) - 0.000_25).abs() < 1e-9);
         // After 10 days the distance is still exact to a microsecond.
         let late = 4_000 * 86_400 * 10;
         assert!((seconds(&schedule, late + 1) - seconds(&schedule, late) - 0.000_25).abs() < 1e-6);
         assert_eq!(schedule.due_before(SECOND), 4_000);
+        let bounded = Schedule::constant(4_000.0, Some(SECOND), Duration::ZERO);
+        assert!(bounded.intended(3_999).is_some() && bounded.intended(4_000).is_none());
+        assert_eq!(bounded.due_before(SECOND * 2), 4_000);
     }
 
     #[test]
@@ -122,7 +127,7 @@ mod tests {
     #[test]
     fn counting_and_sending_agree() {
         for schedule in [
-            Schedule::constant(333.0, Duration::from_millis(100)),
+            Schedule::constant(333.0, None, Duration::from_millis(100)),
             Schedule::ramp(50.0, 500.0, SECOND * 3, Duration::from_millis(250)),
         ] {
             for k in (0..600).step_by(37) {

@@ -28,6 +28,8 @@ pub(super) enum Link {
 pub(super) struct Lane {
     context: Rc<Context>,
     link: Link,
+    /// The first request of a closed loop is still to be sent.
+    has_first: bool,
     slot: Rc<Slot>,
     deadline: Deadline,
     random: fastrand::Rng,
@@ -42,13 +44,14 @@ struct Attempt {
 }
 
 impl Lane {
-    pub(super) fn new(context: Rc<Context>, link: Link) -> Self {
+    pub(super) fn new(context: Rc<Context>, link: Link, has_first: bool) -> Self {
         let plan = &context.shared.plan;
         let looks = plan.expect_body.is_some() || plan.worker_source != WorkerSource::Header;
         let deadline = Deadline::new(Instant::now() + plan.timeout);
         Self {
             context,
             link,
+            has_first,
             slot: Rc::default(),
             deadline,
             random: fastrand::Rng::new(),
@@ -65,7 +68,7 @@ impl Lane {
                     Some(claim) => Some(claim),
                     None => return,
                 },
-                None if self.context.shared.take_ticket() => None,
+                None if std::mem::take(&mut self.has_first) || self.context.shared.take_ticket() => None,
                 None => return,
             };
             if let Some(claim) = claim {

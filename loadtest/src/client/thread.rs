@@ -25,8 +25,8 @@ use crate::stats::{Interval, Recorder, Seen, TICK};
 pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) connector: Arc<Connector>,
-    /// Requests that may still be begun; `None` without limit. An open loop
-    /// takes its limit from the schedule instead.
+    /// Requests that may still be begun after the first one of each lane;
+    /// `None` without limit. An open loop has its limit in the schedule.
     pub(super) tickets: Option<AtomicU64>,
     /// The warm-up, or else the measurement, begins.
     pub(super) start: Instant,
@@ -168,15 +168,20 @@ fn context(shared: &Arc<Shared>, index: usize) -> io::Result<Context> {
 fn spawn_lanes(context: &Rc<Context>, index: usize) -> JoinSet<()> {
     let plan = &context.shared.plan;
     let mut lanes = JoinSet::new();
-    for _ in (index..plan.connections).step_by(plan.threads) {
+    // Every lane has its first request for sure: otherwise a fast one would
+    // take those of others that are still connecting.
+    let limit = plan.stop_after.unwrap_or(u64::MAX);
+    let first = |connection: usize, stream: usize| ((connection * plan.streams + stream) as u64) < limit;
+    for connection in (index..plan.connections).step_by(plan.threads) {
         if plan.http2 {
             let link = Rc::new(Http2::default());
-            for _ in 0..plan.streams {
-                lanes.spawn_local(Lane::new(Rc::clone(context), Link::Http2(Rc::clone(&link))).run());
+            for stream in 0..plan.streams {
+                let link = Link::Http2(Rc::clone(&link));
+                lanes.spawn_local(Lane::new(Rc::clone(context), link, first(connection, stream)).run());
             }
         } else {
             let link = Link::Http1 { connection: None, seen: Seen::default() };
-            lanes.spawn_local(Lane::new(Rc::clone(context), link).run());
+            lanes.spawn_local(Lane::new(Rc::clone(context), link, first(connection, 0)).run());
         }
     }
     lanes
