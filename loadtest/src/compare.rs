@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::report::model::{Report, SCHEMA, Times};
+use crate::report::model::{Point, Report, SCHEMA, Times};
 pub use interval::{Interval, quantile_interval, welch};
 pub use render::render;
 
@@ -80,9 +80,10 @@ pub fn load(path: &Path) -> Result<Report, CompareError> {
 pub fn compare(a: &Report, b: &Report) -> Comparison {
     let mut rows = vec![throughput(a, b)];
     let (ta, tb) = (a.headline_times(), b.headline_times());
-    rows.push(row("avg", ta.avg, tb.avg, mean_interval(ta, tb), true, true));
-    for (name, quantile, of) in QUANTILES {
-        let interval = quantile_change(ta, tb, quantile);
+    let means = batches(a, b, |point| point.avg);
+    rows.push(row("avg", ta.avg, tb.avg, wider(mean_interval(ta, tb), means, ta.avg, tb.avg), true, true));
+    for (name, quantile, of, of_point) in QUANTILES {
+        let interval = wider(quantile_change(ta, tb, quantile), batches(a, b, of_point), of(ta), of(tb));
         rows.push(row(name, of(ta), of(tb), interval, true, true));
     }
     rows.push(errors(a, b));
@@ -91,13 +92,32 @@ pub fn compare(a: &Report, b: &Report) -> Comparison {
     Comparison { rows, differences, verdict }
 }
 
-type Of = fn(&Times) -> f64;
-const QUANTILES: [(&str, f64, Of); 4] = [
-    ("p50", 0.50, |times| times.p50),
-    ("p90", 0.90, |times| times.p90),
-    ("p95", 0.95, |times| times.p95),
-    ("p99", 0.99, |times| times.p99),
+/// The name, the quantile, its value of a run, and the nearest one of a stretch.
+type Quantile = (&'static str, f64, fn(&Times) -> f64, fn(&Point) -> f64);
+const QUANTILES: [Quantile; 4] = [
+    ("p50", 0.50, |times| times.p50, |point| point.p50),
+    ("p90", 0.90, |times| times.p90, |point| point.p95),
+    ("p95", 0.95, |times| times.p95, |point| point.p95),
+    ("p99", 0.99, |times| times.p99, |point| point.p99),
 ];
+
+/// How far the change of `of` is uncertain, in percent, from how much it
+/// wanders from stretch to stretch.
+fn batches(a: &Report, b: &Report, of: fn(&Point) -> f64) -> Option<f64> {
+    let values = |report| whole(report).map(of).collect::<Vec<_>>();
+    let (a, b) = (values(a), values(b));
+    let mean = a.iter().sum::<f64>() / a.len().max(1) as f64;
+    let interval = welch(&a, &b)?.relative_to(mean);
+    Some((interval.high - interval.low) / 2.0)
+}
+
+/// Widens an interval that takes all requests as independent, which they are
+/// not: the stretches of a run tell how much they are not.
+fn wider(interval: Option<Interval>, reach: Option<f64>, a: f64, b: f64) -> Option<Interval> {
+    let (Some(interval), Some(reach)) = (interval, reach) else { return interval };
+    let change = if a > 0.0 { 100.0 * (b / a - 1.0) } else { 0.0 };
+    Some(Interval { low: interval.low.min(change - reach), high: interval.high.max(change + reach) })
+}
 
 fn row(
     name: &'static str,
@@ -132,11 +152,14 @@ fn throughput(a: &Report, b: &Report) -> Row {
     row("requests/s", a.outcome.requests_per_second, b.outcome.requests_per_second, interval, false, false)
 }
 
-/// Of the whole stretches; the first one holds the start.
 fn rates(report: &Report) -> Vec<f64> {
+    whole(report).map(|point| point.answered as f64 / point.seconds).collect()
+}
+
+/// The whole stretches of time; the first one holds the start.
+fn whole(report: &Report) -> impl Iterator<Item = &Point> {
     let width = report.series.seconds_per_point;
-    let whole = report.series.points.iter().skip(1).filter(|point| point.seconds >= 0.99 * width);
-    whole.map(|point| point.answered as f64 / point.seconds).collect()
+    report.series.points.iter().skip(1).filter(move |point| point.seconds >= 0.99 * width)
 }
 
 fn mean_interval(a: &Times, b: &Times) -> Option<Interval> {

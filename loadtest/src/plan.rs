@@ -23,6 +23,8 @@ const DEFAULT_REQUESTS: u64 = 100;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Duration of one step of a search.
 const DEFAULT_STEP: Duration = Duration::from_secs(5);
+/// Before each step, in which what the last one left behind drains.
+const STEP_WARMUP: Duration = Duration::from_millis(500);
 /// More connections than this are a slip of the finger on one machine.
 const MAX_CONNECTIONS: usize = 100_000;
 const MAX_RATE: f64 = 10_000_000.0;
@@ -103,7 +105,8 @@ impl Plan {
             (None, Some(_)) => None,
             (None, None) => Some(DEFAULT_REQUESTS),
         };
-        let warmup = optional_time("--warmup", args.warmup.as_deref())?.unwrap_or_default();
+        let default_warmup = if args.find_max.is_some() { STEP_WARMUP } else { Duration::ZERO };
+        let warmup = optional_time("--warmup", args.warmup.as_deref())?.unwrap_or(default_warmup);
         if !warmup.is_zero() && duration.is_none() {
             return Err(UsageError::Conflict("--warmup needs a duration to follow it (such as -d 10s)"));
         }

@@ -201,6 +201,7 @@ fn series(measured: &Measured) -> Series {
             seconds: (end - at).clamp(0.0, width),
             answered: interval.answered,
             errors: interval.errors,
+            avg: interval.mean() / 1e6,
             p50: ms(interval.quantile(0.50)),
             p95: ms(interval.quantile(0.95)),
             p99: ms(interval.quantile(0.99)),

@@ -136,7 +136,10 @@ fn drive(
         let stopped = Instant::now();
         let cpu = CpuTime::of_this_thread().since(context.cpu_before.get());
         let mut recorder = context.recorder.borrow().clone();
-        let last_tick = (tick(&context, stopped), recorder.take_interval());
+        // What ended with the time belongs to its last tick, not behind it.
+        let ticks = shared.plan.duration.map(|time| time.as_nanos().div_ceil(TICK.as_nanos()) as u64);
+        let last = tick(&context, stopped).min(ticks.unwrap_or(u64::MAX).saturating_sub(1));
+        let last_tick = (last, recorder.take_interval());
         Ok(ThreadResult { recorder, last_tick, cpu, stopped, ran_out, in_flight: context.in_flight.get() })
     })
 }

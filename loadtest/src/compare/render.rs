@@ -20,7 +20,7 @@ pub fn render(comparison: &Comparison) -> String {
             row.name,
             value(row.a),
             value(row.b),
-            format!("{:+.1} {}", row.change, unit(row)),
+            format!("{} {}", signed(row.change), unit(row)),
             interval(row),
             word(row.verdict)
         )
@@ -43,13 +43,18 @@ pub fn render(comparison: &Comparison) -> String {
     out
 }
 
+/// One decimal, and no sign where nothing is left.
+fn signed(value: f64) -> String {
+    if value.abs() < 0.05 { "0.0".to_owned() } else { format!("{value:+.1}") }
+}
+
 fn unit(row: &Row) -> &'static str {
     if row.name == "errors %" { "pp" } else { "%" }
 }
 
 fn interval(row: &Row) -> String {
     match row.interval {
-        Some(interval) => format!("{:+.1} … {:+.1} {}", interval.low, interval.high, unit(row)),
+        Some(interval) => format!("{} … {} {}", signed(interval.low), signed(interval.high), unit(row)),
         None => "too few values".to_owned(),
     }
 }

@@ -10,6 +10,7 @@ fn report(seed: u64, rate: f64, ms: f64) -> Report {
             seconds: 0.1,
             answered: (rate * 0.1 * (0.97 + 0.06 * random.f64())) as u64,
             errors: 0,
+            avg: ms,
             p50: ms,
             p95: ms,
             p99: ms,
@@ -96,6 +97,19 @@ fn the_same_thing_twice_shows_no_difference() {
     let comparison = compare(&a, &b);
     assert_eq!(comparison.verdict, "No difference shown between A and B.", "{:?}", verdicts(&comparison));
     assert!(render(&comparison).contains("requests/s"));
+}
+
+#[test]
+fn times_that_wander_within_a_run_make_wide_intervals() {
+    let (mut a, mut b) = (report(8, 5_000.0, 2.0), report(9, 5_000.0, 2.1));
+    // All requests taken as independent, 5 % would be beyond doubt.
+    assert_eq!(compare(&a, &b).rows[2].verdict, Verdict::Worse);
+    for report in [&mut a, &mut b] {
+        for (index, point) in report.series.points.iter_mut().enumerate() {
+            point.p50 *= if index / 10 % 2 == 0 { 0.5 } else { 1.5 };
+        }
+    }
+    assert_eq!(compare(&a, &b).rows[2].verdict, Verdict::Unclear);
 }
 
 #[test]

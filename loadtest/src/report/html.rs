@@ -117,11 +117,14 @@ fn write_workers(report: &Report, out: &mut String) -> fmt::Result {
             count(row.errors)
         )?;
     }
+    writeln!(out, "</table></div>\n<p>{}</p>", escape(&balance.analysis))?;
     let figures = &balance.requests;
+    if figures.workers == 1 {
+        return writeln!(out, "</section>");
+    }
     writeln!(
         out,
-        "</table></div>\n<p>{}</p>\n<p class=\"muted\">χ² {:.2} with {} degrees of freedom, p {} · CV {:.4} · Jain {:.4}{}</p></section>",
-        escape(&balance.analysis),
+        "<p class=\"muted\">χ² {:.2} with {} degrees of freedom, p {} · CV {:.4} · Jain {:.4}{}</p></section>",
         figures.chi_square,
         figures.degrees,
         escape(&p_text(figures.p_value)),

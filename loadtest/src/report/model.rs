@@ -192,6 +192,7 @@ pub struct Point {
     pub answered: u64,
     pub errors: u64,
     /// Milliseconds.
+    pub avg: f64,
     pub p50: f64,
     pub p95: f64,
     pub p99: f64,

@@ -144,14 +144,12 @@ fn write_throughput(report: &Report, style: Style, out: &mut String) -> fmt::Res
         seconds(outcome.seconds)
     )?;
     if let Some(achieved) = &report.client.achieved {
-        writeln!(
-            out,
-            "  {} of {} due requests sent ({:.1} %), {} of them late because every connection was busy",
-            count(achieved.sent),
-            count(achieved.due),
-            100.0 * achieved.ratio,
-            count(achieved.sent_late)
-        )?;
+        let (sent, due, ratio) = (count(achieved.sent), count(achieved.due), 100.0 * achieved.ratio);
+        write!(out, "  {sent} of {due} due requests sent ({ratio:.1} %)")?;
+        if achieved.sent_late > 0 {
+            write!(out, ", {} of them late because every connection was busy", count(achieved.sent_late))?;
+        }
+        writeln!(out)?;
     }
     if outcome.in_flight > 0 {
         let left = plural(outcome.in_flight, "request");

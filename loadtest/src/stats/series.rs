@@ -54,6 +54,11 @@ impl Interval {
         if self.times.is_empty() { 0 } else { self.times.value_at_quantile(quantile).min(self.times.max()) }
     }
 
+    /// Nanoseconds; 0 without values.
+    pub fn mean(&self) -> f64 {
+        self.times.mean()
+    }
+
     pub fn max(&self) -> u64 {
         self.times.max()
     }

@@ -2,6 +2,8 @@
 //!
 //! Every server has a port of its own, every wait a deadline.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
 mod basics;
 mod failures;
 mod open_loop;

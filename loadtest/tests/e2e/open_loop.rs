@@ -122,12 +122,12 @@ fn the_highest_rate_is_found() {
         std::thread::sleep(Duration::from_millis(5));
         ok("x")
     });
-    let output = run(&format!("--find-max p90<60ms,errors<1% -d 1s -c 32 {}", server.url()));
+    let output = run(&format!("--find-max p90<60ms,errors<1% -d 600ms --warmup 200ms -c 32 {}", server.url()));
     assert_eq!(output.code, 0, "{}", output.stdout);
     let found = output.stdout.lines().find(|line| line.contains("requests/s keep")).unwrap();
     let best: f64 = found.split(' ').next().unwrap().parse().unwrap();
     assert!((100.0..=215.0).contains(&best), "{}", output.stdout);
-    let none = run(&format!("--find-max p50<1us -d 200ms -c 1 {}", server.url()));
+    let none = run(&format!("--find-max p50<1us -d 100ms --warmup 10ms -c 1 {}", server.url()));
     assert_eq!(none.code, 99, "{}", none.stdout);
     assert!(none.stdout.contains("Not even 1.00 requests/s"), "{}", none.stdout);
 }
