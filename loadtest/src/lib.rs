@@ -82,6 +82,12 @@ async fn load(args: &RunArgs) -> anyhow::Result<Exit> {
     let plan = Arc::new(Plan::new(args, &sources)?);
     let conditions = plan::thresholds(args)?;
     let wanted = args.find_max.as_deref().map(Condition::parse_list).transpose().map_err(UsageError::from)?;
+    if outputs_to_stdout(args) > 1 {
+        return Err(UsageError::Conflict(
+            "only one form can go to standard output (such as --json or --csv -)",
+        )
+        .into());
+    }
     let session = Session::open(&plan).await?;
     if let (Some(text), Some(wanted)) = (&args.find_max, wanted) {
         return find_max(args, &plan, &session, text, &wanted).await;
@@ -151,9 +157,14 @@ fn publish(args: &RunArgs, report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Standard output is for a program: nothing else may stand there.
+/// Is standard output for a program? Then nothing else may stand there.
 fn writes_to_stdout(args: &RunArgs) -> bool {
-    args.json || [&args.save, &args.csv, &args.html].into_iter().flatten().any(|path| path.as_os_str() == "-")
+    outputs_to_stdout(args) > 0
+}
+
+fn outputs_to_stdout(args: &RunArgs) -> usize {
+    let files = [&args.save, &args.csv, &args.html].into_iter().flatten();
+    usize::from(args.json) + files.filter(|path| path.as_os_str() == "-").count()
 }
 
 fn write_to(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -11,6 +11,9 @@ const ACHIEVED: f64 = 0.95;
 /// A thread that is busy for more of the time has no idle moment.
 const SATURATED: f64 = 0.97;
 
+/// A closed connection blocks its ports for this long (Linux, `TCP_TIMEWAIT_LEN`).
+const TIME_WAIT_SECONDS: u64 = 60;
+
 pub(super) fn client(plan: &Plan, measured: &Measured) -> Client {
     let seconds = measured.elapsed.as_secs_f64().max(1e-9);
     let share = |of: fn(&crate::client::cpu::CpuTime) -> std::time::Duration| {
@@ -57,11 +60,14 @@ fn local_limit(measured: &Measured) -> Option<String> {
     let count = |class: ErrorClass| measured.recorder.errors[class as usize].count;
     let (ports, files) = (count(ErrorClass::LocalPorts), count(ErrorClass::LocalFiles));
     if ports > 0 {
+        let range = port_range();
         return Some(format!(
-            "this machine ran out of local ports for {} new connections: about 28,000 per destination, each \
-             blocked for 60 s after use, make about 470 new connections per second; keep connections (without \
-             --no-keepalive) or lower the rate",
-            format::count(ports)
+            "this machine ran out of local ports for {} new connections: it has {} per destination, and each stays \
+             blocked for 60 s after use, which makes about {} new connections per second; keep connections (without \
+             --no-keepalive), lower the rate, or widen net.ipv4.ip_local_port_range",
+            format::count(ports),
+            format::count(range),
+            format::count(range / TIME_WAIT_SECONDS)
         ));
     }
     (files > 0).then(|| {
@@ -70,6 +76,17 @@ fn local_limit(measured: &Measured) -> Option<String> {
             format::count(files)
         )
     })
+}
+
+/// How many local ports the system hands out (ip(7), `ip_local_port_range`).
+fn port_range() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = text.split_whitespace().filter_map(|end| end.parse::<u64>().ok());
+    match (ends.next(), ends.next()) {
+        (Some(first), Some(last)) if last >= first => last - first + 1,
+        // What Linux has when nobody changed it.
+        _ => 28_232,
+    }
 }
 
 /// What a reader should know before quoting the figures.
@@ -97,6 +114,14 @@ pub(super) fn notes(plan: &Plan, measured: &Measured, report: &Report) -> Vec<St
         )),
         _ => {}
     }
+    if let Some(balance) = report.balance.as_ref().map(|balance| &balance.requests)
+        && (balance.total as f64) < needed_to_see_all(balance.workers)
+    {
+        notes.push(format!(
+            "{} requests are too few to be sure that every worker was seen.",
+            format::count(balance.total)
+        ));
+    }
     let waited = report.client.waited.iter().copied().fold(0.0, f64::max);
     if is_long(measured.elapsed) && waited > 0.10 {
         notes.push(format!(
@@ -107,8 +132,8 @@ pub(super) fn notes(plan: &Plan, measured: &Measured, report: &Report) -> Vec<St
     }
     if measured.extra_sources > 0 {
         notes.push(format!(
-            "Local ports ran short; {} more source addresses (127.0.0.x) were used to go on.",
-            measured.extra_sources
+            "Local ports ran short; {} (127.0.0.x) went into use to go on.",
+            format::plural(measured.extra_sources.into(), "further loopback source")
         ));
     }
     if measured.recorder.workers.beyond > 0 {
@@ -119,4 +144,21 @@ pub(super) fn notes(plan: &Plan, measured: &Measured, report: &Report) -> Vec<St
         ));
     }
     notes
+}
+
+/// Random dispatch misses one of `workers` with a probability below one in a
+/// million from this many requests on: W·(ln W + ln 10⁶), by the union bound.
+fn needed_to_see_all(workers: usize) -> f64 {
+    let workers = workers as f64;
+    workers * (workers.ln() + 1e6_f64.ln())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeing_all_workers_takes_as_many_as_is_known() {
+        assert_eq!([1, 4, 8].map(|workers| needed_to_see_all(workers).ceil()), [14.0, 61.0, 128.0]);
+    }
 }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 pub const TICK: Duration = Duration::from_millis(100);
 /// Points kept; when there are more, neighbours are merged and each point
 /// stands for twice the time.
-pub const MAX_POINTS: usize = 300;
+pub const MAX_POINTS: usize = 200;
 
 /// One stretch of time.
 #[derive(Debug, Clone)]

@@ -122,7 +122,8 @@ fn the_highest_rate_is_found() {
         std::thread::sleep(Duration::from_millis(5));
         ok("x")
     });
-    let output = run(&format!("--find-max p90<60ms,errors<1% -d 600ms --warmup 200ms -c 32 {}", server.url()));
+    let output =
+        run(&format!("--find-max p90<60ms,errors<1% -d 600ms --warmup 200ms -c 32 {}", server.url()));
     assert_eq!(output.code, 0, "{}", output.stdout);
     let found = output.stdout.lines().find(|line| line.contains("requests/s keep")).unwrap();
     let best: f64 = found.split(' ').next().unwrap().parse().unwrap();
