@@ -126,6 +126,7 @@ async fn find_max(
     say(&format!("\n{}\n", find_max::conclusion(&found, text)))?;
     publish(args, &found.report)?;
     Ok(match (found.search.best, found.limited) {
+        _ if session.is_stopped() => Exit::Ok,
         (None, true) => Exit::Invalid,
         (None, false) => Exit::Threshold,
         (Some(_), _) => Exit::Ok,

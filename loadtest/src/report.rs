@@ -21,6 +21,8 @@ use model::{
     WorkerRow,
 };
 
+/// How a response names the primary in the header `x-worker-id`.
+const PRIMARY: &str = "0";
 /// Below this many values the 99th percentile rests on fewer than ten of them.
 pub const CONFIDENT: u64 = 1_000;
 
@@ -155,6 +157,10 @@ fn rows(workers: &[(String, &WorkerTally)]) -> Vec<WorkerRow> {
 }
 
 fn balance(workers: &[(String, &WorkerTally)]) -> Option<BalanceReport> {
+    // Id 0 is the primary, whose own answers are no dispatch; alone it is a
+    // process without a cluster.
+    let clustered = workers.iter().any(|(name, _)| name != PRIMARY);
+    let workers: Vec<_> = workers.iter().filter(|(name, _)| !clustered || name != PRIMARY).collect();
     let names: Vec<String> = workers.iter().map(|(name, _)| name.clone()).collect();
     let column = |of: fn(&WorkerTally) -> u64| workers.iter().map(|(_, w)| of(w)).collect::<Vec<_>>();
     let counts = column(|worker| worker.requests);
@@ -252,4 +258,29 @@ pub(crate) fn judge(condition: &Condition, report: &Report, measured: &Measured)
 /// Is it long enough for a share of CPU time to mean something?
 pub(crate) fn is_long(elapsed: Duration) -> bool {
     elapsed >= Duration::from_secs(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::framing::Tag;
+
+    fn worker(id: &str, requests: u64) -> (String, WorkerTally) {
+        let mut workers = crate::stats::Workers::default();
+        workers.index(&Tag::new(id.as_bytes()), &crate::stats::Seen::default());
+        let mut tally = workers.known.remove(0);
+        (tally.requests, tally.connections, tally.own_connections) = (requests, requests, requests);
+        (id.to_owned(), tally)
+    }
+
+    #[test]
+    fn the_primarys_own_answers_are_not_part_of_the_balance() {
+        let workers = [worker("0", 3), worker("1", 50), worker("2", 50)];
+        let of = |workers: &[(String, WorkerTally)]| {
+            let named: Vec<_> = workers.iter().map(|(name, tally)| (name.clone(), tally)).collect();
+            balance(&named).unwrap().requests
+        };
+        assert_eq!((of(&workers).workers, of(&workers).total), (2, 100));
+        assert_eq!(of(&workers[..1]).workers, 1);
+    }
 }

@@ -30,6 +30,8 @@ pub enum SessionError {
          (raise the limit with ulimit -n, or lower -c)"
     )]
     Files { connections: usize, limit: u64 },
+    #[error("interrupted before the first request")]
+    Interrupted,
     #[error("could not watch for signals: {0}")]
     Signals(std::io::Error),
     #[error(transparent)]
@@ -50,7 +52,7 @@ impl Session {
     /// When the target is not there or this process may not do what is asked.
     pub async fn open(plan: &Plan) -> Result<Self, SessionError> {
         raise_file_limit(plan.connections)?;
-        let stop = watch_signals().map_err(SessionError::Signals)?;
+        let mut stop = watch_signals().map_err(SessionError::Signals)?;
         let mut last = None;
         for endpoint in endpoints(plan)? {
             let tls = plan.target.https.then(|| TlsPlan {
@@ -60,7 +62,11 @@ impl Session {
             });
             let connector = Connector::new(endpoint, tls.as_ref(), plan.timeout)
                 .map_err(|_| SessionError::ServerName(plan.target.host.clone()))?;
-            match connector.probe().await {
+            let probed = tokio::select! {
+                probed = connector.probe() => probed,
+                _ = stop.wait_for(|&stop| stop) => return Err(SessionError::Interrupted),
+            };
+            match probed {
                 Ok(()) => return Ok(Self { connector: Arc::new(connector), stop }),
                 Err(failure) => last = Some((connector.endpoint().to_string(), failure)),
             }

@@ -58,6 +58,8 @@ pub enum FramingError {
     Head(httparse::Error),
     #[error("the response head is longer than {MAX_HEAD} bytes")]
     HeadTooLong,
+    #[error("{0} is no status code")]
+    Status(u16),
     #[error("invalid Content-Length {0:?}")]
     Length(String),
     #[error("the response has both Content-Length and Transfer-Encoding")]
@@ -163,6 +165,7 @@ impl Decoder {
         };
         let status = response.code.unwrap_or_default();
         match status {
+            0..100 => return Err(FramingError::Status(status)),
             101 => return Err(FramingError::Switched),
             // Interim responses precede the final one (RFC 9110, section 15.2).
             100..200 => return Ok(length),

@@ -17,7 +17,8 @@ pub struct Style {
 
 impl Style {
     fn paint(self, code: &str, text: impl Display) -> String {
-        if self.color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+        let text = text.to_string();
+        if self.color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text }
     }
 
     fn bold(self, text: impl Display) -> String {
@@ -92,7 +93,7 @@ fn write_times(report: &Report, style: Style, out: &mut String) -> fmt::Result {
         return writeln!(out, "  no request was answered");
     }
     if report.is_open() {
-        writeln!(out, "  {:4} {:>11} {:>11}", "", "response", "service")?;
+        writeln!(out, "  {:5} {:>11} {:>11}", "", "response", "service")?;
     }
     type Column = (&'static str, fn(&Times) -> f64);
     let columns: [Column; 8] = [
@@ -103,15 +104,15 @@ fn write_times(report: &Report, style: Style, out: &mut String) -> fmt::Result {
         ("p90", |times| times.p90),
         ("p95", |times| times.p95),
         ("p99", |times| times.p99),
-        ("p999", |times| times.p999),
+        ("p99.9", |times| times.p999),
     ];
     for (name, of) in columns {
         // One value in a thousand says nothing about fewer than a thousand.
         let unsure = service.count < CONFIDENT;
-        if name == "p999" && unsure {
+        if name == "p99.9" && unsure {
             continue;
         }
-        write!(out, "  {name:4}")?;
+        write!(out, "  {name:5}")?;
         if let Some(response) = &report.response_time {
             write!(out, " {:>11}", time(of(response)))?;
         }

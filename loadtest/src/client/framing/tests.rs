@@ -103,6 +103,7 @@ fn what_contradicts_itself_is_refused() {
         let input = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{bad}");
         assert!(matches!(refused(&input), FramingError::Chunk(_)), "{bad:?}");
     }
+    assert_eq!(refused("HTTP/1.1 000 Nothing\r\n\r\n"), FramingError::Status(0));
     assert_eq!(refused("HTTP/1.1 101 Switching Protocols\r\n\r\n"), FramingError::Switched);
 }
 
