@@ -113,8 +113,7 @@ pub struct RunArgs {
     /// Take the body from a file
     #[arg(long, value_name = "FILE", conflicts_with = "body", help_heading = "Request")]
     pub body_file: Option<PathBuf>,
-    /// Several kinds of request, 'WEIGHT [METHOD] PATH [BODY]'; may be repeated
-    #[arg(long, value_name = "ENTRY", conflicts_with_all = ["method", "body", "body_file"], help_heading = "Request")]
+    #[arg(long, value_name = "ENTRY", help = "Several kinds of request, 'WEIGHT [METHOD] PATH [BODY]'; may be repeated", conflicts_with_all = ["method", "body", "body_file"], help_heading = "Request")]
     pub mix: Vec<String>,
     /// A response whose body lacks this text has failed
     #[arg(long, value_name = "TEXT", help_heading = "Request")]

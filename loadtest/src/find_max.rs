@@ -99,7 +99,7 @@ pub async fn find(
     session: &Session,
     plan: &Plan,
     conditions: &[Condition],
-    on_progress: &mut dyn FnMut(f64, &Progress),
+    on_progress: &mut dyn FnMut(&Progress),
     on_step: &mut dyn FnMut(&Step),
 ) -> Result<Found, SessionError> {
     let mut search = Search::new();
@@ -111,8 +111,7 @@ pub async fn find(
         let step_plan = Arc::new(Plan { load: Load::Open { from: rate, to: rate }, ..plan.clone() });
         let mut held = false;
         for _ in 0..TRIES {
-            let mut show = |progress: &Progress| on_progress(rate, progress);
-            let (report, _) = session.run(&step_plan, conditions, &mut show).await?;
+            let report = session.run(&step_plan, conditions, on_progress).await?;
             if session.is_stopped() {
                 last = Some(report);
                 break 'search;

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: [`cli`] (what was typed) → [`plan`] (what it means) →
 //! [`client`] (sends, by the times of [`schedule`], and counts in [`stats`]) →
-//! [`report`] (figures, with the judgement of [`balance`]) → text, JSON, HTML, CSV.
+//! [`report`] (figures, with the judgement of [`balance`]) → [`output`].
 //! [`session`] surrounds a run with signals and limits, [`find_max`] repeats it,
 //! [`compare`] judges two saved results.
 
@@ -11,33 +11,34 @@ pub mod cli;
 pub mod client;
 pub mod compare;
 pub mod find_max;
+pub mod output;
 pub mod plan;
 pub mod report;
 pub mod schedule;
 pub mod session;
 pub mod stats;
 
-use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use shared::config::Sources;
 
 use cli::{Cli, Command, CompareArgs, RunArgs};
+use compare::CompareError;
+use find_max::{Found, Step};
+use output::{OutputError, forms_on_stdout, publish, say};
 use plan::condition::Condition;
 use plan::{Plan, UsageError};
 use report::model::Report;
 use report::progress::ProgressLine;
-use report::text::{self, Style};
-use session::Session;
+use session::{Session, SessionError};
 
-/// How the program ends, beside [`ExitCode::SUCCESS`].
+/// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Ok = 0,
-    /// No request succeeded.
+    /// Nothing listens, no request succeeded, or the program itself failed.
     Failed = 1,
     Usage = 2,
     /// The load generator was the limit.
@@ -52,48 +53,74 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("could not start: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl Error {
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
-/// When that is not possible; a [`UsageError`] among the causes means that the
-/// command line is to blame.
-pub fn run(cli: &Cli) -> anyhow::Result<Exit> {
+/// When that is not possible; failed requests are a result.
+pub fn run(cli: &Cli) -> Result<Exit, Error> {
     if let Some(Command::Compare(args)) = &cli.command {
-        return compare(args);
+        return compare_results(args);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(load(&cli.run))
 }
 
-fn compare(args: &CompareArgs) -> anyhow::Result<Exit> {
+fn compare_results(args: &CompareArgs) -> Result<Exit, Error> {
     let (a, b) = (compare::load(&args.a)?, compare::load(&args.b)?);
     let comparison = compare::compare(&a, &b);
     if args.json {
-        let json = serde_json::to_string(&comparison).context("could not write the comparison as JSON")?;
-        write_out(&(json + "\n"))?;
+        say(&(serde_json::to_string(&comparison).map_err(OutputError::from)? + "\n"))?;
     } else {
-        write_out(&compare::render(&comparison))?;
+        say(&compare::render(&comparison))?;
     }
     Ok(Exit::Ok)
 }
 
-async fn load(args: &RunArgs) -> anyhow::Result<Exit> {
-    let sources = Sources::load(Path::new(".")).map_err(UsageError::from)?;
+async fn load(args: &RunArgs) -> Result<Exit, Error> {
+    // Settings only choose the default URL: with another one, a `.env` that
+    // happens to lie here is none of our business.
+    let sources = match &args.url {
+        Some(_) => Sources::default(),
+        None => Sources::load(Path::new(".")).map_err(UsageError::from)?,
+    };
     let plan = Arc::new(Plan::new(args, &sources)?);
-    let conditions = plan::thresholds(args)?;
-    let wanted = args.find_max.as_deref().map(Condition::parse_list).transpose().map_err(UsageError::from)?;
-    if outputs_to_stdout(args) > 1 {
-        return Err(UsageError::Conflict(
-            "only one form can go to standard output (such as --json or --csv -)",
-        )
-        .into());
+    let conditions = plan::conditions(&args.thresholds)?;
+    if forms_on_stdout(args) > 1 {
+        let what = "only one form can go to standard output (such as --json or --csv -)";
+        return Err(UsageError::Conflict(what).into());
+    }
+    if let Some(text) = &args.find_max {
+        let wanted = plan::conditions(std::slice::from_ref(text))?;
+        return search(args, &plan, text, &wanted).await;
     }
     let session = Session::open(&plan).await?;
-    if let (Some(text), Some(wanted)) = (&args.find_max, wanted) {
-        return find_max(args, &plan, &session, text, &wanted).await;
-    }
-    let line = ProgressLine::new(args.quiet, String::new(), plan.duration, plan.stop_after);
-    let (report, _) = session.run(&plan, &conditions, &mut |progress| line.show(progress)).await?;
+    let line = ProgressLine::new(args.quiet, plan.duration, plan.stop_after);
+    let report = session.run(&plan, &conditions, &mut |progress| line.show(progress)).await?;
     line.clear();
     publish(args, &report)?;
     Ok(exit(&report))
@@ -101,86 +128,35 @@ async fn load(args: &RunArgs) -> anyhow::Result<Exit> {
 
 /// The report is that of the best step; a search in which no rate held has
 /// missed its condition.
-async fn find_max(
-    args: &RunArgs,
-    plan: &Plan,
-    session: &Session,
-    text: &str,
-    wanted: &[Condition],
-) -> anyhow::Result<Exit> {
-    let loud = !args.quiet && !writes_to_stdout(args);
-    let say = |text: &str| if loud { write_out(&format!("{text}\n")) } else { Ok(()) };
-    say(&format!(
-        "Searching the highest rate that keeps {text}, {:?} per step",
-        plan.duration.unwrap_or_default()
-    ))?;
-    let line = ProgressLine::new(args.quiet, String::new(), plan.duration, None);
-    let mut broken = Ok(());
-    let found = find_max::find(session, plan, wanted, &mut |_, progress| line.show(progress), &mut |step| {
+async fn search(args: &RunArgs, plan: &Plan, text: &str, wanted: &[Condition]) -> Result<Exit, Error> {
+    let session = Session::open(plan).await?;
+    let loud = !args.quiet && forms_on_stdout(args) == 0;
+    let tell = |text: &str| if loud { say(&format!("{text}\n")) } else { Ok(()) };
+    let step = humantime::format_duration(plan.duration.unwrap_or_default());
+    tell(&format!("Searching the highest rate that keeps {text}, {step} per step"))?;
+    let line = ProgressLine::new(args.quiet, plan.duration, None);
+    let mut told = Ok(());
+    let mut on_step = |step: &Step| {
         line.clear();
-        broken = std::mem::replace(&mut broken, Ok(())).and_then(|()| say(&find_max::step_line(step)));
-    })
-    .await?;
+        if told.is_ok() {
+            told = tell(&find_max::step_line(step));
+        }
+    };
+    let found =
+        find_max::find(&session, plan, wanted, &mut |progress| line.show(progress), &mut on_step).await?;
     line.clear();
-    broken?;
-    say(&format!("\n{}\n", find_max::conclusion(&found, text)))?;
+    told?;
+    tell(&format!("\n{}\n", find_max::conclusion(&found, text)))?;
     publish(args, &found.report)?;
-    Ok(match (found.search.best, found.limited) {
-        _ if session.is_stopped() => Exit::Ok,
-        (None, true) => Exit::Invalid,
-        (None, false) => Exit::Threshold,
-        (Some(_), _) => Exit::Ok,
-    })
+    Ok(exit_of_search(&found, session.is_stopped()))
 }
 
-/// Writes the report in every form that was asked for.
-fn publish(args: &RunArgs, report: &Report) -> anyhow::Result<()> {
-    if !args.quiet && !writes_to_stdout(args) {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let style = Style { color: io::stdout().is_terminal() && !no_color };
-        write_out(&text::render(report, style))?;
-    }
-    if args.json || args.save.is_some() {
-        let json = serde_json::to_string(report).context("could not write the result as JSON")? + "\n";
-        if let Some(path) = &args.save {
-            write_to(path, &json)?;
-        }
-        if args.json {
-            write_out(&json)?;
-        }
-    }
-    if let Some(path) = &args.csv {
-        write_to(path, &report::csv::render(report))?;
-    }
-    if let Some(path) = &args.html {
-        write_to(path, &report::html::render(report))?;
-    }
-    Ok(())
-}
-
-/// Is standard output for a program? Then nothing else may stand there.
-fn writes_to_stdout(args: &RunArgs) -> bool {
-    outputs_to_stdout(args) > 0
-}
-
-fn outputs_to_stdout(args: &RunArgs) -> usize {
-    let files = [&args.save, &args.csv, &args.html].into_iter().flatten();
-    usize::from(args.json) + files.filter(|path| path.as_os_str() == "-").count()
-}
-
-fn write_to(path: &Path, text: &str) -> anyhow::Result<()> {
-    if path.as_os_str() == "-" {
-        return Ok(write_out(text)?);
-    }
-    std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
-}
-
-/// A reader that has gone (`| head`) has seen enough.
-fn write_out(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+fn exit_of_search(found: &Found, stopped: bool) -> Exit {
+    match found.search.best {
+        Some(_) => Exit::Ok,
+        None if stopped => Exit::Ok,
+        None if found.limited => Exit::Invalid,
+        None => Exit::Threshold,
     }
 }
 

@@ -156,13 +156,13 @@ impl Plan {
     }
 }
 
-/// The conditions of `--threshold`.
+/// All conditions of `texts`.
 ///
 /// # Errors
 /// For the first one that does not parse.
-pub fn thresholds(args: &RunArgs) -> Result<Vec<Condition>, UsageError> {
+pub fn conditions(texts: &[String]) -> Result<Vec<Condition>, UsageError> {
     let mut all = Vec::new();
-    for text in &args.thresholds {
+    for text in texts {
         all.extend(Condition::parse_list(text)?);
     }
     Ok(all)

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::client::connect::{Connector, Endpoint, TlsPlan};
 use crate::client::failure::{ErrorClass, Failure};
-use crate::client::{self, Measured, Progress, RunError};
+use crate::client::{self, Progress, RunError};
 use crate::plan::Plan;
 use crate::plan::condition::Condition;
 use crate::report::model::Report;
@@ -86,10 +86,10 @@ impl Session {
         plan: &Arc<Plan>,
         conditions: &[Condition],
         on_progress: &mut dyn FnMut(&Progress),
-    ) -> Result<(Report, Measured), SessionError> {
+    ) -> Result<Report, SessionError> {
         let started = SystemTime::now();
         let measured = client::run(plan, &self.connector, &self.stop, on_progress).await?;
-        Ok((Report::new(plan, &measured, conditions, started), measured))
+        Ok(Report::new(plan, &measured, conditions, started))
     }
 
     pub fn is_stopped(&self) -> bool {

@@ -27,7 +27,7 @@ impl Interval {
 }
 
 /// Of the difference of two means, B − A, for unequal variances (Welch, 1947).
-/// `None` for fewer than [`MIN_BATCHES`] values on a side. Neighbouring
+/// `None` for fewer than five values on a side. Neighbouring
 /// stretches of time resemble each other, so each variance is widened by the
 /// first autocorrelation r as for an AR(1) process, (1+r)/(1−r).
 pub fn welch(a: &[f64], b: &[f64]) -> Option<Interval> {

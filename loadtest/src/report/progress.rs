@@ -10,7 +10,6 @@ use crate::client::Progress;
 #[derive(Debug)]
 pub struct ProgressLine {
     enabled: bool,
-    label: String,
     /// Of the measured part, when it is known.
     duration: Option<Duration>,
     requests: Option<u64>,
@@ -18,10 +17,10 @@ pub struct ProgressLine {
 
 impl ProgressLine {
     /// Silent when standard error is no terminal, or `quiet`.
-    pub fn new(quiet: bool, label: String, duration: Option<Duration>, requests: Option<u64>) -> Self {
+    pub fn new(quiet: bool, duration: Option<Duration>, requests: Option<u64>) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let enabled = !quiet && !dumb && io::stderr().is_terminal();
-        Self { enabled, label, duration, requests }
+        Self { enabled, duration, requests }
     }
 
     pub fn show(&self, progress: &Progress) {
@@ -41,7 +40,7 @@ impl ProgressLine {
 
     fn line(&self, progress: &Progress) -> String {
         if progress.elapsed.is_zero() {
-            return format!("{}warming up", self.label);
+            return "warming up".to_owned();
         }
         let elapsed = progress.elapsed.as_secs_f64();
         let per_second = progress.recent.answered as f64 / progress.recent_over.as_secs_f64();
@@ -56,8 +55,7 @@ impl ProgressLine {
             (None, None) => String::new(),
         };
         format!(
-            "{}{:>6.1} s  {:>9} requests/s  p99 {:>8}  errors {}{left}",
-            self.label,
+            "{:>6.1} s  {:>9} requests/s  p99 {:>8}  errors {}{left}",
             elapsed,
             rate(per_second),
             time(progress.recent.quantile(0.99) as f64 / 1e6),
@@ -83,10 +81,9 @@ mod tests {
             recent,
             recent_over: Duration::from_secs(1),
         };
-        let line =
-            ProgressLine::new(true, String::new(), Some(Duration::from_secs(10)), None).line(&progress);
+        let line = ProgressLine::new(true, Some(Duration::from_secs(10)), None).line(&progress);
         assert_eq!(line, "   4.0 s      5,000 requests/s  p99  3.01 ms  errors 7  6.0 s left");
-        let counted = ProgressLine::new(true, String::new(), None, Some(50_000)).line(&progress);
+        let counted = ProgressLine::new(true, None, Some(50_000)).line(&progress);
         assert!(counted.ends_with("20,007 of 50,000 requests"), "{counted}");
     }
 }
