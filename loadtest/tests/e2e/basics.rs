@@ -110,6 +110,34 @@ fn a_mix_has_its_weights_methods_and_bodies() {
 }
 
 #[test]
+fn methods_headers_and_bodies_are_those_given() {
+    let server = Server::answering(|request| {
+        let lines: Vec<_> = request.head.lines().collect();
+        let right =
+            lines[0] == "PATCH / HTTP/1.1" && lines.contains(&"x-a: b") && request.body == b"from a file";
+        answer(if right { "200 OK" } else { "400 Bad Request" }, "", "")
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let body = directory.path().join("body");
+    std::fs::write(&body, "from a file").unwrap();
+    let body = body.display().to_string();
+    let args = ["-n", "5", "-m", "patch", "-H", "X-A: b", "--body-file", &body, "--json"];
+    let report = run_args(&[&args[..], &[&server.url()]].concat()).json();
+    assert_eq!(report["outcome"]["succeeded"], 5, "{}", report["errors"]);
+}
+
+#[test]
+fn a_head_request_waits_for_no_body() {
+    let server = Server::start(|mut connection| {
+        while connection.read().is_some() {
+            connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+        }
+    });
+    let report = run(&format!("-n 20 -c 2 -m HEAD --json {}", server.url())).json();
+    assert_eq!((report["outcome"]["succeeded"].as_u64(), server.connections()), (Some(20), 2));
+}
+
+#[test]
 fn exit_codes_and_messages_tell_what_to_do() {
     let nobody = run("http://127.0.0.1:1/");
     assert_eq!(nobody.code, 1);

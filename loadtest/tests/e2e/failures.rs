@@ -110,6 +110,23 @@ fn statuses_are_failures_that_keep_their_connection() {
 }
 
 #[test]
+fn an_answer_to_an_upload_that_the_server_does_not_read_is_still_read() {
+    let server = Server::start(|mut connection| {
+        if connection.read_head().is_some() {
+            connection.write(&answer("413 Content Too Large", "connection: close\r\n", "no"));
+            // Holds the connection open without reading, so that the upload stands still.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let body = directory.path().join("body");
+    std::fs::write(&body, vec![b'x'; 20_000_000]).unwrap();
+    let output =
+        run(&format!("-n 2 -c 2 --timeout 20s --body-file {} --json {}", body.display(), server.url()));
+    assert_eq!(output.json()["errors"][0]["class"], "status4xx", "{}", output.stdout);
+}
+
+#[test]
 fn an_unexpected_body_is_a_wrong_body() {
     let server = Server::answering(|_| ok("hello"));
     let report = run(&format!("-n 3 --expect-body goodbye --json {}", server.url())).json();

@@ -97,17 +97,22 @@ impl Drop for Server {
 }
 
 impl Connection {
-    /// The next request; `None` when the client has closed.
-    pub(crate) fn read(&mut self) -> Option<Request> {
+    /// The head of the next request, its body left unread.
+    pub(crate) fn read_head(&mut self) -> Option<String> {
         let mut head = String::new();
         loop {
             let before = head.len();
             match self.reader.read_line(&mut head) {
                 Ok(0) | Err(_) => return None,
-                Ok(_) if head.len() == before + 2 => break,
+                Ok(_) if head.len() == before + 2 => return Some(head),
                 Ok(_) => {}
             }
         }
+    }
+
+    /// The next request; `None` when the client has closed.
+    pub(crate) fn read(&mut self) -> Option<Request> {
+        let head = self.read_head()?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
         self.reader.read_exact(&mut body).ok()?;
