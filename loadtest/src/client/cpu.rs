@@ -14,19 +14,17 @@ pub struct CpuTime {
 }
 
 impl CpuTime {
-    /// Of the calling thread since it began (clock_gettime(2), and the second
-    /// figure of `/proc/thread-self/schedstat`).
+    /// Of the calling thread since it began: `/proc/thread-self/schedstat`, and
+    /// where that is not there clock_gettime(2), which knows no waiting.
     pub fn of_this_thread() -> Self {
-        let used = clock_gettime(ClockId::ThreadCPUTime);
-        let used = Duration::new(
-            u64::try_from(used.tv_sec).unwrap_or_default(),
-            u32::try_from(used.tv_nsec).unwrap_or_default(),
-        );
-        let waited = std::fs::read_to_string("/proc/thread-self/schedstat")
-            .ok()
-            .and_then(|text| text.split_whitespace().nth(1)?.parse().ok())
-            .map_or(Duration::ZERO, Duration::from_nanos);
-        Self { used, waited }
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let mut nanos = text.split_whitespace().map_while(|figure| figure.parse().ok());
+        match (nanos.next(), nanos.next()) {
+            (Some(used), Some(waited)) => {
+                Self { used: Duration::from_nanos(used), waited: Duration::from_nanos(waited) }
+            }
+            _ => Self { used: clock(), waited: Duration::ZERO },
+        }
     }
 
     pub fn since(self, earlier: Self) -> Self {
@@ -34,5 +32,27 @@ impl CpuTime {
             used: self.used.saturating_sub(earlier.used),
             waited: self.waited.saturating_sub(earlier.waited),
         }
+    }
+}
+
+fn clock() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_shows_as_time_used() {
+        let before = CpuTime::of_this_thread();
+        let mut sum = 0_u64;
+        while clock().as_millis() < 20 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        let used = CpuTime::of_this_thread().since(before).used.as_secs_f64();
+        assert!((0.005..1.0).contains(&used), "{used}");
     }
 }
