@@ -68,6 +68,8 @@ struct Post {
     worker: Option<Arc<Worker>>,
     probes: Option<JoinHandle<()>>,
     store: Option<StoreHealth>,
+    /// Why the last probe of a starting worker was missed.
+    not_ready: Option<String>,
 }
 
 impl Drop for Post {
@@ -200,7 +202,14 @@ impl Supervisor {
             }
             Outcome::Missed { why } => {
                 debug!(worker = %id, "not ready yet: {why}");
+                if let Some(post) = &mut self.posts[index] {
+                    post.not_ready = Some(why);
+                }
                 false
+            }
+            Outcome::Unknown { why } => {
+                warn!(worker = %id, "could not be probed: {why}");
+                return;
             }
         };
         self.send(index, Event::Probe { healthy }, inbox);
@@ -219,7 +228,14 @@ impl Supervisor {
 
     fn on_due(&mut self, inbox: &Inbox) {
         for index in 0..self.slots.len() {
+            let was_starting = self.slots[index].is_starting();
             self.send(index, Event::Due, inbox);
+            if was_starting && !self.slots[index].is_starting() {
+                let post = self.posts[index].as_ref();
+                let why =
+                    post.and_then(|post| post.not_ready.as_deref()).unwrap_or("it has not told its port");
+                warn!(worker = %self.slots[index].id, "not ready in time, started again: {why}");
+            }
         }
     }
 
@@ -260,7 +276,14 @@ impl Supervisor {
             Ok(process) => {
                 debug!(worker = %id, pid = process.pid, generation = self.generations, "started");
                 let launched = Instant::now();
-                self.posts[index] = Some(Post { process, launched, worker: None, probes: None, store: None });
+                self.posts[index] = Some(Post {
+                    process,
+                    launched,
+                    worker: None,
+                    probes: None,
+                    store: None,
+                    not_ready: None,
+                });
             }
             Err(err) => {
                 error!(worker = %id, %err, "could not be started");

@@ -9,7 +9,7 @@
 //! The task that owns a child also sends its signals, so a signal can never
 //! reach a stranger that was given the pid of a worker already reaped.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -39,7 +39,7 @@ const QUEUED_SIGNALS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Launcher {
     /// Added to the primary's own environment.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(String, OsString)>,
     pub workers: u32,
 }
 

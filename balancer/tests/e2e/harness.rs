@@ -35,6 +35,7 @@ pub struct Balancer {
     arguments: Vec<String>,
     environment: HashMap<String, String>,
     directory: tempfile::TempDir,
+    descriptors: Option<u32>,
 }
 
 impl Balancer {
@@ -43,7 +44,14 @@ impl Balancer {
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             environment: HashMap::new(),
             directory: tempfile::tempdir().unwrap(),
+            descriptors: None,
         }
+    }
+
+    /// Runs below `ulimit -n`.
+    pub fn limit_descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
+        self
     }
 
     /// `workers` workers on a free port.
@@ -67,7 +75,15 @@ impl Balancer {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_balancer"));
+        let program = env!("CARGO_BIN_EXE_balancer");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]);
+                shell
+            }
+        };
         command
             .args(&self.arguments)
             .env_clear()
