@@ -78,16 +78,22 @@ pub const ALL: &[Check] = &[
     live("shared-state", "what is written through one worker is read through every other", |c| {
         Box::pin(shared_state::run(c))
     }),
-    live("shared-counter", "concurrent increments through all workers: none is lost, none counted twice", |c| {
-        Box::pin(counter::run(c))
-    }),
-    live("expiry", "a value with a time to live is there before it and gone, for all workers, after it", |c| {
-        Box::pin(expiry::run(c))
-    }),
+    live(
+        "shared-counter",
+        "concurrent increments through all workers: none is lost, none counted twice",
+        |c| Box::pin(counter::run(c)),
+    ),
+    live(
+        "expiry",
+        "a value with a time to live is there before it and gone, for all workers, after it",
+        |c| Box::pin(expiry::run(c)),
+    ),
     live("out-of-band", "Redis itself holds what the API says", |c| Box::pin(out_of_band::run(c))),
     live("local-state", "each worker counts alone: memory is not shared", |c| Box::pin(local_state::run(c))),
     live("cpu-distribution", "computations run in parallel, on all workers", |c| Box::pin(cpu::run(c))),
-    live("cpu-interference", "computations do not hold up other requests", |c| Box::pin(interference::run(c))),
+    live("cpu-interference", "computations do not hold up other requests", |c| {
+        Box::pin(interference::run(c))
+    }),
     live("memory", "the memory figures of every worker are sound", |c| Box::pin(memory::run(c))),
     live("errors", "bad requests get errors in the form of RFC 9457, and kill nobody", |c| {
         Box::pin(errors::run(c))
@@ -100,9 +106,11 @@ pub const ALL: &[Check] = &[
     disruptive("crash", "a crash loses no GET, and only that worker is replaced, at once", |c| {
         Box::pin(crash::run(c))
     }),
-    disruptive("repeated-crash", "each worker may crash in turn, and no acknowledged increment is lost", |c| {
-        Box::pin(repeated_crash::run(c))
-    }),
+    disruptive(
+        "repeated-crash",
+        "each worker may crash in turn, and no acknowledged increment is lost",
+        |c| Box::pin(repeated_crash::run(c)),
+    ),
     disruptive("hang", "a worker that hangs is replaced, and nobody waits for it for ever", |c| {
         Box::pin(hang::run(c))
     }),

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn flags_are_read() {
-        let cli = Cli::try_parse_from(["verify", "--only", "a,b", "--wait", "1m", "--format", "junit"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["verify", "--only", "a,b", "--wait", "1m", "--format", "junit"]).unwrap();
         assert_eq!((cli.only, cli.wait), (vec!["a".to_owned(), "b".to_owned()], Duration::from_secs(60)));
         assert_eq!(cli.format, Some(Format::Junit));
         for bad in [&["--wait", "soon"][..], &["--workers", "0"], &["--spawn", "--url", "x"], &["--nope"]] {

@@ -1,6 +1,7 @@
 //! Private clusters: started on a free port, in a directory of their own, and
 //! killed with all of their processes when dropped, whatever happens.
 
+pub mod guard;
 pub mod redis;
 
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ use crate::client::Client;
 use crate::journal::Journal;
 use crate::load::eventually;
 use crate::observe::Who;
-use crate::proc;
+use crate::proc::{self, Process};
 use crate::target::Target;
 
 /// Until a cluster listens, and then until all of its workers are online.
@@ -91,7 +92,14 @@ impl Launcher {
         }
         // From here on, dropping it kills the process.
         let client = Client::new(Target::at(([127, 0, 0, 1], 0).into()), Arc::clone(&self.journal));
-        let mut cluster = Cluster { child, client, log, startup: Duration::ZERO, _directory: directory };
+        let mut cluster = Cluster {
+            child,
+            client,
+            log,
+            startup: Duration::ZERO,
+            processes: Vec::new(),
+            _directory: directory,
+        };
         let address = cluster.listening().await?;
         cluster.client = Client::new(Target::at(address), Arc::clone(&self.journal));
         let limit = START_LIMIT.saturating_sub(began.elapsed());
@@ -103,7 +111,7 @@ impl Launcher {
     }
 
     fn command(&self, directory: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = guard::command(&self.program);
         command
             .args(["--port", "0", "--host", "127.0.0.1", "--log-format", "json"])
             .args(arguments)
@@ -158,9 +166,9 @@ impl Log {
     }
 
     fn address(&self) -> Option<SocketAddr> {
-        self.lines().iter().find_map(|line| {
-            serde_json::from_str::<Value>(line).ok()?["address"].as_str()?.parse().ok()
-        })
+        self.lines()
+            .iter()
+            .find_map(|line| serde_json::from_str::<Value>(line).ok()?["address"].as_str()?.parse().ok())
     }
 }
 
@@ -172,12 +180,22 @@ pub struct Cluster {
     log: Log,
     /// From start until all workers were online.
     pub startup: Duration,
+    /// Seen below the primary at some time; they must not outlive this.
+    processes: Vec<Process>,
     _directory: tempfile::TempDir,
 }
 
 impl Cluster {
     pub fn primary(&self) -> u32 {
         self.child.id()
+    }
+
+    /// All processes below the primary, which is the last chance to see them
+    /// when it is about to end.
+    pub fn remember(&mut self) -> Vec<Process> {
+        let now = proc::descendants(self.primary());
+        self.processes.extend(&now);
+        now
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -190,7 +208,7 @@ impl Cluster {
     }
 
     /// The worker processes that there are now.
-    pub async fn processes(&self) -> Vec<Who> {
+    pub async fn workers(&self) -> Vec<Who> {
         let list = self.roster().await;
         let workers = list.into_iter().flat_map(|list| list.workers);
         workers.filter_map(|worker| Some(Who { id: worker.id.0, pid: worker.pid? })).collect()
@@ -254,16 +272,16 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let workers = proc::descendants(self.primary());
+        self.remember();
         // It may have ended, as several checks have it.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let began = Instant::now();
-        while workers.iter().any(|&pid| proc::is_alive(pid)) && began.elapsed() < FOLLOW_LIMIT {
+        while self.processes.iter().any(|one| one.is_alive()) && began.elapsed() < FOLLOW_LIMIT {
             thread::sleep(Duration::from_millis(2));
         }
-        for &pid in workers.iter().filter(|&&pid| proc::is_alive(pid)) {
-            proc::signal(pid, Signal::KILL);
+        for process in self.processes.iter().filter(|one| one.is_alive()) {
+            proc::signal(process.pid, Signal::KILL);
         }
     }
 }

@@ -67,7 +67,7 @@ pub async fn crash(cluster: &Cluster, mode: &str) -> Result<Who, Verdict> {
     let number = |name: &str| body[name].as_u64().and_then(|n| u32::try_from(n).ok());
     match (answer.status.as_u16(), number("workerId"), number("pid")) {
         (200, Some(id), Some(pid)) => Ok(Who { id, pid }),
-        (403 | 404 | 405, ..) => {
+        (403..=405, ..) => {
             Err(Verdict::inconclusive(format!("no worker can be crashed: {}", answer.quote())))
         }
         _ => {

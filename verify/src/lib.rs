@@ -1,13 +1,14 @@
 //! Proves or breaks the promises of a cluster, from outside, by HTTP and by what
 //! the operating system tells of its processes.
 //!
-//! - [`cli`]: flags
+//! - [`cli`]: the flags, as typed
 //! - [`context`]: first contact, and what is known of the cluster
-//! - [`checks`]: one file per guarantee, judged by [`stats`], told as a [`verdict`]
-//! - [`client`], [`load`]: one request, and many; [`journal`] keeps every answer
-//! - [`openapi`], [`observe`]: what answers must look like, and what they tell
-//! - [`cluster`], [`fault`]: private clusters and Redis servers, killed when dropped, and what is done to them
-//! - [`proc`], [`burn`]: processes of this machine, and work for it
+//! - [`checks`]: one file per guarantee, judged with [`stats`], told as a [`verdict`]
+//! - [`client`] and [`load`]: one request, and many; [`journal`] keeps every answer
+//! - [`openapi`] and [`observe`]: what answers must look like, and what they tell
+//! - [`cluster`] and [`fault`]: private clusters and Redis servers, killed when
+//!   dropped, and what is done to them
+//! - [`proc`] and [`burn`]: processes of this machine, and work for it
 //! - [`report`]: one reporter per format
 //!
 //! Of the project's crates it uses `shared` alone, for the wire types.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Does the process exist? A zombie does not count.
 pub fn is_alive(pid: u32) -> bool {
@@ -34,8 +34,27 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(text.rsplit_once(')')?.1.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
+/// One process, told from a later one with the same pid by when it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    /// In clock ticks since boot (proc_pid_stat(5), field 22).
+    started: u64,
+}
+
+impl Process {
+    pub fn of(pid: u32) -> Option<Self> {
+        let started = stat(pid)?.get(19)?.parse().ok()?;
+        Some(Self { pid, started })
+    }
+
+    pub fn is_alive(self) -> bool {
+        is_alive(self.pid) && Self::of(self.pid) == Some(self)
+    }
+}
+
 /// All descendants of a process, children first.
-pub fn descendants(pid: u32) -> Vec<u32> {
+pub fn descendants(pid: u32) -> Vec<Process> {
     let all: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -49,7 +68,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
         found.extend(all.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
         next += 1;
     }
-    found.split_off(1)
+    found.split_off(1).into_iter().filter_map(Process::of).collect()
 }
 
 /// Sends a signal; a process that is gone already is none of our concern.
@@ -59,21 +78,14 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// As [`signal`], to all of a process group.
-pub fn signal_group(leader: u32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(leader.cast_signed()) {
-        let _ = kill_process_group(pid, signal);
-    }
-}
-
 /// Runs `work` on a thread of its own, so that the event loop goes on.
 pub async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// Waits until none of `pids` is alive; returns those that are.
-pub async fn gone_within(pids: &[u32], limit: Duration) -> Vec<u32> {
-    let alive = || pids.iter().copied().filter(|&pid| is_alive(pid)).collect::<Vec<_>>();
+/// Waits until none of `processes` is alive; returns the pids of those that are.
+pub async fn gone_within(processes: &[Process], limit: Duration) -> Vec<u32> {
+    let alive = || processes.iter().filter(|one| one.is_alive()).map(|one| one.pid).collect::<Vec<_>>();
     let gone = crate::load::eventually(limit, || async { alive().is_empty().then_some(()) }).await;
     if gone.is_some() { Vec::new() } else { alive() }
 }
@@ -96,9 +108,12 @@ mod tests {
     #[test]
     fn a_child_is_a_descendant() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        assert!(descendants(std::process::id()).contains(&child.id()));
+        let process = Process::of(child.id()).unwrap();
+        assert!(process.is_alive());
+        assert!(descendants(std::process::id()).contains(&process));
         signal(child.id(), Signal::KILL);
         child.wait().unwrap();
-        assert!(!is_alive(child.id()));
+        assert!(!process.is_alive());
+        assert!(!Process { started: 0, ..process }.is_alive());
     }
 }

@@ -25,8 +25,7 @@ impl Spread {
         let expected = total as f64 / counts.len().max(1) as f64;
         let differences = || counts.iter().map(|&count| (count as f64 - expected).abs());
         let deviation = differences().fold(0.0, f64::max);
-        let chi_squared =
-            if total == 0 { 0.0 } else { differences().map(|d| d * d).sum::<f64>() / expected };
+        let chi_squared = if total == 0 { 0.0 } else { differences().map(|d| d * d).sum::<f64>() / expected };
         Self { total, workers: counts.len(), expected, deviation, chi_squared }
     }
 

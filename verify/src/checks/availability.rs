@@ -17,7 +17,9 @@ pub async fn run(context: &Context) -> Judged {
     let good = REQUESTS - tally.bad.len();
     let bound = percent(rule_of_three(REQUESTS));
     let figure = match tally.bad.is_empty() {
-        true => format!("{good} of {REQUESTS} answers were 200; failure rate below {bound} at 95 % confidence"),
+        true => {
+            format!("{good} of {REQUESTS} answers were 200; failure rate below {bound} at 95 % confidence")
+        }
         false => format!("{good} of {REQUESTS} answers were 200"),
     };
     Ok(Verdict::judge(tally.bad.is_empty(), figure, "all", REQUESTS, tally.bad))

@@ -41,8 +41,10 @@ pub async fn run(context: &Context) -> Judged {
     if journal.left_out() > 0 {
         figure.push_str(&format!(", {} more were not kept", journal.left_out()));
     }
-    let evidence =
-        wrong.into_iter().map(|(kind, (count, example))| format!("{count} times {kind}: {example}")).collect();
+    let evidence = wrong
+        .into_iter()
+        .map(|(kind, (count, example))| format!("{count} times {kind}: {example}"))
+        .collect();
     let threshold = "status, content type and body of every answer as described";
     Ok(Verdict::judge(violations == 0, figure, threshold, judged, evidence))
 }

@@ -31,8 +31,7 @@ async fn count(context: &Context, key: &str) -> Judged {
     context.ask(write(key, &json!(0))).await?;
     let first = context.ask(increment(key)).await?;
     let base = first.body["value"].as_i64().unwrap_or_default();
-    let results =
-        volley(&context.client, INCREMENTS, LANES, Connections::Fresh, |_| increment(key)).await;
+    let results = volley(&context.client, INCREMENTS, LANES, Connections::Fresh, |_| increment(key)).await;
     let end = context.ask(Request::get(path(key))).await?;
     let Some(end) = end.body["value"].as_i64() else {
         let evidence = vec![end.answer.quote()];

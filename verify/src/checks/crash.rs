@@ -10,11 +10,11 @@ use crate::verdict::{Judged, Verdict, percent, seconds};
 /// Traffic before the crash, and after the recovery.
 const CALM: Duration = Duration::from_millis(300);
 /// A replacement that comes this late is still reported with its time.
-const LATEST: Duration = Duration::from_secs(20);
+const LATEST: Duration = Duration::from_secs(10);
 
 pub async fn run(context: &Context) -> Judged {
     let cluster = launch(launcher(context)?, &[]).await?;
-    let before = cluster.processes().await;
+    let before = cluster.workers().await;
     let limit = recovery_limit(&cluster);
     let traffic = gets(&cluster);
     tokio::time::sleep(CALM).await;
@@ -24,7 +24,7 @@ pub async fn run(context: &Context) -> Judged {
     let took = began.elapsed();
     tokio::time::sleep(CALM).await;
     let sent = traffic.finish().await;
-    let after = cluster.processes().await;
+    let after = cluster.workers().await;
 
     let losses = lost(&sent);
     let mut wrong = losses.clone();

@@ -68,7 +68,8 @@ async fn gone_for_all(context: &Context, key: &str, gone: Duration) -> Judged {
         }
         seen.extend(Who::of(&read.json()).map(|who| who.id));
     }
-    let figure = format!("there at once, gone after {}, for {} of {workers} workers", seconds(gone), seen.len());
+    let figure =
+        format!("there at once, gone after {}, for {} of {workers} workers", seconds(gone), seen.len());
     let threshold = "there before 1 s, gone for all within 3 s";
     if seen.len() < workers {
         return Err(Verdict::inconclusive(format!("only {} of {workers} workers were reached", seen.len())));

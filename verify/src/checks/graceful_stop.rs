@@ -39,7 +39,7 @@ pub async fn run(context: &Context) -> Judged {
         (count > 0 && count as usize + done(&tasks) >= slow).then_some(count as usize)
     })
     .await;
-    let processes: Vec<u32> = proc::descendants(cluster.primary());
+    let processes = cluster.remember();
     cluster.signal(Signal::TERM);
     let began = Instant::now();
     let Some(in_flight) = in_flight else {

@@ -34,7 +34,8 @@ pub async fn run(context: &Context) -> Judged {
         }
     }
     for bad in BAD_IDS {
-        let answer = context.client.send(Request::get("/cluster/info").header(REQUEST_ID_HEADER, bad)).await?;
+        let answer =
+            context.client.send(Request::get("/cluster/info").header(REQUEST_ID_HEADER, bad)).await?;
         count += 1;
         let id = answer.header(REQUEST_ID_HEADER).unwrap_or_default();
         if !is_well_formed_request_id(id.as_bytes()) {

@@ -4,7 +4,7 @@
 //! as it takes. Processors that are busy hold up everything a little, so the same
 //! number of computing threads in this program gives the figure to compare with.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -17,6 +17,11 @@ use crate::stats::percentile;
 use crate::verdict::{Judged, Verdict, seconds};
 
 const SAMPLES: usize = 300;
+const BATCH: usize = 20;
+/// Longest time that is spent on them.
+const SAMPLING: Duration = Duration::from_secs(5);
+/// A 99th percentile of fewer says little.
+const FEWEST: usize = 100;
 const LEAST: Duration = Duration::from_millis(50);
 const TIMES_IDLE: u32 = 10;
 /// Chance makes two measurements under the same load differ.
@@ -29,17 +34,18 @@ const MOST_N: u32 = 40;
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several()?;
     let n = (cpu::right_size(context).await? + LARGER).min(MOST_N);
-    let idle = p99(&context.client).await?;
+    let idle = p99(&latencies(&context.client).await?);
     let busy = {
         let _burner = context.local.then(|| Burner::until_dropped(workers));
-        p99(&context.client).await?
+        p99(&latencies(&context.client).await?)
     };
     // A lane per worker: with turns taken, each has a computation at all times.
     let traffic = Traffic::start(&context.client, workers, move || {
         Request::post("/cluster/cpu-intensive", &json!({"n": n}))
     });
     let one = cpu::compute(context, n).await?.answer.took();
-    let during = p99(&context.client).await?;
+    let times = latencies(&context.client).await?;
+    let during = p99(&times);
     let computed = traffic.finish().await;
     let refused: Vec<String> = computed
         .into_iter()
@@ -52,6 +58,10 @@ pub async fn run(context: &Context) -> Judged {
     let limit = LEAST.max(idle * TIMES_IDLE).max(if context.local { busy * TIMES_BUSY } else { LEAST });
     let mut evidence = vec![format!("one computation of n = {n} took {}", seconds(one))];
     evidence.extend(refused);
+    if during <= limit && times.len() < FEWEST {
+        let reason = format!("only {} requests were answered in {}", times.len(), seconds(SAMPLING));
+        return Err(Verdict::inconclusive(reason));
+    }
     if limit >= one {
         let reason = format!(
             "the machine is too busy: without computations p99 is {}, with others' {}",
@@ -69,14 +79,25 @@ pub async fn run(context: &Context) -> Judged {
             seconds(idle)
         ),
         format!("at most {}", seconds(limit)),
-        SAMPLES,
+        times.len(),
         evidence,
     ))
 }
 
-async fn p99(client: &Client) -> Result<Duration, Verdict> {
-    let make = |_| Request::get("/cluster/info");
-    let results = volley(client, SAMPLES, 2, Connections::Kept, make).await;
-    let times: Result<Vec<Duration>, _> = results.into_iter().map(|result| Ok::<_, Verdict>(result?.took())).collect();
-    Ok(percentile(&times?, 99.0).expect("there are samples"))
+/// The latencies of [`SAMPLES`] requests, fewer when they take too long: then
+/// they are far above any limit.
+async fn latencies(client: &Client) -> Result<Vec<Duration>, Verdict> {
+    let began = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < SAMPLES && began.elapsed() < SAMPLING {
+        let make = |_| Request::get("/cluster/info");
+        for result in volley(client, BATCH, 2, Connections::Kept, make).await {
+            times.push(result?.took());
+        }
+    }
+    Ok(times)
+}
+
+fn p99(times: &[Duration]) -> Duration {
+    percentile(times, 99.0).expect("at least one batch was measured")
 }

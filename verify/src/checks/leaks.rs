@@ -41,9 +41,8 @@ pub async fn run(context: &Context) -> Judged {
     }
     let mut wrong = faults(&before, &usage(context).await);
     if !wrong.is_empty() {
-        let settled = eventually(SETTLE, || async {
-            faults(&before, &usage(context).await).is_empty().then_some(())
-        });
+        let settled =
+            eventually(SETTLE, || async { faults(&before, &usage(context).await).is_empty().then_some(()) });
         if settled.await.is_some() {
             wrong.clear();
         }

@@ -79,10 +79,8 @@ mod tests {
     use crate::verdict::Outcome;
 
     fn outcome(counts: &[(u32, &[u64])], others: u64) -> Outcome {
-        let counts = counts
-            .iter()
-            .map(|&(id, counts)| (Who { id, pid: 100 + id }, counts.to_vec()))
-            .collect();
+        let counts =
+            counts.iter().map(|&(id, counts)| (Who { id, pid: 100 + id }, counts.to_vec())).collect();
         judge(counts, 6, others).unwrap_or_else(|early| early).outcome
     }
 

@@ -38,7 +38,6 @@ pub async fn run(context: &Context) -> Judged {
     compare(context, url.expose()).await
 }
 
-
 async fn compare(context: &Context, url: &str) -> Judged {
     let (key, counter) = (context.fresh_key("band"), context.fresh_key("count"));
     let value = json!({"text": "out of band ☃", "number": fastrand::u32(..), "list": [1, null]});
@@ -69,11 +68,9 @@ fn parsed(text: Option<&str>) -> Value {
 }
 
 async fn get(url: &str, keys: &[&str]) -> Result<Vec<Option<String>>, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(LIMIT))
-        .set_response_timeout(Some(LIMIT));
-    let mut connection =
-        Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await?;
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(LIMIT)).set_response_timeout(Some(LIMIT));
+    let mut connection = Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await?;
     let mut values = Vec::new();
     for key in keys {
         values.push(cmd("GET").arg(key).query_async(&mut connection).await?);

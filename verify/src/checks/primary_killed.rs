@@ -18,8 +18,9 @@ const LATEST: Duration = Duration::from_secs(10);
 pub async fn run(context: &Context) -> Judged {
     let mut cluster = launch(launcher(context)?, &[]).await?;
     let list = cluster.roster().await;
-    let ports: Vec<u16> = list.iter().flat_map(|list| &list.workers).filter_map(|worker| worker.port).collect();
-    let processes = proc::descendants(cluster.primary());
+    let ports: Vec<u16> =
+        list.iter().flat_map(|list| &list.workers).filter_map(|worker| worker.port).collect();
+    let processes = cluster.remember();
     if processes.is_empty() {
         return Err(Verdict::inconclusive("the cluster's processes cannot be seen"));
     }

@@ -38,7 +38,7 @@ pub async fn run(context: &Context) -> Judged {
         Err(err) => return Err(Verdict::inconclusive(format!("no Redis to take away: {err}"))),
     };
     let cluster = launch(launcher, &["--redis-url", &redis.url()]).await?;
-    let before = cluster.processes().await;
+    let before = cluster.workers().await;
     let key = context.fresh_key("outage");
     let first = cluster.client.send(write(&key, &json!(1))).await?;
     if first.status != 200 {
@@ -60,7 +60,7 @@ pub async fn run(context: &Context) -> Judged {
     let sent = traffic.finish().await;
     let losses = lost(&sent);
     found.wrong.extend(losses.iter().cloned());
-    let after = cluster.processes().await;
+    let after = cluster.workers().await;
     if before != after {
         found.wrong.push(format!("processes were {before:?} and are {after:?}"));
     }
@@ -88,8 +88,7 @@ async fn outage(client: &Client, key: &str, calls: usize, state: &str, found: &m
         0 => Request::get(path(key)),
         _ => super::counter::increment(key),
     };
-    let results =
-        crate::load::volley(client, calls, calls, crate::load::Connections::Fresh, make).await;
+    let results = crate::load::volley(client, calls, calls, crate::load::Connections::Fresh, make).await;
     for result in results {
         match result {
             Ok(answer) => {

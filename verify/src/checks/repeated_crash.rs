@@ -17,11 +17,11 @@ use crate::verdict::{Judged, Verdict, seconds};
 
 const LANES: usize = 4;
 /// For one worker; more are allowed to slots that crash again and again.
-const LATEST: Duration = Duration::from_secs(20);
+const LATEST: Duration = Duration::from_secs(10);
 
 pub async fn run(context: &Context) -> Judged {
     let cluster = launch(launcher(context)?, &[]).await?;
-    let all: BTreeSet<u32> = cluster.processes().await.iter().map(|who| who.id).collect();
+    let all: BTreeSet<u32> = cluster.workers().await.iter().map(|who| who.id).collect();
     let limit = recovery_limit(&cluster);
     let key = context.fresh_key("crashes");
     cluster.client.send(write(&key, &json!(0))).await?;

@@ -28,10 +28,7 @@ pub(super) fn path(key: &str) -> String {
 }
 
 pub(super) fn write(key: &str, value: &Value) -> Request {
-    Request::post(
-        "/cluster/shared-state",
-        &json!({"key": key, "value": value, "ttlSeconds": LIFE_SECONDS}),
-    )
+    Request::post("/cluster/shared-state", &json!({"key": key, "value": value, "ttlSeconds": LIFE_SECONDS}))
 }
 
 async fn read_through_all(context: &Context, workers: usize, key: &str) -> Judged {
@@ -64,7 +61,8 @@ async fn read_through_all(context: &Context, workers: usize, key: &str) -> Judge
     }
     let all = workers * workers;
     if pairs.len() < all {
-        let reason = format!("{} of {all} pairs of workers were reached; nothing is known of the rest", pairs.len());
+        let reason =
+            format!("{} of {all} pairs of workers were reached; nothing is known of the rest", pairs.len());
         return Err(Verdict::inconclusive(reason));
     }
     let figure = format!("all of {} ordered pairs of workers", pairs.len());

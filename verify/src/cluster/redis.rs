@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::guard;
 use crate::proc;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -101,17 +103,28 @@ impl Drop for Redis {
 }
 
 fn launch(port: u16, directory: &tempfile::TempDir) -> Result<Child, RedisError> {
-    Command::new("redis-server")
+    find()?;
+    guard::command(Path::new("redis-server"))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|err| match err.kind() {
-            io::ErrorKind::NotFound => RedisError::Missing,
-            _ => RedisError::Start(err),
-        })
+        .map_err(RedisError::Start)
+}
+
+/// Is it installed?
+fn find() -> Result<(), RedisError> {
+    let mut command = Command::new("redis-server");
+    let found =
+        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match found {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(RedisError::Start(io::Error::other(format!("it ended with {status}")))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Err(RedisError::Missing),
+        Err(err) => Err(RedisError::Start(err)),
+    }
 }
 
 async fn ping(port: u16) -> io::Result<bool> {

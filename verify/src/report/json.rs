@@ -79,6 +79,9 @@ mod tests {
         assert_eq!(document["checks"][1]["evidence"], json!(["worker 4: 0"]));
         assert_eq!(document["checks"][2]["reason"], "one worker only");
         assert_eq!(document["checks"][3]["outcome"], "not-applicable");
-        assert_eq!((&document["summary"]["failed"], &document["target"]["url"]), (&1.into(), &"http://h:1".into()));
+        assert_eq!(
+            (&document["summary"]["failed"], &document["target"]["url"]),
+            (&1.into(), &"http://h:1".into())
+        );
     }
 }

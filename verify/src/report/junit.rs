@@ -107,7 +107,10 @@ mod tests {
     fn each_check_is_a_test_case() {
         let text = written(|out| Box::new(Junit::new(out)));
         assert!(text.contains("tests=\"4\" failures=\"1\" errors=\"0\" skipped=\"2\""), "{text}");
-        assert!(text.contains("<failure message=\"3 of 4 &lt;&quot;&amp;&gt;\">expected: all&#10;"), "{text}");
+        assert!(
+            text.contains("<failure message=\"3 of 4 &lt;&quot;&amp;&gt;\">expected: all&#10;"),
+            "{text}"
+        );
         assert!(text.contains("<skipped message=\"inconclusive: one worker only\"/>"));
         assert!(text.trim_end().ends_with("</testsuite>"));
         assert_eq!(escaped("a\u{1}b"), "a\u{fffd}b");

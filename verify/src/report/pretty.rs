@@ -136,7 +136,9 @@ mod tests {
         assert!(lines[3].starts_with("✗ coverage"));
         assert!(text.contains("  expected  all\n") && text.contains("  observed  3 of 4"), "{text}");
         assert!(text.contains("  evidence  worker 4: 0\n") && text.contains("     again  verify --only x\n"));
-        assert!(text.contains("inconclusive: one worker only\n") && text.contains("not applicable: no Redis\n"));
+        assert!(
+            text.contains("inconclusive: one worker only\n") && text.contains("not applicable: no Redis\n")
+        );
         assert_eq!(lines.last(), Some(&"1 passed, 1 failed, 1 inconclusive"));
     }
 

@@ -101,7 +101,9 @@ mod tests {
     #[test]
     fn each_outcome_has_its_line() {
         let text = written(|out| Box::new(Tap::new(out)));
-        assert!(text.starts_with("TAP version 14\n1..4\n# http://h:1: 4 workers\nok 1 - availability\n  ---\n"));
+        assert!(
+            text.starts_with("TAP version 14\n1..4\n# http://h:1: 4 workers\nok 1 - availability\n  ---\n")
+        );
         assert!(text.contains("\nnot ok 2 - coverage\n"), "{text}");
         assert!(text.contains("  observed: \"3 of 4 <\\\"&>\"\n"), "{text}");
         assert!(text.contains("  evidence:\n    - \"worker 4: 0\"\n  again: \"verify --only x\"\n  ...\n"));
