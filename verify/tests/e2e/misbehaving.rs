@@ -195,7 +195,7 @@ impl Inner {
     fn serve(&self, stream: &TcpStream) {
         let _ = stream.set_nodelay(true);
         let mut reader = BufReader::new(stream);
-        let pinned = self.pick();
+        let pinned = fastrand::usize(..WORKERS);
         while let Some(request) = read(&mut reader) {
             let worker = if self.fault == Fault::Random { pinned } else { self.pick() };
             let close = request.headers.get("connection").is_some_and(|value| value == "close");
@@ -215,7 +215,6 @@ impl Inner {
             Fault::Sticky => 0,
             Fault::Unused | Fault::DeadWorker => turn % (WORKERS - 1),
             Fault::SixtyForty => [0, 1, 0, 1, 0, 1, 2, 3, 2, 3][turn % 10],
-            Fault::Random => fastrand::usize(..WORKERS),
             _ => turn % WORKERS,
         }
     }
@@ -258,7 +257,8 @@ impl Inner {
     fn answer(&self, worker: usize, request: &Request) -> Reply {
         let (pid, requests) = {
             let mut state = self.state.lock().unwrap();
-            state.requests += 1;
+            // The primary answers these itself.
+            state.requests += u64::from(request.path != "/cluster/workers");
             if self.fault == Fault::LeaksDescriptors && state.requests % 10 == 0 {
                 state.kept.push(File::open("/dev/null").unwrap());
             }
@@ -280,7 +280,7 @@ impl Inner {
             }
             _ => false,
         };
-        if broken && request.path == "/cluster/info" {
+        if broken && request.method == "GET" && request.path == "/cluster/info" {
             return problem(502, &who);
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
