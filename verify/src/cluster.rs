@@ -112,12 +112,21 @@ impl Launcher {
 
     fn command(&self, directory: &Path, arguments: &[&str]) -> Command {
         let mut command = guard::command(&self.program);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            let settings = ["HOST", "PORT", "REDIS_URL", "LOG_FORMAT", "RUST_LOG"];
+            if settings.contains(&&*text) || text.starts_with("CLUSTER_") || text.starts_with("WORKER_") {
+                command.env_remove(&name);
+            }
+        }
         command
             .args(["--port", "0", "--host", "127.0.0.1", "--log-format", "json"])
             .args(arguments)
             .current_dir(directory)
             .env("TMPDIR", directory)
             .env("XDG_RUNTIME_DIR", directory)
+            // Its port could be somebody else's.
+            .env("CLUSTER_ADMIN", "off")
             // A Ctrl-C on the terminal is for this program, which undoes the rest.
             .process_group(0)
             .stdin(Stdio::null())
@@ -125,13 +134,6 @@ impl Launcher {
             .stderr(Stdio::piped());
         if !arguments.contains(&"--workers") {
             command.args(["--workers", &self.workers.to_string()]);
-        }
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            let settings = ["HOST", "PORT", "REDIS_URL", "LOG_FORMAT", "RUST_LOG"];
-            if settings.contains(&&*text) || text.starts_with("CLUSTER_") || text.starts_with("WORKER_") {
-                command.env_remove(&name);
-            }
         }
         command
     }

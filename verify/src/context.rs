@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::Value;
-use shared::protocol::{ClusterHealth, StoreKind, WorkerHealth, WorkerList};
+use shared::protocol::{ClusterHealth, ClusterStatus, StoreKind, WorkerHealth, WorkerList};
 use shared::store::RedisUrl;
 
 use crate::client::{Answer, Client, ClientError, Request};
 use crate::cluster::Launcher;
-use crate::load::{Connections, volley};
+use crate::load::{Connections, eventually, volley};
 use crate::observe::{Tally, Who};
 use crate::openapi::Document;
 use crate::proc;
@@ -80,7 +80,9 @@ impl Context {
         stated: Option<u32>,
         redis_url: Option<RedisUrl>,
     ) -> Result<Self, ContactError> {
+        let began = Instant::now();
         let first = first_answer(&client, wait).await?;
+        complete(&client, wait.saturating_sub(began.elapsed())).await;
         let list = roster(&client).await;
         let workers = match (&list, stated) {
             (_, Some(stated)) => Workers::Stated(stated as usize),
@@ -187,6 +189,17 @@ async fn first_answer(client: &Client, wait: Duration) -> Result<Who, ContactErr
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Waits until the cluster calls itself complete. One that does not, or has no
+/// word for it, is judged as it is.
+async fn complete(client: &Client, wait: Duration) {
+    eventually(wait, || async {
+        let answer = client.get("/health").await.ok()?;
+        let health = serde_json::from_slice::<ClusterHealth>(&answer.body).ok();
+        health.is_none_or(|health| health.status == ClusterStatus::Ok).then_some(())
+    })
+    .await;
 }
 
 async fn roster(client: &Client) -> Option<WorkerList> {

@@ -21,6 +21,7 @@ use crate::verdict::{Judged, Verdict, percent, seconds};
 
 const PATH: &str = "/cluster/cpu-intensive";
 const SOLO_RUNS: usize = 5;
+const ROUNDS: usize = 3;
 const TASKS_PER_UNIT: usize = 8;
 /// Least efficiency, on a machine that is otherwise idle.
 const THRESHOLD: f64 = 0.7;
@@ -32,21 +33,38 @@ const LAST_N: u32 = 40;
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several()?;
     let units = workers.min(crate::burn::cores());
+    let tasks = (TASKS_PER_UNIT * units).max(2 * workers);
     let n = right_size(context).await?;
+    let mut seen = BTreeSet::new();
+    let mut rounds = Vec::new();
+    // What computes one after another never reaches the threshold; what computes
+    // in parallel may miss it when the machine is wanted elsewhere just then.
+    while rounds.len() < ROUNDS && rounds.last().is_none_or(|round: &Round| !round.is_parallel()) {
+        rounds.push(round(context, n, tasks, units, &mut seen).await?);
+    }
+    take_part(context, workers, &mut seen).await?;
+    Ok(judge(&rounds, tasks, units, workers, seen.len()))
+}
+
+async fn round(
+    context: &Context,
+    n: u32,
+    tasks: usize,
+    units: usize,
+    seen: &mut BTreeSet<u32>,
+) -> Result<Round, Verdict> {
     let mut solo = Vec::new();
     for _ in 0..SOLO_RUNS {
         solo.push(compute(context, n).await?.answer.took());
     }
     let one = median(&solo).expect("there are several runs");
-    let tasks = (TASKS_PER_UNIT * units).max(2 * workers);
-    let idle = machine_efficiency(units, one).await;
+    let before = machine_efficiency(units, one).await;
     let began = Instant::now();
     let make = |_| Request::post(PATH, &json!({"n": n}));
     let results = volley(&context.client, tasks, tasks, Connections::Fresh, make).await;
     let makespan = began.elapsed();
-    let machine = idle.min(machine_efficiency(units, one).await);
-
-    let (mut seen, mut computing) = (BTreeSet::new(), Duration::ZERO);
+    let machine = before.min(machine_efficiency(units, one).await);
+    let mut computing = Duration::ZERO;
     for result in results {
         let reply = context.reply(result?)?;
         right_result(&reply, n)?;
@@ -54,25 +72,27 @@ pub async fn run(context: &Context) -> Judged {
         seen.insert(reply.who.id);
     }
     let ideal = one.as_secs_f64() * tasks as f64 / units as f64;
-    let figures = Figures {
+    Ok(Round {
         efficiency: ideal / makespan.as_secs_f64(),
         overlap: computing.as_secs_f64() / makespan.as_secs_f64() / units as f64,
         machine,
-    };
-    take_part(context, workers, &mut seen).await?;
-    Ok(judge(&figures, tasks, units, (workers, seen.len()), (one, makespan)))
+        one,
+        makespan,
+    })
 }
 
 #[derive(Debug)]
-struct Figures {
+struct Round {
     efficiency: f64,
     /// Tasks that computed at a time, per unit.
     overlap: f64,
     /// Efficiency of this machine at that moment, 1 when it is idle.
     machine: f64,
+    one: Duration,
+    makespan: Duration,
 }
 
-impl Figures {
+impl Round {
     fn least(&self) -> f64 {
         THRESHOLD * self.machine
     }
@@ -82,33 +102,38 @@ impl Figures {
     }
 }
 
-fn judge(
-    figures: &Figures,
-    tasks: usize,
-    units: usize,
-    (workers, seen): (usize, usize),
-    (one, makespan): (Duration, Duration),
-) -> Verdict {
-    let figure = format!(
-        "{} of {workers} workers took part; {tasks} tasks of {} in {}: efficiency {} on {units} cores",
-        seen,
-        seconds(one),
-        seconds(makespan),
-        percent(figures.efficiency)
+/// Judges by the last round, which is the first that was good enough, if any was.
+fn judge(rounds: &[Round], tasks: usize, units: usize, workers: usize, seen: usize) -> Verdict {
+    let round = rounds.last().expect("there is a first round");
+    let mut figure = format!(
+        "{seen} of {workers} workers took part; {tasks} tasks of {} in {}: efficiency {} on {units} cores",
+        seconds(round.one),
+        seconds(round.makespan),
+        percent(round.efficiency)
     );
-    let threshold = match figures.machine < 0.99 {
+    if rounds.len() > 1 {
+        figure.push_str(&format!(", in round {} of at most {ROUNDS}", rounds.len()));
+    }
+    let threshold = match round.machine < 0.99 {
         false => format!("all, and at least {}", percent(THRESHOLD)),
         true => format!(
             "all, and at least {} as this machine itself has {} now",
-            percent(figures.least()),
-            percent(figures.machine)
+            percent(round.least()),
+            percent(round.machine)
         ),
     };
-    let evidence = vec![
-        format!("tasks computing at a time: {:.2}", figures.overlap * units as f64),
-        format!("if it were serial, the efficiency would be {}", percent(1.0 / units as f64)),
-    ];
-    Verdict::judge(figures.is_parallel() && seen == workers, figure, threshold, tasks, evidence)
+    let mut evidence =
+        vec![format!("if it were serial, the efficiency would be {}", percent(1.0 / units as f64))];
+    evidence.extend(rounds.iter().map(|round| {
+        format!(
+            "efficiency {}, {:.2} tasks computing at a time, this machine {}",
+            percent(round.efficiency),
+            round.overlap * units as f64,
+            percent(round.machine)
+        )
+    }));
+    let samples = tasks * rounds.len();
+    Verdict::judge(round.is_parallel() && seen == workers, figure, threshold, samples, evidence)
 }
 
 pub(super) async fn compute(context: &Context, n: u32) -> Result<Reply, Verdict> {
@@ -189,7 +214,8 @@ mod tests {
     use super::*;
 
     fn parallel(efficiency: f64, overlap: f64, machine: f64) -> bool {
-        Figures { efficiency, overlap, machine }.is_parallel()
+        let (one, makespan) = (Duration::ZERO, Duration::ZERO);
+        Round { efficiency, overlap, machine, one, makespan }.is_parallel()
     }
 
     #[test]

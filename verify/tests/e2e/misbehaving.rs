@@ -259,7 +259,7 @@ impl Inner {
             let mut state = self.state.lock().unwrap();
             // The primary answers these itself.
             state.requests += u64::from(request.path != "/cluster/workers");
-            if self.fault == Fault::LeaksDescriptors && state.requests % 10 == 0 {
+            if self.fault == Fault::LeaksDescriptors && state.requests.is_multiple_of(10) {
                 state.kept.push(File::open("/dev/null").unwrap());
             }
             (state.pids[worker], state.requests)
@@ -432,7 +432,7 @@ impl Inner {
                 let Some(sum) = value.as_i64().map(|value| value + 1) else { return problem(409, who) };
                 *value = json!(sum);
                 state.increments += 1;
-                if self.fault == Fault::LostIncrement && state.increments % 50 == 0 {
+                if self.fault == Fault::LostIncrement && state.increments.is_multiple_of(50) {
                     state.values.insert(place(key), (json!(sum - 1), None));
                 }
                 ok(json!({"worker": who, "key": key, "value": sum}))
