@@ -22,6 +22,8 @@ use crate::verdict::{Judged, Verdict, percent, seconds};
 const PATH: &str = "/cluster/cpu-intensive";
 const SOLO_RUNS: usize = 5;
 const ROUNDS: usize = 3;
+/// A machine whose own efficiency is below this is wanted by others as well.
+const BUSY: f64 = 0.9;
 const TASKS_PER_UNIT: usize = 8;
 /// Least efficiency, on a machine that is otherwise idle.
 const THRESHOLD: f64 = 0.7;
@@ -97,6 +99,11 @@ impl Round {
         THRESHOLD * self.machine
     }
 
+    /// Many computed at a time, on processors that others wanted as well.
+    fn is_unclear(&self) -> bool {
+        !self.is_parallel() && self.overlap >= THRESHOLD && self.machine < BUSY
+    }
+
     fn is_parallel(&self) -> bool {
         self.efficiency >= THRESHOLD || (self.efficiency >= self.least() && self.overlap >= THRESHOLD)
     }
@@ -132,6 +139,9 @@ fn judge(rounds: &[Round], tasks: usize, units: usize, workers: usize, seen: usi
             percent(round.machine)
         )
     }));
+    if seen == workers && rounds.iter().all(Round::is_unclear) {
+        return Verdict::inconclusive(format!("the machine is too busy to tell: {}", evidence.join("; ")));
+    }
     let samples = tasks * rounds.len();
     Verdict::judge(round.is_parallel() && seen == workers, figure, threshold, samples, evidence)
 }
@@ -226,6 +236,19 @@ mod tests {
         assert!(parallel(0.5, 1.0, 0.5));
         assert!(!parallel(0.5, 0.5, 0.5));
         assert!(!parallel(0.3, 1.0, 0.5));
+    }
+
+    #[test]
+    fn a_machine_that_is_too_busy_decides_nothing() {
+        let unclear = |efficiency, overlap, machine| {
+            let (one, makespan) = (Duration::ZERO, Duration::ZERO);
+            Round { efficiency, overlap, machine, one, makespan }.is_unclear()
+        };
+        assert!(unclear(0.3, 3.0, 0.5));
+        // Nobody else was there, or one task computed at a time.
+        assert!(!unclear(0.3, 3.0, 1.0));
+        assert!(!unclear(0.3, 0.5, 0.5));
+        assert!(!unclear(0.9, 3.0, 0.5));
     }
 
     #[test]
