@@ -1,0 +1,26 @@
+//! It answers, and every time.
+
+use crate::client::Request;
+use crate::context::Context;
+use crate::load::{Connections, volley};
+use crate::observe::Tally;
+use crate::stats::rule_of_three;
+use crate::verdict::{Judged, Verdict, percent};
+
+const REQUESTS: usize = 100;
+const LANES: usize = 4;
+
+pub async fn run(context: &Context) -> Judged {
+    let make = |_| Request::get("/cluster/info");
+    let results = volley(&context.client, REQUESTS, LANES, Connections::Fresh, make).await;
+    let tally = Tally::of(&results);
+    let good = REQUESTS - tally.bad.len();
+    let bound = percent(rule_of_three(REQUESTS));
+    let figure = match tally.bad.is_empty() {
+        true => {
+            format!("{good} of {REQUESTS} answers were 200; failure rate below {bound} at 95 % confidence")
+        }
+        false => format!("{good} of {REQUESTS} answers were 200"),
+    };
+    Ok(Verdict::judge(tally.bad.is_empty(), figure, "all", REQUESTS, tally.bad))
+}

@@ -1,0 +1,289 @@
+//! Private clusters: started on a free port, in a directory of their own, and
+//! killed with all of their processes when dropped, whatever happens.
+
+pub mod guard;
+pub mod redis;
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use shared::protocol::{WorkerList, WorkerState};
+
+use crate::client::Client;
+use crate::journal::Journal;
+use crate::load::eventually;
+use crate::observe::Who;
+use crate::proc::{self, Process};
+use crate::target::Target;
+
+/// Until a cluster listens, and then until all of its workers are online.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Lines of the cluster's log that are kept.
+const LOG_LINES: usize = 200;
+/// For processes to vanish after their primary was killed, before they are
+/// killed themselves.
+const FOLLOW_LIMIT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error("could not find the balancer at {} (build it with `cargo build -p balancer`, or say --balancer PATH)", .0.display())]
+    NoBalancer(PathBuf),
+    #[error("could not make a directory for the cluster: {0}")]
+    Directory(std::io::Error),
+    #[error("could not start {}: {source}", program.display())]
+    Start { program: PathBuf, source: std::io::Error },
+    #[error("the balancer ended with {status} at start; its last words: {log}")]
+    Ended { status: ExitStatus, log: String },
+    #[error("the cluster was not ready within {START_LIMIT:?}; its last words: {0}")]
+    Slow(String),
+}
+
+/// How to start clusters.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    program: PathBuf,
+    pub workers: u32,
+    journal: Arc<Mutex<Journal>>,
+}
+
+impl Launcher {
+    /// # Errors
+    /// When there is no such program.
+    pub fn new(
+        balancer: Option<PathBuf>,
+        workers: u32,
+        journal: Arc<Mutex<Journal>>,
+    ) -> Result<Self, ClusterError> {
+        let beside = || std::env::current_exe().unwrap_or_default().with_file_name("balancer");
+        let program = balancer.unwrap_or_else(beside);
+        // The cluster gets another working directory.
+        let program = std::path::absolute(&program).unwrap_or(program);
+        if !program.is_file() {
+            return Err(ClusterError::NoBalancer(program));
+        }
+        Ok(Self { program, workers, journal })
+    }
+
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts a cluster and waits until all of its workers are online.
+    pub async fn launch(&self, arguments: &[&str]) -> Result<Cluster, ClusterError> {
+        let began = Instant::now();
+        let directory =
+            tempfile::Builder::new().prefix("verify-").tempdir().map_err(ClusterError::Directory)?;
+        let mut child = self
+            .command(directory.path(), arguments)
+            .spawn()
+            .map_err(|source| ClusterError::Start { program: self.program.clone(), source })?;
+        let log = Log::default();
+        if let Some(stderr) = child.stderr.take() {
+            log.follow(BufReader::new(stderr));
+        }
+        // From here on, dropping it kills the process.
+        let client = Client::new(Target::at(([127, 0, 0, 1], 0).into()), Arc::clone(&self.journal));
+        let mut cluster = Cluster {
+            child,
+            client,
+            log,
+            startup: Duration::ZERO,
+            processes: Vec::new(),
+            _directory: directory,
+        };
+        let address = cluster.listening().await?;
+        cluster.client = Client::new(Target::at(address), Arc::clone(&self.journal));
+        let limit = START_LIMIT.saturating_sub(began.elapsed());
+        if cluster.all_online(limit).await.is_none() {
+            return Err(ClusterError::Slow(cluster.log.last_words()));
+        }
+        cluster.startup = began.elapsed();
+        Ok(cluster)
+    }
+
+    fn command(&self, directory: &Path, arguments: &[&str]) -> Command {
+        let mut command = guard::command(&self.program);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            let settings = ["HOST", "PORT", "REDIS_URL", "LOG_FORMAT", "RUST_LOG"];
+            if settings.contains(&&*text) || text.starts_with("CLUSTER_") || text.starts_with("WORKER_") {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .args(["--port", "0", "--host", "127.0.0.1", "--log-format", "json"])
+            .args(arguments)
+            .current_dir(directory)
+            .env("TMPDIR", directory)
+            .env("XDG_RUNTIME_DIR", directory)
+            // Its port could be somebody else's.
+            .env("CLUSTER_ADMIN", "off")
+            // A Ctrl-C on the terminal is for this program, which undoes the rest.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        if !arguments.contains(&"--workers") {
+            command.args(["--workers", &self.workers.to_string()]);
+        }
+        command
+    }
+}
+
+/// The end of a cluster's log.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<VecDeque<String>>>);
+
+impl Log {
+    /// Reads until the writer is gone, so that it never blocks on a full pipe.
+    fn follow(&self, reader: impl BufRead + Send + 'static) {
+        let log = self.clone();
+        thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                let mut lines = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if lines.len() == LOG_LINES {
+                    lines.pop_front();
+                }
+                lines.push_back(line);
+            }
+        });
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn last_words(&self) -> String {
+        let lines = self.lines();
+        lines[lines.len().saturating_sub(5)..].join(" | ")
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.lines()
+            .iter()
+            .find_map(|line| serde_json::from_str::<Value>(line).ok()?["address"].as_str()?.parse().ok())
+    }
+}
+
+/// A running private cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    child: Child,
+    pub client: Client,
+    log: Log,
+    /// From start until all workers were online.
+    pub startup: Duration,
+    /// Seen below the primary at some time; they must not outlive this.
+    processes: Vec<Process>,
+    _directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub fn primary(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All processes below the primary, which is the last chance to see them
+    /// when it is about to end.
+    pub fn remember(&mut self) -> Vec<Process> {
+        let now = proc::descendants(self.primary());
+        self.processes.extend(&now);
+        now
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
+    pub async fn roster(&self) -> Option<WorkerList> {
+        let answer = self.client.get("/cluster/workers").await.ok()?;
+        serde_json::from_slice(&answer.body).ok()
+    }
+
+    /// The worker processes that there are now.
+    pub async fn workers(&self) -> Vec<Who> {
+        let list = self.roster().await;
+        let workers = list.into_iter().flat_map(|list| list.workers);
+        workers.filter_map(|worker| Some(Who { id: worker.id.0, pid: worker.pid? })).collect()
+    }
+
+    /// Waits until every worker is online.
+    pub async fn all_online(&self, limit: Duration) -> Option<WorkerList> {
+        eventually(limit, || async {
+            let list = self.roster().await?;
+            let online = list.workers.iter().all(|worker| worker.state == WorkerState::Online);
+            (online && list.count > 0).then_some(list)
+        })
+        .await
+    }
+
+    /// Waits until worker `old.id` is online as another process.
+    pub async fn replaced(&self, old: Who, limit: Duration) -> Option<Who> {
+        eventually(limit, || async {
+            let list = self.roster().await?;
+            let slot = list.workers.iter().find(|worker| worker.id.0 == old.id)?;
+            let pid = slot.pid.filter(|&pid| pid != old.pid)?;
+            (slot.state == WorkerState::Online).then_some(Who { id: old.id, pid })
+        })
+        .await
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        proc::signal(self.primary(), signal);
+    }
+
+    /// Waits until the primary has ended.
+    pub async fn ended(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let began = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            if began.elapsed() >= limit {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn listening(&mut self) -> Result<SocketAddr, ClusterError> {
+        let began = Instant::now();
+        loop {
+            if let Some(address) = self.log.address() {
+                return Ok(address);
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(ClusterError::Ended { status, log: self.log.last_words() });
+            }
+            if began.elapsed() >= START_LIMIT {
+                return Err(ClusterError::Slow(self.log.last_words()));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.remember();
+        // It may have ended, as several checks have it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let began = Instant::now();
+        while self.processes.iter().any(|one| one.is_alive()) && began.elapsed() < FOLLOW_LIMIT {
+            thread::sleep(Duration::from_millis(2));
+        }
+        for process in self.processes.iter().filter(|one| one.is_alive()) {
+            proc::signal(process.pid, Signal::KILL);
+        }
+    }
+}

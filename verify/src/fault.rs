@@ -1,0 +1,98 @@
+//! What the disruptive checks have in common: a private cluster of their own,
+//! traffic while something happens to it, and what that cost.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::client::Request;
+use crate::cluster::{Cluster, ClusterError, Launcher};
+use crate::context::Context;
+use crate::load::{Sent, Traffic};
+use crate::observe::Who;
+use crate::verdict::Verdict;
+
+/// Lanes of GET requests that go on during a fault, half of them kept alive.
+const LANES: usize = 4;
+/// A replaced worker is online within this, if a whole cluster starts quickly.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// The launcher that every disruptive check has.
+///
+/// # Errors
+/// Inconclusive without `--spawn`, which the command line prevents.
+pub fn launcher(context: &Context) -> Result<&Launcher, Verdict> {
+    context.launcher.as_ref().ok_or_else(|| Verdict::inconclusive("it needs a private cluster: --spawn"))
+}
+
+pub async fn launch(launcher: &Launcher, arguments: &[&str]) -> Result<Cluster, Verdict> {
+    launcher.launch(arguments).await.map_err(|err| not_started(&err))
+}
+
+pub fn not_started(err: &ClusterError) -> Verdict {
+    Verdict::failed(err.to_string(), "a cluster that starts", Vec::new())
+}
+
+/// GET requests that must all be answered.
+pub fn gets(cluster: &Cluster) -> Traffic {
+    Traffic::start(&cluster.client, LANES, || Request::get("/cluster/info"))
+}
+
+/// How long a worker may take to be back: two seconds, more where the whole
+/// cluster took more than that to start.
+pub fn recovery_limit(cluster: &Cluster) -> Duration {
+    RECOVERY.max(cluster.startup)
+}
+
+/// Requests that were not answered with 200, in words.
+pub fn lost(sent: &[Sent]) -> Vec<String> {
+    sent.iter()
+        .filter_map(|sent| match &sent.outcome {
+            Ok(answer) if answer.status == 200 => None,
+            Ok(answer) => Some(format!("lost: {}", answer.quote())),
+            Err(err) => Some(format!("lost: {err}")),
+        })
+        .collect()
+}
+
+pub fn slowest(sent: &[Sent]) -> Duration {
+    sent.iter().map(|sent| sent.took).max().unwrap_or_default()
+}
+
+/// Asks some worker to die or hang; returns which.
+pub async fn crash(cluster: &Cluster, mode: &str) -> Result<Who, Verdict> {
+    let answer = cluster.client.post("/cluster/crash", &json!({"mode": mode})).await?;
+    let body = answer.json();
+    let number = |name: &str| body[name].as_u64().and_then(|n| u32::try_from(n).ok());
+    match (answer.status.as_u16(), number("workerId"), number("pid")) {
+        (200, Some(id), Some(pid)) => Ok(Who { id, pid }),
+        (403..=405, ..) => {
+            Err(Verdict::inconclusive(format!("no worker can be crashed: {}", answer.quote())))
+        }
+        _ => {
+            let evidence = vec![answer.quote()];
+            Err(Verdict::failed("POST /cluster/crash was not obeyed", "200 with workerId and pid", evidence))
+        }
+    }
+}
+
+/// Were processes other than `victim` replaced?
+pub fn collateral(before: &[Who], after: &[Who], victims: &[Who]) -> Vec<String> {
+    let after: BTreeSet<&Who> = after.iter().collect();
+    before
+        .iter()
+        .filter(|who| !victims.contains(who) && !after.contains(who))
+        .map(|who| format!("{who} was replaced as well"))
+        .collect()
+}
+
+/// The last lines of the cluster's log, for evidence.
+pub fn with_log(mut evidence: Vec<String>, cluster: &Cluster) -> Vec<String> {
+    if !evidence.is_empty() {
+        evidence.truncate(6);
+        let log = cluster.log();
+        evidence.extend(log[log.len().saturating_sub(5)..].iter().map(|line| format!("log: {line}")));
+    }
+    evidence
+}

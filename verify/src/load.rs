@@ -1,0 +1,129 @@
+//! Many requests at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+
+use crate::client::{Answer, Client, ClientError, Request};
+
+pub type Outcome = Result<Answer, ClientError>;
+
+/// How a lane of requests connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// One per request.
+    Fresh,
+    /// One per lane.
+    Kept,
+}
+
+/// Sends `total` requests over `lanes` lanes, each one at a time (closed loop);
+/// `make` gets the index of the request. The answers are in no order.
+pub async fn volley(
+    client: &Client,
+    total: usize,
+    lanes: usize,
+    connections: Connections,
+    make: impl Fn(usize) -> Request,
+) -> Vec<Outcome> {
+    let lanes = lanes.clamp(1, total.max(1));
+    let make = &make;
+    let lane = |lane: usize| async move {
+        let mut session = client.session();
+        let mut outcomes = Vec::new();
+        for index in (lane..total).step_by(lanes) {
+            outcomes.push(match connections {
+                Connections::Fresh => client.send(make(index)).await,
+                Connections::Kept => session.send(make(index)).await,
+            });
+        }
+        outcomes
+    };
+    join_all((0..lanes).map(lane)).await.into_iter().flatten().collect()
+}
+
+/// Traffic that goes on while something else happens. Dropping it ends it.
+#[derive(Debug)]
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    lanes: Vec<JoinHandle<Vec<Sent>>>,
+}
+
+/// One request of a [`Traffic`].
+#[derive(Debug)]
+pub struct Sent {
+    pub outcome: Outcome,
+    pub took: Duration,
+}
+
+/// Between two requests of a lane: enough to see a gap, too few to be a load.
+const PAUSE: Duration = Duration::from_millis(5);
+
+impl Traffic {
+    /// `lanes` lanes send what `make` makes; every second one keeps its
+    /// connection.
+    pub fn start(
+        client: &Client,
+        lanes: usize,
+        make: impl Fn() -> Request + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let lanes = (0..lanes)
+            .map(|lane| {
+                let (client, stop, make) = (client.clone(), Arc::clone(&stop), make.clone());
+                tokio::spawn(async move { run_lane(&client, lane % 2 == 0, &stop, make).await })
+            })
+            .collect();
+        Self { stop, lanes }
+    }
+
+    /// Ends the traffic and waits for the answers that are still to come.
+    pub async fn finish(mut self) -> Vec<Sent> {
+        self.stop.store(true, Ordering::Relaxed);
+        let lanes = std::mem::take(&mut self.lanes);
+        join_all(lanes).await.into_iter().filter_map(Result::ok).flatten().collect()
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn run_lane(
+    client: &Client,
+    kept: bool,
+    stop: &AtomicBool,
+    make: impl Fn() -> Request + Send + Sync,
+) -> Vec<Sent> {
+    let mut session = client.session();
+    let mut all = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let outcome = if kept { session.send(make()).await } else { client.send(make()).await };
+        all.push(Sent { outcome, took: began.elapsed() });
+        tokio::time::sleep(PAUSE).await;
+    }
+    all
+}
+
+/// Asks again until `condition` gives a value, at most `limit` long.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) -> Option<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return Some(value);
+        }
+        if began.elapsed() >= limit {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

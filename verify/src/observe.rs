@@ -1,0 +1,80 @@
+//! What answers tell: who answered, and how often.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::client::{Answer, ClientError};
+
+/// One worker process. Ordered by id, then pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Who {
+    pub id: u32,
+    pub pid: u32,
+}
+
+impl Who {
+    /// The `worker` member of a body.
+    pub fn of(body: &Value) -> Option<Self> {
+        let number = |name: &str| body["worker"][name].as_u64().and_then(|n| u32::try_from(n).ok());
+        Some(Self { id: number("id")?, pid: number("pid")? })
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} (pid {})", self.id, self.pid)
+    }
+}
+
+/// Answers to many like requests, sorted out.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub by_process: BTreeMap<Who, u64>,
+    /// Failures and answers other than 200 with a worker, in words.
+    pub bad: Vec<String>,
+    pub total: usize,
+}
+
+impl Tally {
+    pub fn of<'a>(results: impl IntoIterator<Item = &'a Result<Answer, ClientError>>) -> Self {
+        let mut tally = Self::default();
+        for result in results {
+            tally.add(result);
+        }
+        tally
+    }
+
+    pub fn add(&mut self, result: &Result<Answer, ClientError>) {
+        self.total += 1;
+        match result {
+            Ok(answer) if answer.status == 200 => match Who::of(&answer.json()) {
+                Some(who) => *self.by_process.entry(who).or_default() += 1,
+                None => self.bad.push(format!("no worker in {}", answer.quote())),
+            },
+            Ok(answer) => self.bad.push(answer.quote()),
+            Err(err) => self.bad.push(err.to_string()),
+        }
+    }
+
+    pub fn by_id(&self) -> BTreeMap<u32, u64> {
+        let mut ids = BTreeMap::new();
+        for (who, count) in &self.by_process {
+            *ids.entry(who.id).or_default() += count;
+        }
+        ids
+    }
+
+    /// Counts of `workers` workers, zero for those that were not seen.
+    pub fn counts(&self, workers: usize) -> Vec<u64> {
+        let mut counts: Vec<u64> = self.by_id().into_values().collect();
+        counts.resize(workers.max(counts.len()), 0);
+        counts
+    }
+
+    /// One line per worker, for evidence.
+    pub fn lines(&self) -> Vec<String> {
+        self.by_process.iter().map(|(who, count)| format!("{who}: {count}")).collect()
+    }
+}

@@ -1,0 +1,124 @@
+//! The real balancer keeps its promises, and nothing is left of private ones.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Child;
+
+use rustix::process::{Pid, Signal};
+
+use crate::harness::{Cluster, command, eventually, finish, is_alive, verify};
+
+#[test]
+fn a_healthy_cluster_passes() {
+    let cluster = Cluster::start(&["--workers", "3"]);
+    let outcome = verify(&["--url", &cluster.url(), "--wait", "30s", "--format", "json"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    for check in ["coverage", "round-robin", "shared-state", "leaks", "conformance"] {
+        assert_eq!(outcome.of(check), "passed", "{check}");
+    }
+    assert_eq!(outcome.stderr, "16 passed, 0 failed, 0 inconclusive\n");
+}
+
+#[test]
+fn a_private_cluster_survives_what_goes_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = command(&["--spawn", "--workers", "2", "--format", "json"])
+        .env("TMPDIR", directory.path())
+        .spawn()
+        .unwrap();
+    let outcome = finish(child);
+    // Without redis-server two checks are inconclusive.
+    let expected = if redis_is_installed() { 0 } else { 4 };
+    assert_eq!(outcome.code, expected, "{outcome:?}");
+    for check in ["crash", "repeated-crash", "hang", "graceful-stop", "primary-killed"] {
+        assert_eq!(outcome.of(check), "passed", "{check}");
+    }
+    assert_eq!(entries(directory.path()), 0, "nothing is left");
+}
+
+fn redis_is_installed() -> bool {
+    std::process::Command::new("redis-server").arg("--version").output().is_ok()
+}
+
+fn entries(directory: &Path) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn a_single_process_is_inconclusive_where_it_takes_several() {
+    let cluster = Cluster::start(&["--cluster", "off"]);
+    let outcome = verify(&[
+        "--url",
+        &cluster.url(),
+        "--only",
+        "availability,coverage,balance,errors",
+        "--format",
+        "json",
+    ]);
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    assert_eq!((outcome.of("availability"), outcome.of("errors")), ("passed".into(), "passed".into()));
+    assert_eq!(
+        (outcome.of("coverage"), outcome.of("balance")),
+        ("inconclusive".into(), "inconclusive".into())
+    );
+}
+
+#[test]
+fn fewer_workers_than_expected_are_a_failure() {
+    let cluster = Cluster::start(&["--workers", "2"]);
+    let arguments =
+        ["--url", &cluster.url(), "--workers", "3", "--only", "coverage,workers", "--format", "json"];
+    let outcome = verify(&arguments);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert_eq!((outcome.of("coverage"), outcome.of("workers")), ("failed".into(), "failed".into()));
+}
+
+/// A run that is in the middle of a disruptive check, with the pids below it.
+fn in_the_middle(directory: &Path) -> (Child, Vec<u32>) {
+    let mut child = command(&["--spawn", "--workers", "2", "--only", "availability,hang"])
+        .env("TMPDIR", directory)
+        .spawn()
+        .unwrap();
+    // The first check's line says that the second one runs.
+    let mut out = BufReader::new(child.stdout.as_mut().unwrap());
+    eventually("the first check is over", || {
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        line.starts_with("ok 1 - availability").then_some(())
+    });
+    drop(out);
+    // Two clusters of three processes each.
+    let processes = eventually("the second cluster runs", || {
+        let pids: Vec<u32> = verify::proc::descendants(child.id()).iter().map(|one| one.pid).collect();
+        (pids.len() >= 6).then_some(pids)
+    });
+    (child, processes)
+}
+
+#[test]
+fn an_interruption_ends_in_order_with_a_partial_report() {
+    let directory = tempfile::tempdir().unwrap();
+    let (child, processes) = in_the_middle(directory.path());
+    signal(child.id(), Signal::INT);
+    let outcome = finish(child);
+    assert_eq!(outcome.code, 130, "{outcome:?}");
+    assert!(
+        outcome.stdout.contains("Bail out! interrupted\n# 1 passed, 0 failed, 0 inconclusive\n"),
+        "{outcome:?}"
+    );
+    assert!(!processes.iter().any(|&pid| is_alive(pid)), "nothing is left when it has ended");
+    assert_eq!(entries(directory.path()), 0);
+}
+
+#[test]
+fn nothing_outlives_a_run_that_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut child, processes) = in_the_middle(directory.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("nothing is left", || (!processes.iter().any(|&pid| is_alive(pid))).then_some(()));
+}
+
+fn signal(pid: u32, signal: Signal) {
+    rustix::process::kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
