@@ -1,7 +1,7 @@
 //! The command line, as typed: every value is still text here, so that
 //! [`crate::config`] can name the flag, variable or `.env` line that was wrong.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,22 +24,10 @@ Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";
 /// loopback ports behind a Pingora balancer, which health-checks them, balances
 /// round-robin, restarts what crashes and drains on shutdown.
 #[derive(Debug, Parser)]
-#[command(name = "balancer", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "balancer", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
-    #[command(subcommand)]
-    pub command: Option<Command>,
     #[command(flatten)]
     pub options: Options,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// How the balancer runs a worker: its own executable, started again.
-    #[command(name = crate::supervisor::process::WORKER_SUBCOMMAND, hide = true)]
-    WorkerProcess {
-        /// Process id of the primary.
-        primary: u32,
-    },
 }
 
 #[derive(Debug, Default, Args)]

@@ -1,5 +1,6 @@
 //! The validated configuration: parsed once, from [`Options`] and [`Sources`].
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -67,6 +68,8 @@ pub struct Config {
     pub probing: Probing,
     pub crash_enabled: bool,
     pub telemetry: Telemetry,
+    /// What `.env` set, for the workers.
+    pub dotenv: Vec<(String, OsString)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +124,7 @@ impl Config {
                 filter: read.or(&settings::LOG_FILTER, &None, parse_filter, default_filter())?,
                 timestamps: true,
             },
+            dotenv: sources.from_dotenv().map(|(name, value)| (name.to_owned(), value.into())).collect(),
         })
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod listener;
 pub mod pool;
 pub mod proxy;
@@ -20,22 +21,25 @@ pub mod signals;
 pub mod state_dir;
 pub mod supervisor;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::net::TcpListener;
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap::Parser;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use shared::config::{Sources, settings};
+use shared::config::{Setting, Sources, settings};
 use shared::store::RedisUrl;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
 
-use cli::{Cli, Command, Options};
+use cli::{Cli, Options};
 use config::{Config, Mode};
-use listener::Phase;
+use listener::{Phase, Serving};
 use pool::Pool;
 use proxy::{OpenRequests, Proxy};
 use roster::Roster;
@@ -46,10 +50,16 @@ use supervisor::Supervisor;
 use supervisor::process::{self, Launcher};
 
 /// Runs the program. What went wrong is on standard error, in one line.
-pub fn run(cli: Cli) -> ExitCode {
-    if let Some(Command::WorkerProcess { primary }) = cli.command {
-        return run_worker(primary);
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    // How a primary starts a worker. Not known to the command line's parser, as
+    // it is for nobody else, and a worker that does not load that starts leaner.
+    if let [_, subcommand, primary] = &arguments[..]
+        && subcommand == process::WORKER_SUBCOMMAND
+    {
+        return run_worker(primary.to_str().and_then(|pid| pid.parse().ok()));
     }
+    let cli = Cli::parse_from(arguments);
     let config = match configure(&cli) {
         Ok(config) => config,
         Err(err) => return complain(&err, 2),
@@ -64,7 +74,8 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn complain(err: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("balancer: {err:#}");
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr(), "balancer: {err:#}");
     ExitCode::from(code)
 }
 
@@ -89,7 +100,7 @@ fn worker_flags(options: &Options) -> worker::Flags {
     }
 }
 
-fn run_worker(primary: u32) -> ExitCode {
+fn run_worker(primary: Option<u32>) -> ExitCode {
     if let Err(err) = process::enter(primary) {
         return complain(
             &anyhow::Error::new(err).context("a worker process is started by its primary only"),
@@ -101,10 +112,13 @@ fn run_worker(primary: u32) -> ExitCode {
 
 fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared::telemetry::init(&config.telemetry)?;
+    let connections = descriptors::client_connections(descriptors::raise_limit(), workers)?;
     let listener = bind(&config)?;
     let address = listener.local_addr().context("could not read the bound address")?;
-    let state_dir = StateDir::open(config.state_dir.as_deref())
-        .context("could not make the state directory (set --state-dir or CLUSTER_STATE_DIR)")?;
+    let state_dir = match config.redis_url {
+        Some(_) => None,
+        None => Some(StateDir::open(config.state_dir.as_deref())?),
+    };
 
     let (pool, roster) = (Arc::new(Pool::default()), Arc::new(Roster::default()));
     let open = OpenRequests::default();
@@ -122,10 +136,16 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         // Before the first worker is started, so that no signal finds us unprepared.
         let signals = Signals::install().context("could not install signal handlers")?;
-        let launcher = Launcher { environment: worker_environment(&config, &state_dir), workers };
+        let launcher = Launcher { environment: worker_environment(&config, state_dir.as_ref()), workers };
         let supervisor = Supervisor::new(launcher, config.probing, config.limits, pool, Arc::clone(&roster));
-        let threads = listener::serve(&listener, serving_threads(), &app, &phase_seen, &draining_seen)
-            .context("could not start serving")?;
+        let serving = Serving {
+            app: Arc::clone(&app),
+            phase: phase_seen,
+            draining: draining_seen,
+            room: Arc::new(Semaphore::new(connections)),
+        };
+        let threads =
+            listener::serve(&listener, serving_threads(), &serving).context("could not start serving")?;
         drop(listener);
         info!(%address, workers, pid = std::process::id(), "listening on http://{address}");
         let shutdown =
@@ -148,18 +168,22 @@ fn serving_threads() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// The configuration as a worker reads it, whatever source the primary had it from.
-fn worker_environment(config: &Config, state_dir: &StateDir) -> Vec<(String, String)> {
-    // A worker that stops by itself is better off than one that is killed.
+/// The configuration as a worker reads it, whatever source the primary had it
+/// from: what stands later wins.
+fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(String, OsString)> {
+    let mut environment = config.dotenv.clone();
+    let mut set = |setting: &Setting, value: OsString| environment.push((setting.variable.to_owned(), value));
+    if let Some(state_dir) = state_dir {
+        set(&settings::STATE_DIR, state_dir.path().into());
+    }
     let redis_url = config.redis_url.as_ref().map_or("", RedisUrl::expose);
-    let stop = humantime::format_duration(config.limits.kill.mul_f64(0.9)).to_string();
-    vec![
-        (settings::STATE_DIR.variable.to_owned(), state_dir.path().display().to_string()),
-        (settings::CRASH_ENABLED.variable.to_owned(), config.crash_enabled.to_string()),
-        // Lines go through the primary's log, which gives them their final form.
-        (settings::LOG_FORMAT.variable.to_owned(), "text".to_owned()),
-        // Empty hides one in `.env`.
-        (settings::REDIS_URL.variable.to_owned(), redis_url.to_owned()),
-        (worker::config::SHUTDOWN_TIMEOUT.variable.to_owned(), stop),
-    ]
+    set(&settings::REDIS_URL, redis_url.into());
+    set(&settings::CRASH_ENABLED, config.crash_enabled.to_string().into());
+    // Lines go through the primary's log, which gives them their final form.
+    set(&settings::LOG_FORMAT, "text".into());
+    let duration = |duration| humantime::format_duration(duration).to_string().into();
+    set(&worker::config::DRAIN_TIMEOUT, duration(config.drain_timeout));
+    // A worker that stops by itself is better off than one that is killed.
+    set(&worker::config::SHUTDOWN_TIMEOUT, duration(config.limits.kill.mul_f64(0.9)));
+    environment
 }

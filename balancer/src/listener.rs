@@ -13,7 +13,7 @@ use pingora::protocols::GetSocketDigest;
 use pingora::protocols::SocketDigest;
 use pingora::protocols::l4::stream::Stream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::warn;
 
 /// Connections that the kernel may hold for us to accept.
@@ -60,17 +60,32 @@ impl Threads {
     }
 }
 
+/// What the serving threads share.
+pub struct Serving<A> {
+    pub app: Arc<A>,
+    pub phase: watch::Receiver<Phase>,
+    pub draining: watch::Receiver<bool>,
+    /// One permit for each client connection that may be open; further ones wait
+    /// in the kernel.
+    pub room: Arc<Semaphore>,
+}
+
+impl<A> Clone for Serving<A> {
+    fn clone(&self) -> Self {
+        Self {
+            app: Arc::clone(&self.app),
+            phase: self.phase.clone(),
+            draining: self.draining.clone(),
+            room: Arc::clone(&self.room),
+        }
+    }
+}
+
 /// Starts `threads` serving threads on `listener`.
 ///
 /// # Errors
 /// When a thread, its event loop or its copy of the socket cannot be made.
-pub fn serve<A>(
-    listener: &StdTcpListener,
-    threads: usize,
-    app: &Arc<A>,
-    phase: &watch::Receiver<Phase>,
-    draining: &watch::Receiver<bool>,
-) -> io::Result<Threads>
+pub fn serve<A>(listener: &StdTcpListener, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -81,31 +96,31 @@ where
             let _context = runtime.enter();
             TcpListener::from_std(listener.try_clone()?)?
         };
-        let (app, phase, draining) = (Arc::clone(app), phase.clone(), draining.clone());
-        let body = move || runtime.block_on(accept(listener, app, phase, draining));
+        let serving = serving.clone();
+        let body = move || runtime.block_on(accept(listener, serving));
         handles.push(thread::Builder::new().name(format!("serve-{index}")).spawn(body)?);
     }
     Ok(Threads(handles))
 }
 
-async fn accept<A>(
-    listener: TcpListener,
-    app: Arc<A>,
-    mut phase: watch::Receiver<Phase>,
-    draining: watch::Receiver<bool>,
-) where
+async fn accept<A>(listener: TcpListener, mut serving: Serving<A>)
+where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let serve = |stream: TcpStream, peer: SocketAddr| {
-        let (app, draining) = (Arc::clone(&app), draining.clone());
-        tokio::spawn(async move { app.process_new(Box::new(downstream(stream, peer)), &draining).await });
-    };
+    let mut phase = serving.phase.clone();
+    let mut failing = false;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => serve(stream, peer),
+            accepted = next(&listener, &serving.room) => match accepted {
+                Ok((stream, peer, permit)) => {
+                    failing = false;
+                    serving.spawn(stream, peer, Some(permit));
+                }
                 Err(err) => {
-                    warn!(%err, "could not accept a connection");
+                    if !failing {
+                        warn!(%err, "cannot accept connections");
+                    }
+                    failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -118,13 +133,32 @@ async fn accept<A>(
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
             {
-                serve(stream, peer);
+                serving.spawn(stream, peer, None);
             }
         }
     }
     // Connections live on this event loop: it goes on until the program ends. An
     // error means that the sender is gone, which is the same.
-    let _ = phase.wait_for(|phase| *phase == Phase::Ended).await;
+    let _ = serving.phase.wait_for(|phase| *phase == Phase::Ended).await;
+}
+
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
+        let (app, draining) = (Arc::clone(&self.app), self.draining.clone());
+        tokio::spawn(async move {
+            app.process_new(Box::new(downstream(stream, peer)), &draining).await;
+            drop(permit);
+        });
+    }
 }
 
 fn downstream(stream: TcpStream, peer: SocketAddr) -> Stream {

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    balancer::run(balancer::cli::Cli::parse())
+    balancer::run(std::env::args_os())
 }

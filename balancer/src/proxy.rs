@@ -36,6 +36,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const UPSTREAM_IDLE: Duration = Duration::from_secs(30);
 /// For a client to send the next part of a body, or take the next of an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same once the answer has begun before the body had ended: the client will
+/// see it if it reads at all.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may keep an idle connection.
+const CLIENT_IDLE_SECONDS: u64 = 75;
 
 /// Requests that the balancer is working on, from parsed header to last byte.
 #[derive(Debug, Default, Clone)]
@@ -125,8 +130,13 @@ impl ProxyHttp for Proxy {
         client.set_write_timeout(Some(CLIENT_TIMEOUT));
         // A client may close its sending side after the request and still read.
         client.set_abort_on_close(false);
+        // Requests sent behind this one wait their turn (RFC 9112, section 9.3.2).
+        client.set_pipelining_enabled(true);
+        client.set_total_drain_timeout(Some(LINGER_TIMEOUT));
         if self.roster.is_draining() {
             session.set_keepalive(None);
+        } else if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(CLIENT_IDLE_SECONDS));
         }
         match self.local_answer(session.req_header()) {
             Some(answer) => answer.send(session, &ctx.request_id).await.map(|()| true),
@@ -197,6 +207,9 @@ impl ProxyHttp for Proxy {
         let worker = ctx.lease.as_ref().map_or(WorkerId::PRIMARY, |lease| lease.id);
         response.insert_header(headers::X_WORKER_ID, HeaderValue::from(worker.0))?;
         response.insert_header(headers::X_REQUEST_ID, ctx.request_id.clone())?;
+        if !session.as_mut().is_body_done() {
+            session.as_mut().set_read_timeout(Some(LINGER_TIMEOUT));
+        }
         if self.roster.is_draining() {
             session.set_keepalive(None);
         }
@@ -239,6 +252,7 @@ impl ProxyHttp for Proxy {
         if let Some(answer) = answer
             && session.response_written().is_none()
         {
+            session.set_keepalive(None);
             // Whether the client still reads is its own affair.
             let _ = answer.send(session, &ctx.request_id).await;
         }

@@ -68,7 +68,7 @@ impl<A: HttpServerApp + Sync> Shutdown<A> {
         }
         self.phase.send_replace(Phase::Ended);
         info!("stopped");
-        code
+        if forced { ExitCode::FAILURE } else { code }
     }
 
     /// Waits for open requests, up to the drain timeout, then stops the workers.

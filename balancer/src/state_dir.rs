@@ -8,6 +8,16 @@ use std::path::{Path, PathBuf};
 
 use shared::store::TemporaryDirectory;
 
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "could not keep state in {:?}: {reason} (set --state-dir or CLUSTER_STATE_DIR to a directory that can be made)",
+    place
+)]
+pub struct StateDirError {
+    place: PathBuf,
+    reason: io::Error,
+}
+
 pub enum StateDir {
     Named(PathBuf),
     Temporary(TemporaryDirectory),
@@ -18,14 +28,19 @@ impl StateDir {
     /// directory.
     ///
     /// # Errors
-    /// When the directory cannot be made.
-    pub fn open(named: Option<&Path>) -> io::Result<Self> {
+    /// When the directory cannot be made; says which.
+    pub fn open(named: Option<&Path>) -> Result<Self, StateDirError> {
         let Some(named) = named else {
-            return Ok(Self::Temporary(TemporaryDirectory::create()?));
+            let place = std::env::temp_dir();
+            let made = TemporaryDirectory::create();
+            return made.map(Self::Temporary).map_err(|reason| StateDirError { place, reason });
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(named)?;
-        // Workers may run elsewhere one day; the path must not depend on it.
-        Ok(Self::Named(fs::canonicalize(named)?))
+        let make = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(named)?;
+            // Independent of any working directory.
+            fs::canonicalize(named)
+        };
+        make().map(Self::Named).map_err(|reason| StateDirError { place: named.to_owned(), reason })
     }
 
     pub fn path(&self) -> &Path {

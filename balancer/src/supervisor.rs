@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use shared::protocol::{Generation, StoreHealth, WorkerId, WorkerRef};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::pool::{Pool, Worker};
@@ -28,6 +29,9 @@ use slot::{Action, Event, Limits, Slot};
 
 /// Reports that may wait for the supervisor; more make their senders wait.
 const QUEUED_EVENTS: usize = 256;
+
+/// How long the last words of the last worker may take.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What the supervisor can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Supervisor {
     slots: Vec<Slot>,
     /// The process in each slot, same order as `slots`.
     posts: Vec<Option<Post>>,
+    /// Copies of what the workers print; they outlive a process by its last words.
+    relays: JoinSet<()>,
     generations: u64,
     announced: bool,
     stopping: bool,
@@ -62,6 +68,8 @@ struct Post {
     worker: Option<Arc<Worker>>,
     probes: Option<JoinHandle<()>>,
     store: Option<StoreHealth>,
+    /// Why the last probe of a starting worker was missed.
+    not_ready: Option<String>,
 }
 
 impl Drop for Post {
@@ -97,6 +105,7 @@ impl Supervisor {
             roster,
             posts: slots.iter().map(|_| None).collect(),
             slots,
+            relays: JoinSet::new(),
             generations: 0,
             announced: false,
             stopping: false,
@@ -118,7 +127,7 @@ impl Supervisor {
         loop {
             self.publish();
             if self.stopping && self.slots.iter().all(Slot::is_stopped) {
-                return;
+                break;
             }
             let due = self.slots.iter().filter_map(Slot::due).min();
             tokio::select! {
@@ -128,7 +137,11 @@ impl Supervisor {
                 () = sleep_until(due) => self.on_due(&inbox),
                 Some((generation, outcome)) = probed.recv() => self.on_probe(generation, outcome, &inbox),
             }
+            // Forgets those that are done.
+            while self.relays.try_join_next().is_some() {}
         }
+        // A worker's child may hold its output open for ever.
+        let _ = timeout(LAST_WORDS, self.relays.join_all()).await;
     }
 
     fn obey(&mut self, order: Order, inbox: &Inbox) {
@@ -189,7 +202,14 @@ impl Supervisor {
             }
             Outcome::Missed { why } => {
                 debug!(worker = %id, "not ready yet: {why}");
+                if let Some(post) = &mut self.posts[index] {
+                    post.not_ready = Some(why);
+                }
                 false
+            }
+            Outcome::Unknown { why } => {
+                warn!(worker = %id, "could not be probed: {why}");
+                return;
             }
         };
         self.send(index, Event::Probe { healthy }, inbox);
@@ -208,7 +228,14 @@ impl Supervisor {
 
     fn on_due(&mut self, inbox: &Inbox) {
         for index in 0..self.slots.len() {
+            let was_starting = self.slots[index].is_starting();
             self.send(index, Event::Due, inbox);
+            if was_starting && !self.slots[index].is_starting() {
+                let post = self.posts[index].as_ref();
+                let why =
+                    post.and_then(|post| post.not_ready.as_deref()).unwrap_or("it has not told its port");
+                warn!(worker = %self.slots[index].id, "not ready in time, started again: {why}");
+            }
         }
     }
 
@@ -244,11 +271,19 @@ impl Supervisor {
     fn launch(&mut self, index: usize, inbox: &Inbox) {
         let id = self.slots[index].id;
         self.generations += 1;
-        match self.launcher.launch(id, Generation(self.generations), inbox.reports.clone()) {
+        match self.launcher.launch(id, Generation(self.generations), inbox.reports.clone(), &mut self.relays)
+        {
             Ok(process) => {
                 debug!(worker = %id, pid = process.pid, generation = self.generations, "started");
                 let launched = Instant::now();
-                self.posts[index] = Some(Post { process, launched, worker: None, probes: None, store: None });
+                self.posts[index] = Some(Post {
+                    process,
+                    launched,
+                    worker: None,
+                    probes: None,
+                    store: None,
+                    not_ready: None,
+                });
             }
             Err(err) => {
                 error!(worker = %id, %err, "could not be started");

@@ -86,13 +86,28 @@ impl Sources {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+            Err(reason) => return Err(ConfigError::Unreadable { path, reason }),
         };
-        // Variables that are not UTF-8 cannot be any of ours.
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Self::from_parts(variables, &text)
+        Self::from_parts(environment(), &text)
+    }
+
+    /// The process's environment alone: for a worker, whose primary has read
+    /// `.env` once for all of them.
+    ///
+    /// # Errors
+    /// Never; the form is that of [`Self::load`].
+    pub fn environment() -> Result<Self, ConfigError> {
+        Self::from_parts(environment(), "")
+    }
+
+    /// What `.env` set and the environment did not, to hand to a process that
+    /// must see the same settings later, whatever becomes of the file.
+    pub fn from_dotenv(&self) -> impl Iterator<Item = (&str, &str)> {
+        let hidden = |name: &str| self.variables.contains_key(name);
+        self.dotenv
+            .iter()
+            .filter(move |(name, _)| !hidden(name))
+            .map(|(name, found)| (&**name, &*found.value))
     }
 
     /// As [`Self::load`], from values at hand: pure, for tests.
@@ -180,6 +195,13 @@ impl Sources {
     }
 }
 
+/// Variables that are not UTF-8 are none of ours.
+fn environment() -> HashMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 fn example(setting: &Setting) -> String {
     match setting.flag {
         Some(flag) => format!("--{flag} {0} or {1}={0}", setting.example, setting.variable),
@@ -242,22 +264,30 @@ pub enum ConfigError {
          expected {expects}, for example {example}"
     )]
     InvalidSecret { origin: Origin, reason: String, expects: &'static str, example: String },
-    #[error("could not read {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error(".env line {line} does not parse: {text:?} (a right one is PORT=3100)")]
-    Dotenv { line: usize, text: String },
+    #[error("could not read {}: {reason}", path.display())]
+    Unreadable { path: PathBuf, reason: io::Error },
+    #[error(
+        ".env line {line} does not parse{}; a right one is PORT=3100, and a value with spaces needs quotes",
+        name.as_ref().map(|name| format!(" (it sets {name})")).unwrap_or_default()
+    )]
+    Dotenv { line: usize, name: Option<String> },
     #[error("{0}")]
     Conflict(String),
 }
 
 impl ConfigError {
     fn dotenv(text: &str, err: &dotenvy::Error) -> Self {
+        // The parser tells the line, or only the value in it.
         let bad = match err {
-            dotenvy::Error::LineParse(line, _) => line.trim().to_owned(),
-            other => other.to_string(),
+            dotenvy::Error::LineParse(part, _) => part.trim(),
+            _ => "",
         };
-        let line = text.lines().position(|line| line.trim() == bad).map_or(1, |index| index + 1);
-        Self::Dotenv { line, text: bad }
+        let found = text.lines().enumerate().find(|(_, line)| line.contains(bad));
+        let (line, whole) = found.map_or((1, ""), |(index, line)| (index + 1, line));
+        // The value may be a password; a name is shown only if it looks like one.
+        let name = whole.split_once('=').map(|(name, _)| name.trim().to_owned());
+        let is_name = |name: &String| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        Self::Dotenv { line, name: name.filter(is_name) }
     }
 }
 
@@ -270,9 +300,10 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// A duration above zero, such as `500ms`, `30s` or `1m 30s`.
+/// A duration above zero and up to a year, such as `500ms`, `30s` or `1m 30s`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero())
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= YEAR)
 }
 
 /// An address literal, or a name that this machine resolves (the first IPv4
@@ -357,9 +388,14 @@ mod tests {
     #[test]
     fn a_dotenv_that_does_not_parse_is_refused_with_its_line() {
         let err = Sources::from_parts(HashMap::new(), "PORT=1\nthis is not a setting\n").unwrap_err();
+        let secret = Sources::from_parts(HashMap::new(), "PORT=1\n\nREDIS_URL=redis://:a b@c\n").unwrap_err();
+        assert!(
+            secret.to_string().starts_with(".env line 3 does not parse (it sets REDIS_URL);"),
+            "{secret}"
+        );
         assert_eq!(
             err.to_string(),
-            ".env line 2 does not parse: \"this is not a setting\" (a right one is PORT=3100)"
+            ".env line 2 does not parse; a right one is PORT=3100, and a value with spaces needs quotes"
         );
     }
 
@@ -367,7 +403,7 @@ mod tests {
     fn values_parse_as_people_write_them() {
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse_duration("1m 30s"), Some(Duration::from_secs(90)));
-        for bad in ["", "0s", "5", "-1s", "fast"] {
+        for bad in ["", "0s", "5", "-1s", "fast", "2years", "500000000000years"] {
             assert_eq!(parse_duration(bad), None, "{bad:?}");
         }
         assert_eq!(parse_bool("Yes"), Some(true));

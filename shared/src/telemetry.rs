@@ -7,6 +7,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -57,15 +58,16 @@ pub struct Telemetry {
 
 /// Keeps the log alive; dropping it writes out what still waits.
 pub struct TelemetryGuard {
-    _worker: WorkerGuard,
+    worker: Option<WorkerGuard>,
     dropped: ErrorCounter,
 }
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
+        // Writes what waits, for up to a second.
+        drop(self.worker.take());
         let dropped = self.dropped.dropped_lines();
-        if dropped > 0 {
-            // Best effort: whoever read too slowly before may still do so.
+        if dropped > 0 && stderr_takes_a_line() {
             let _ = writeln!(
                 io::stderr(),
                 "{dropped} log lines were dropped: standard error was read too slowly"
@@ -79,6 +81,14 @@ impl Telemetry {
     pub fn is_valid_filter(filter: &str) -> bool {
         EnvFilter::try_new(filter).is_ok()
     }
+}
+
+/// Whoever read too slowly before may still do so, and must not keep the program
+/// from ending. A pipe that is ready takes `PIPE_BUF` bytes at once (pipe(7)).
+fn stderr_takes_a_line() -> bool {
+    let stderr = io::stderr();
+    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+    poll(&mut ready, Some(&Timespec::default())).is_ok_and(|count| count == 1)
 }
 
 /// Installs the process-wide log, to standard error.
@@ -95,7 +105,7 @@ pub fn init(telemetry: &Telemetry) -> Result<TelemetryGuard, TelemetryError> {
         .finish(io::stderr());
     let dropped = writer.error_counter();
     install(telemetry, filter, writer)?;
-    Ok(TelemetryGuard { _worker: worker, dropped })
+    Ok(TelemetryGuard { worker: Some(worker), dropped })
 }
 
 fn install(telemetry: &Telemetry, filter: EnvFilter, writer: NonBlocking) -> Result<(), TelemetryError> {

@@ -8,6 +8,7 @@
 //! Start-up reads top to bottom in [`startup`]; each resource of the API has its
 //! file in `routes`; what the routes share is one [`context::Context`].
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -64,10 +65,11 @@ pub fn run_supervised() -> ExitCode {
         Ok(link) => link,
         Err(err) => return report(&err, EXIT_USAGE),
     };
-    let prepared = load(&Flags::default()).and_then(|config| {
-        let config = config.supervised();
-        Ok((Identity::from_environment()?, config))
-    });
+    // The primary has read `.env` for all its workers; one that starts later must
+    // not see another one.
+    let prepared = Sources::environment()
+        .and_then(|sources| Config::resolve(&sources, &Flags::default()))
+        .and_then(|config| Ok((Identity::from_environment()?, config.supervised())));
     let (identity, config) = match prepared {
         Ok(prepared) => prepared,
         Err(err) => return link.failed(&err, EXIT_USAGE),
@@ -91,6 +93,7 @@ fn load(flags: &Flags) -> Result<Config, ConfigError> {
 
 /// One line that says what was wrong.
 fn report(err: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    eprintln!("error: {err:#}");
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr(), "worker: {err:#}");
     ExitCode::from(code)
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 /// Time online that makes up for one death.
-const STABLE_RUN: Duration = Duration::from_secs(1);
+const STABLE_RUN: Duration = Duration::from_millis(400);
 /// Wait after the second death in a row.
 const BASE: Duration = Duration::from_millis(100);
 /// Longest wait, before jitter.
@@ -65,10 +65,10 @@ mod tests {
         for _ in 0..6 {
             backoff.next(NEVER_READY, 0.0);
         }
-        assert_eq!(backoff.next(Duration::from_secs(3), 0.0), Duration::from_millis(400));
+        assert_eq!(backoff.next(3 * STABLE_RUN, 0.0), Duration::from_millis(400));
         assert_eq!(backoff.next(Duration::from_secs(60), 0.0), Duration::ZERO);
-        // Killed every two seconds for ever: replaced at once each time.
-        (0..100).for_each(|_| assert_eq!(backoff.next(Duration::from_secs(2), 0.5), Duration::ZERO));
+        // Killed twice a second for ever: replaced at once each time.
+        (0..100).for_each(|_| assert_eq!(backoff.next(Duration::from_millis(500), 0.5), Duration::ZERO));
     }
 
     #[test]

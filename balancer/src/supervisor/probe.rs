@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
-use shared::protocol::{Generation, StoreHealth, WorkerHealth, WorkerRef};
+use rustix::io::Errno;
+use shared::protocol::{Generation, StoreHealth, WORKER_ID_HEADER, WorkerHealth, WorkerRef};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, sleep, timeout};
@@ -16,6 +18,8 @@ use tokio::time::{MissedTickBehavior, sleep, timeout};
 /// First wait between probes of a starting worker; doubles up to [`LONGEST_START_WAIT`].
 const FIRST_START_WAIT: Duration = Duration::from_millis(2);
 const LONGEST_START_WAIT: Duration = Duration::from_millis(250);
+/// Where a bundled worker tells its health; elsewhere its headers must do.
+const BUNDLED_PATH: &str = "/health";
 /// A health answer larger than this is no health answer.
 const BODY_LIMIT: usize = 64 * 1024;
 
@@ -30,8 +34,16 @@ pub struct Probing {
 /// What a probe found.
 #[derive(Debug)]
 pub enum Outcome {
-    Healthy { store: Option<StoreHealth> },
-    Missed { why: String },
+    Healthy {
+        store: Option<StoreHealth>,
+    },
+    Missed {
+        why: String,
+    },
+    /// No probe could be made, through no fault of the worker.
+    Unknown {
+        why: String,
+    },
 }
 
 /// Probes until aborted: quickly until the first success, then at the interval.
@@ -70,7 +82,8 @@ pub async fn run(
 
 async fn probe(address: SocketAddr, expected: WorkerRef, probing: &Probing) -> Outcome {
     match timeout(probing.timeout, ask(address, expected, &probing.path)).await {
-        Ok(Ok(store)) => Outcome::Healthy { store: Some(store) },
+        Ok(Ok(store)) => Outcome::Healthy { store },
+        Ok(Err(ProbeError::Connect(err))) if is_ours(&err) => Outcome::Unknown { why: err.to_string() },
         Ok(Err(err)) => Outcome::Missed { why: err.to_string() },
         Err(_) => Outcome::Missed { why: format!("no answer within {:?}", probing.timeout) },
     }
@@ -92,9 +105,21 @@ enum ProbeError {
     NotHealth(#[from] serde_json::Error),
     #[error("worker {} with pid {} answered in its place", .0.id, .0.pid)]
     Stranger(WorkerRef),
+    #[error("answered without the x-worker-id of this worker")]
+    Nameless,
 }
 
-async fn ask(address: SocketAddr, expected: WorkerRef, path: &str) -> Result<StoreHealth, ProbeError> {
+/// Is it this process that has run out of something (connect(2), socket(2))?
+fn is_ours(err: &std::io::Error) -> bool {
+    const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(err).is_some_and(|errno| OURS.contains(&errno))
+}
+
+async fn ask(
+    address: SocketAddr,
+    expected: WorkerRef,
+    path: &str,
+) -> Result<Option<StoreHealth>, ProbeError> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path)
@@ -107,17 +132,26 @@ async fn ask(address: SocketAddr, expected: WorkerRef, path: &str) -> Result<Sto
         if !response.status().is_success() {
             return Err(ProbeError::Status(response.status().as_u16()));
         }
+        if path != BUNDLED_PATH {
+            return identified(&response, expected).map(|()| None);
+        }
         let body =
             Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(ProbeError::Body)?;
         let health: WorkerHealth = serde_json::from_slice(&body.to_bytes())?;
         if health.worker != expected {
             return Err(ProbeError::Stranger(health.worker));
         }
-        Ok(health.store)
+        Ok(Some(health.store))
     };
     // The connection must be driven while the answer is awaited; it ends with it.
     tokio::select! {
         answer = answer => answer,
         Err(err) = connection => Err(err.into()),
     }
+}
+
+/// Outside [`BUNDLED_PATH`] the answer's headers say who gave it.
+fn identified<B>(response: &Response<B>, expected: WorkerRef) -> Result<(), ProbeError> {
+    let id = response.headers().get(WORKER_ID_HEADER).and_then(|id| id.to_str().ok());
+    if id == Some(&expected.id.to_string()) { Ok(()) } else { Err(ProbeError::Nameless) }
 }

@@ -9,7 +9,7 @@
 //! The task that owns a child also sends its signals, so a signal can never
 //! reach a stranger that was given the pid of a worker already reaped.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -23,11 +23,12 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::output;
 
-/// Name of the hidden subcommand under which a worker process runs.
+/// First argument of a worker process; the second is its primary's pid.
 pub const WORKER_SUBCOMMAND: &str = "worker-process";
 /// Bytes that a worker may say to its primary in its life; it needs under 100.
 const CHANNEL_LIMIT: u64 = 64 * 1024;
@@ -38,7 +39,7 @@ const QUEUED_SIGNALS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Launcher {
     /// Added to the primary's own environment.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(String, OsString)>,
     pub workers: u32,
 }
 
@@ -77,7 +78,8 @@ impl Process {
 
 impl Launcher {
     /// Starts one worker. What happens to it arrives on `reports`, tagged with
-    /// `generation`; `Exited` comes exactly once and last.
+    /// `generation`; `Exited` comes exactly once and last. What it prints is
+    /// copied to the log by tasks in `relays`.
     ///
     /// Must be called from the thread that lives as long as the program: the
     /// parent-death signal fires when the *thread* that started a child ends
@@ -90,6 +92,7 @@ impl Launcher {
         id: WorkerId,
         generation: Generation,
         reports: mpsc::Sender<(Generation, Report)>,
+        relays: &mut JoinSet<()>,
     ) -> io::Result<Process> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -114,10 +117,10 @@ impl Launcher {
         let mut child = command.spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(output::relay(stdout, id, pid));
+            relays.spawn(output::relay(stdout, id, pid));
         }
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(output::relay(stderr, id, pid));
+            relays.spawn(output::relay(stderr, id, pid));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         tokio::spawn(attend(child, pid, channel, requested, move |report| {
@@ -169,12 +172,16 @@ async fn attend<F: Future<Output = ()>>(
 /// # Errors
 /// When `primary` is not this process's parent, which means that the primary
 /// died before the request was made, or when the kernel refuses it.
-pub fn enter(primary: u32) -> io::Result<()> {
+pub fn enter(primary: Option<u32>) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
     if let Ok(name) = CString::new(format!("worker-{id}")) {
         rustix::thread::set_name(&name)?;
     }
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    if parent.cast_unsigned() == primary { Ok(()) } else { Err(io::Error::other("the primary is gone")) }
+    if Some(parent.cast_unsigned()) == primary {
+        Ok(())
+    } else {
+        Err(io::Error::other("the primary is gone"))
+    }
 }

@@ -1,5 +1,7 @@
 //! Flags, variables and `.env`; and what happens to wrong ones.
 
+use serde_json::json;
+
 use crate::harness::{Balancer, eventually};
 
 /// Refused at start, with code 2 and one line that has all of `parts`.
@@ -42,6 +44,7 @@ fn values_that_do_not_parse_are_refused_with_their_origin_and_an_example() {
     refused(Balancer::new(&[]).env("CLUSTER_HEALTH_FALL", "none"), &["CLUSTER_HEALTH_FALL", "from 1 to 100"]);
     refused(Balancer::new(&[]).env("CLUSTER_FIBONACCI_MAX", "many"), &["CLUSTER_FIBONACCI_MAX"]);
     refused(Balancer::new(&[]).env("RUST_LOG", "a=b=c"), &["RUST_LOG"]);
+    refused(Balancer::new(&["--kill-timeout", "9000years"]), &["--kill-timeout"]);
 }
 
 #[test]
@@ -49,6 +52,11 @@ fn a_password_is_not_shown() {
     let (code, text) = Balancer::new(&["--redis-url", "http://:hunter2@localhost"]).output();
     assert_eq!(code, 2);
     assert!(text.contains("--redis-url") && !text.contains("hunter2"), "{text}");
+    let unquoted = Balancer::new(&[]).dotenv("REDIS_URL=redis://:hunter2 x@localhost\n");
+    let (code, text) = unquoted.output();
+    assert_eq!(code, 2);
+    assert!(text.contains(".env line 1") && text.contains("REDIS_URL"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn a_bad_dotenv_is_refused_with_its_line() {
         Balancer::new(&[]).dotenv("PORT=0\nCLUSTER_WORKERS=many\n"),
         &["CLUSTER_WORKERS in .env line 2", "\"many\""],
     );
-    refused(Balancer::new(&[]).dotenv("PORT=0\n\nwhat is this\n"), &[".env line 3", "what is this"]);
+    refused(Balancer::new(&[]).dotenv("PORT=0\n\nwhat is this\n"), &[".env line 3 does not parse"]);
 }
 
 #[test]
@@ -84,6 +92,48 @@ fn a_port_in_use_is_refused_and_its_owner_untouched() {
     let (code, text) = Balancer::new(&["--host", "192.0.2.1"]).output();
     assert_eq!(code, 1);
     assert!(text.contains("192.0.2.1:3100") && text.contains("--host"), "{text}");
+}
+
+#[test]
+fn a_flag_also_beats_a_bad_variable_for_the_workers() {
+    let cluster = Balancer::cluster(1).with(&["--drain-timeout", "10s"]).env("CLUSTER_DRAIN_TIMEOUT", "abc");
+    assert_eq!(cluster.start_ready().get("/cluster/info").status, 200);
+}
+
+#[test]
+fn workers_keep_the_settings_of_the_start() {
+    let cluster = Balancer::cluster(1).dotenv("CLUSTER_FIBONACCI_MAX=20\n").start_ready();
+    let too_large = || cluster.post("/cluster/cpu-intensive", &json!({"n": 21})).problem(400);
+    assert!(too_large().contains("20"));
+    std::fs::write(cluster.directory().join(".env"), "CLUSTER_FIBONACCI_MAX=oops\n").unwrap();
+    cluster.post("/cluster/crash", &json!({}));
+    eventually("the worker is replaced", || (cluster.workers()[0]["restarts"] == 1).then_some(()));
+    cluster.wait_ready();
+    assert!(too_large().contains("20"));
+}
+
+#[test]
+fn too_few_file_descriptors_are_refused_with_a_hint() {
+    let mut command = std::process::Command::new("sh");
+    let script = format!("ulimit -n 100; exec {} --port 0 --workers 60", env!("CARGO_BIN_EXE_balancer"));
+    let output = command.args(["-c", &script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("60 workers need at least") && text.contains("ulimit -n"), "{text}");
+}
+
+#[test]
+fn another_health_path_works_and_a_bad_one_says_why() {
+    let cluster = Balancer::cluster(1).with(&["--health-path", "/cluster/info"]).start_ready();
+    assert_eq!(cluster.get("/health").json()["status"], "ok");
+    let never = Balancer::cluster(1).with(&["--health-path", "/nope", "--startup-timeout", "300ms"]).start();
+    eventually("the log says why", || {
+        never
+            .log()
+            .iter()
+            .any(|line| line.contains("not ready in time") && line.contains("404"))
+            .then_some(())
+    });
 }
 
 #[test]

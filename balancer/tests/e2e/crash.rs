@@ -223,6 +223,7 @@ fn workers_that_cannot_start_leave_a_fast_503_and_a_quiet_log() {
         (answer.status == 503).then_some(answer)
     });
     assert!(answer.header("retry-after").is_some());
+    assert_eq!(answer.header("connection"), Some("close"), "as it does");
     answer.problem(503);
     assert_eq!(cluster.get("/health").status, 503);
     let lines = cluster.log().len();

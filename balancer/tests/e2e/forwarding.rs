@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Balancer, Connection};
+use crate::harness::{Balancer, Connection, eventually};
 
 #[test]
 fn http_1_1_needs_a_host() {
@@ -50,6 +50,33 @@ fn chunked_and_expected_bodies_arrive() {
     assert_eq!(connection.receive(false).unwrap().status, 100);
     connection.write(b"{\"n\":11}").unwrap();
     assert_eq!(connection.receive(false).unwrap().json()["calculation"]["result"], 89);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let cluster = Balancer::cluster(2).start_ready();
+    let post = |n: u32| {
+        let body = json!({ "n": n }).to_string();
+        let head = "POST /cluster/cpu-intensive HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+    };
+    let mut client = Connection::open(cluster.address).unwrap();
+    // In one packet, and an empty line that old clients put behind a body.
+    client.write(format!("{}\r\n{}{}", post(30), post(5), post(7)).as_bytes()).unwrap();
+    let results: Vec<_> = (0..3)
+        .map(|_| client.receive(false).unwrap().json()["calculation"]["result"].as_u64().unwrap())
+        .collect();
+    assert_eq!(results, [832_040, 5, 13]);
+    // Behind a request that a worker has in hands.
+    client.write(post(33).as_bytes()).unwrap();
+    eventually("a worker has it", || {
+        cluster.workers().iter().any(|worker| worker["inFlight"] == 1).then_some(())
+    });
+    client.write(format!("\r\n{}", post(6)).as_bytes()).unwrap();
+    let results: Vec<_> = (0..2)
+        .map(|_| client.receive(false).unwrap().json()["calculation"]["result"].as_u64().unwrap())
+        .collect();
+    assert_eq!(results, [3_524_578, 8]);
 }
 
 #[test]

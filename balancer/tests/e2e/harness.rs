@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ pub struct Balancer {
     arguments: Vec<String>,
     environment: HashMap<String, String>,
     directory: tempfile::TempDir,
+    descriptors: Option<u32>,
 }
 
 impl Balancer {
@@ -43,7 +44,14 @@ impl Balancer {
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             environment: HashMap::new(),
             directory: tempfile::tempdir().unwrap(),
+            descriptors: None,
         }
+    }
+
+    /// Runs below `ulimit -n`.
+    pub fn limit_descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
+        self
     }
 
     /// `workers` workers on a free port.
@@ -67,7 +75,15 @@ impl Balancer {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_balancer"));
+        let program = env!("CARGO_BIN_EXE_balancer");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]);
+                shell
+            }
+        };
         command
             .args(&self.arguments)
             .env_clear()
@@ -88,6 +104,25 @@ impl Balancer {
         child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         (status.code().unwrap_or(-1), text)
+    }
+
+    /// As [`Self::start_ready`], with a log that is read no further once the
+    /// cluster listens, and held open.
+    pub fn start_unread(self) -> (Cluster, BufReader<ChildStderr>) {
+        let mut child = self.command().spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "the balancer ended");
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = event["address"].as_str().and_then(|address| address.parse().ok()) {
+                break address;
+            }
+        };
+        let cluster =
+            Cluster { child, address, log: Arc::default(), reader: None, directory: self.directory };
+        cluster.wait_ready();
+        (cluster, stderr)
     }
 
     /// Starts the cluster and returns once it listens.

@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -175,4 +176,45 @@ fn many_idle_connections_do_not_hold_up_the_end() {
     cluster.signal(Signal::TERM);
     assert_eq!(cluster.wait().code(), Some(0));
     waiting.join().unwrap();
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let (mut cluster, unread) = Balancer::cluster(2).env("RUST_LOG", "trace").start_unread();
+    // At this level a request writes kilobytes; the pipe takes 64 of them, the
+    // queue behind it 16,384 lines.
+    for _ in 0..1_500 {
+        assert_eq!(cluster.get("/cluster/info").status, 200);
+    }
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0));
+    drop(unread);
+}
+
+#[test]
+fn a_request_whose_answer_is_out_does_not_hold_up_the_end() {
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let mut client = Connection::open(cluster.address).unwrap();
+    let head = "POST /cluster/shared-state HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    client.write(format!("{head}content-length: 10485760\r\n\r\n{{").as_bytes()).unwrap();
+    client.receive(false).unwrap().problem(413);
+    let start = Instant::now();
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(15), "less than the drain timeout: {:?}", start.elapsed());
+}
+
+#[test]
+fn clients_cannot_use_up_what_the_supervisor_needs() {
+    let cluster =
+        Balancer::cluster(1).limit_descriptors(128).with(&["--health-interval", "100ms"]).start_ready();
+    let pid = cluster.worker_pids()[0];
+    let _idle: Vec<_> = (0..200).map(|_| TcpStream::connect(cluster.address).unwrap()).collect();
+    // Long enough for some probes and a restart.
+    crate::harness::send_signal(pid, Signal::KILL);
+    eventually("the worker is replaced", || {
+        cluster.events().iter().filter(|event| event["message"] == "online").nth(1).map(|_| ())
+    });
+    let missed = cluster.log().iter().filter(|line| line.contains("could not be probed")).count();
+    assert_eq!(missed, 0);
 }

@@ -110,3 +110,18 @@ fn redis_may_go_and_come_back() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(cluster.worker_pids(), before, "no worker was restarted over it");
 }
+
+#[test]
+fn a_frozen_redis_costs_its_callers_less_than_two_seconds() {
+    let redis = RedisServer::start();
+    let cluster = Balancer::cluster(2).with(&["--redis-url", &redis.url()]).start_ready();
+    assert_eq!(cluster.post("/cluster/shared-state", &json!({"key": "k", "value": 1})).status, 200);
+    redis.freeze();
+    for _ in 0..2 {
+        assert_store_is_away(&cluster);
+    }
+    redis.thaw();
+    eventually("the store is back", || {
+        (cluster.post("/cluster/shared-state", &json!({"key": "k", "value": 1})).status == 200).then_some(())
+    });
+}

@@ -1,0 +1,227 @@
+//! One thread of the load generator: its loop, its lanes, its recorder.
+
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
+
+use super::connect::Connector;
+use super::cpu::CpuTime;
+use super::http2::Http2;
+use super::lane::{Lane, Link};
+use super::pacer::{Pacer, Share};
+use crate::plan::Plan;
+use crate::stats::{Interval, Recorder, Seen, TICK};
+
+/// What all threads of a run have in common.
+pub(super) struct Shared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) connector: Arc<Connector>,
+    /// Requests that may still be begun after the first one of each lane;
+    /// `None` without limit. An open loop has its limit in the schedule.
+    pub(super) tickets: Option<AtomicU64>,
+    /// The warm-up, or else the measurement, begins.
+    pub(super) start: Instant,
+}
+
+/// What all lanes of a thread have in common.
+pub(super) struct Context {
+    pub(super) shared: Arc<Shared>,
+    pub(super) recorder: RefCell<Recorder>,
+    pub(super) pacer: Option<Pacer>,
+    pub(super) in_flight: Cell<u64>,
+    /// Sum of the mix's weights.
+    weights: u32,
+    cpu_before: Cell<CpuTime>,
+}
+
+/// What a thread tells the coordinator.
+pub(super) enum Event {
+    /// What happened in one tick, counted from the end of the warm-up.
+    Tick(u64, Interval),
+    Done(Box<ThreadResult>),
+    Failed(io::Error),
+}
+
+pub(super) struct ThreadResult {
+    pub(super) recorder: Recorder,
+    pub(super) last_tick: (u64, Interval),
+    pub(super) cpu: CpuTime,
+    pub(super) stopped: Instant,
+    /// Every lane came to its end: nothing was cut off.
+    pub(super) ran_out: bool,
+    /// Requests without an answer when the time was over.
+    pub(super) in_flight: u64,
+}
+
+impl Shared {
+    pub(super) fn take_ticket(&self) -> bool {
+        let Some(tickets) = &self.tickets else { return true };
+        tickets.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    pub(super) fn measure_from(&self) -> Instant {
+        self.start + self.plan.warmup
+    }
+}
+
+impl Context {
+    /// Which request of the mix is next.
+    pub(super) fn pick(&self, random: &mut fastrand::Rng) -> usize {
+        let requests = &self.shared.plan.requests;
+        if requests.len() == 1 {
+            return 0;
+        }
+        let mut at = random.u32(..self.weights);
+        for (index, request) in requests.iter().enumerate() {
+            match at.checked_sub(request.weight) {
+                Some(rest) => at = rest,
+                None => return index,
+            }
+        }
+        0
+    }
+}
+
+/// Runs thread number `index` to its end and reports to `events`.
+pub(super) fn run(
+    shared: Arc<Shared>,
+    index: usize,
+    stop: watch::Receiver<bool>,
+    events: mpsc::Sender<Event>,
+) {
+    let event = match drive(shared, index, stop, &events) {
+        Ok(result) => Event::Done(Box::new(result)),
+        Err(err) => Event::Failed(err),
+    };
+    // Nobody listens any more: nobody wants to know.
+    let _ = events.blocking_send(event);
+}
+
+fn drive(
+    shared: Arc<Shared>,
+    index: usize,
+    mut stop: watch::Receiver<bool>,
+    events: &mpsc::Sender<Event>,
+) -> io::Result<ThreadResult> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        let context = Rc::new(context(&shared, index)?);
+        let end = shared.plan.duration.map(|duration| shared.measure_from() + duration);
+        sleep_until(shared.start.into()).await;
+        let mut lanes = spawn_lanes(&context, index);
+        let all_done = async { while lanes.join_next().await.is_some() {} };
+        let time_over = async {
+            match end {
+                Some(end) => sleep_until(end.into()).await,
+                None => pending().await,
+            }
+        };
+        let ran_out = tokio::select! {
+            biased;
+            _ = stop.wait_for(|&stop| stop) => false,
+            () = time_over => false,
+            () = all_done => true,
+            err = pace(&context) => return Err(err),
+            () = report(&context, events) => false,
+        };
+        let stopped = Instant::now();
+        let cpu = CpuTime::of_this_thread().since(context.cpu_before.get());
+        let mut recorder = context.recorder.borrow().clone();
+        // What ended with the time belongs to its last tick, not behind it.
+        let ticks = shared.plan.duration.map(|time| time.as_nanos().div_ceil(TICK.as_nanos()) as u64);
+        let last = tick(&context, stopped).min(ticks.unwrap_or(u64::MAX).saturating_sub(1));
+        let last_tick = (last, recorder.take_interval());
+        Ok(ThreadResult { recorder, last_tick, cpu, stopped, ran_out, in_flight: context.in_flight.get() })
+    })
+}
+
+fn context(shared: &Arc<Shared>, index: usize) -> io::Result<Context> {
+    let plan = &shared.plan;
+    let pacer = match plan.schedule() {
+        None => None,
+        Some(schedule) => {
+            let share = Share {
+                first: index as u64,
+                stride: plan.threads as u64,
+                limit: plan.stop_after.unwrap_or(u64::MAX),
+            };
+            Some(Pacer::new(schedule, shared.start, share)?)
+        }
+    };
+    Ok(Context {
+        recorder: RefCell::new(Recorder::new(shared.measure_from(), plan.requests.len())),
+        pacer,
+        in_flight: Cell::new(0),
+        weights: plan.requests.iter().map(|request| request.weight).sum(),
+        cpu_before: Cell::new(CpuTime::of_this_thread()),
+        shared: Arc::clone(shared),
+    })
+}
+
+/// Connections are dealt out to the threads like cards.
+fn spawn_lanes(context: &Rc<Context>, index: usize) -> JoinSet<()> {
+    let plan = &context.shared.plan;
+    let mut lanes = JoinSet::new();
+    // Every lane has its first request for sure: otherwise a fast one would
+    // take those of others that are still connecting.
+    let limit = plan.stop_after.unwrap_or(u64::MAX);
+    let first = |connection: usize, stream: usize| ((connection * plan.streams + stream) as u64) < limit;
+    for connection in (index..plan.connections).step_by(plan.threads) {
+        if plan.http2 {
+            let link = Rc::new(Http2::default());
+            for stream in 0..plan.streams {
+                let link = Link::Http2(Rc::clone(&link));
+                lanes.spawn_local(Lane::new(Rc::clone(context), link, first(connection, stream)).run());
+            }
+        } else {
+            let link = Link::Http1 { connection: None, seen: Seen::default() };
+            lanes.spawn_local(Lane::new(Rc::clone(context), link, first(connection, 0)).run());
+        }
+    }
+    lanes
+}
+
+/// Ends only when the pacer fails.
+async fn pace(context: &Context) -> io::Error {
+    if let Some(pacer) = &context.pacer
+        && let Err(err) = pacer.run().await
+    {
+        return err;
+    }
+    pending().await
+}
+
+/// Passes on what happened, tick by tick. A coordinator that falls behind gets
+/// several ticks in one. Ends when there is none any more.
+async fn report(context: &Context, events: &mpsc::Sender<Event>) {
+    let mut ticks = interval_at(context.shared.measure_from().into(), TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks.tick().await;
+    context.cpu_before.set(CpuTime::of_this_thread());
+    loop {
+        ticks.tick().await;
+        match events.try_reserve() {
+            Ok(slot) => {
+                let interval = context.recorder.borrow_mut().take_interval();
+                let ended = tick(context, Instant::now());
+                slot.send(Event::Tick(ended.saturating_sub(1), interval));
+            }
+            Err(mpsc::error::TrySendError::Full(())) => {}
+            Err(mpsc::error::TrySendError::Closed(())) => return,
+        }
+    }
+}
+
+fn tick(context: &Context, now: Instant) -> u64 {
+    let elapsed = now.saturating_duration_since(context.shared.measure_from());
+    u64::try_from(elapsed.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX)
+}
