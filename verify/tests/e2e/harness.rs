@@ -1,7 +1,7 @@
 //! Runs `verify` and what it is to judge, and takes all of it down again.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -153,6 +153,44 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A real `redis-server` on a free port, without persistence; `None` when it is
+/// not installed.
+pub struct Redis {
+    child: Child,
+    pub port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Redis {
+    pub fn start() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        // Redis cannot take port 0: ask the system for a free one.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let redis = Self { child, port, _directory: directory };
+        eventually("redis-server listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+        Some(redis)
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,63 +15,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-pub const WORKERS: usize = 4;
+mod fault;
+mod http;
 
-/// What is wrong with the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    None,
-    /// One request in twenty fails.
-    Flaky,
-    /// All requests go to one worker.
-    Sticky,
-    /// One worker is never used.
-    Unused,
-    /// Two workers get 60 % of the requests.
-    SixtyForty,
-    /// Each connection stays with its worker, and workers are drawn by lot.
-    Random,
-    /// "Shared" state is per worker.
-    StatePerWorker,
-    /// One increment in fifty is acknowledged and lost.
-    LostIncrement,
-    /// A time to live is ignored.
-    NeverExpires,
-    /// One local counter for all workers.
-    SharedCounter,
-    /// Computations wait for each other.
-    Serial,
-    /// A worker that computes does not answer.
-    BlocksEventLoop,
-    /// The heap is the resident memory renamed.
-    RenamedMemory,
-    /// Errors are plain text.
-    PlainErrors,
-    /// The request's own id is not kept.
-    ForgetsRequestId,
-    /// A dead worker is never restarted, but still listed.
-    DeadWorker,
-    /// Answers are not as the description says.
-    WrongForm,
-    /// A descriptor is kept for each tenth request.
-    LeaksDescriptors,
-    /// A crash is never made good.
-    NeverRestarts,
-    /// A crash replaces all workers.
-    RestartsAll,
-    /// Requests fail for a while after a crash.
-    DropsRequests,
-    /// A hung worker is waited for, and not replaced.
-    IgnoresHang,
-    /// Increments are lost when a worker crashes.
-    ForgetsOnCrash,
-    /// SIGTERM is as good as SIGKILL.
-    DiesOnTerm,
-    /// A child lives on.
-    LeavesOrphan,
-    /// Store calls hang when Redis is away.
-    HangsWithoutRedis,
-}
+pub use fault::Fault;
+use http::{Request, read};
+
+pub const WORKERS: usize = 4;
 
 #[derive(Debug, Default)]
 struct State {
@@ -161,13 +111,6 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
-}
-
-struct Request {
-    method: String,
-    path: String,
-    headers: HashMap<String, String>,
-    body: Vec<u8>,
 }
 
 struct Reply {
@@ -488,22 +431,4 @@ fn answers(redis: SocketAddr) -> bool {
         Ok(&reply == b"+PONG")
     };
     ask().unwrap_or(false)
-}
-
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|&count| count > 0)?;
-    let mut words = line.split_ascii_whitespace();
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut headers = HashMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|&count| count > 0)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some(Request { method, path, headers, body })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use crate::harness::{Outcome, verify};
+use crate::harness::{Cluster, Outcome, Redis, verify};
 use crate::misbehaving::{Fault, Server};
 
 /// A fault, the check meant for it, and the others that catch it as well.
@@ -122,4 +122,25 @@ fn a_failure_says_what_who_and_how_to_see_it_again() {
         assert!(outcome.stdout.contains(part), "{part}: {}", outcome.stdout);
     }
     assert!(outcome.stdout.ends_with("0 passed, 1 failed, 0 inconclusive\n"));
+}
+
+#[test]
+fn what_redis_holds_is_compared_with_what_the_api_says() {
+    let Some(redis) = Redis::start() else {
+        eprintln!("redis-server is not installed: nothing to compare with");
+        return;
+    };
+    let url = redis.url();
+    let judge = |target: &str| {
+        verify(&["--url", target, "--redis-url", &url, "--only", "out-of-band", "--format", "json"])
+    };
+    let cluster = Cluster::start(&["--workers", "2", "--redis-url", &url]);
+    assert_eq!(judge(&cluster.url()).of("out-of-band"), "passed");
+    // Keeps its state elsewhere, whatever it says.
+    let server = Server::start(Fault::None);
+    let outcome = judge(&server.url());
+    assert_eq!((outcome.of("out-of-band").as_str(), outcome.code), ("failed", 1), "{outcome:?}");
+    // Says that it does.
+    let embedded = Cluster::start(&["--workers", "1"]);
+    assert_eq!(judge(&embedded.url()).of("out-of-band"), "not-applicable");
 }
