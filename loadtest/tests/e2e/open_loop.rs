@@ -8,14 +8,17 @@ use crate::server::{Server, ok};
 
 const PERIOD: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(1);
+/// When in each period: not near its end, where runs of whole periods end, and
+/// would leave behind what waits.
+const STALL_AT: Duration = Duration::from_secs(2);
 
-/// Answers nothing in the last second of every five.
+/// Answers nothing in one second of every five.
 fn stalling() -> Server {
     let start = Instant::now();
     Server::answering(move |_| {
         let phase = Duration::from_nanos((start.elapsed().as_nanos() % PERIOD.as_nanos()) as u64);
-        if phase >= PERIOD - STALL {
-            std::thread::sleep(PERIOD - phase);
+        if (STALL_AT..STALL_AT + STALL).contains(&phase) {
+            std::thread::sleep(STALL_AT + STALL - phase);
         }
         ok("x")
     })
