@@ -1,6 +1,5 @@
 //! A worker's life as a script: store, socket, report, serve, stop.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use actix_web::dev::Server;
 use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
+use shared::config::describe_bind_error;
 use shared::store::{self, StateStore, StoreConfig, TemporaryDirectory};
 
 use crate::config::{Config, State};
@@ -89,7 +89,7 @@ impl Worker {
         .disable_signals()
         .on_connect(connections.counter())
         .bind(config.address())
-        .map_err(|err| bind_error(config.address(), &err))?;
+        .map_err(|err| anyhow!(describe_bind_error(config.address(), &err)))?;
 
         let address = *server.addrs().first().context("the server has no address")?;
         actix_web::rt::spawn(Arc::clone(&watch).run(store));
@@ -166,16 +166,4 @@ fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> 
         }
     };
     Ok((store::open(&place)?, directory))
-}
-
-fn bind_error(address: SocketAddr, err: &io::Error) -> anyhow::Error {
-    let reason = match err.kind() {
-        io::ErrorKind::AddrInUse => "address in use (set --port or PORT)".to_owned(),
-        io::ErrorKind::PermissionDenied => {
-            "permission denied (ports below 1024 are reserved; set --port or PORT)".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => "it is no address of this machine (set --host or HOST)".to_owned(),
-        _ => err.to_string(),
-    };
-    anyhow!("could not bind {address}: {reason}")
 }
