@@ -11,7 +11,11 @@ mod crash;
 mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
+#[expect(unreachable_pub, reason = "as above")]
+mod load;
+mod program;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
 mod redis_server;
+mod reload;
 mod shutdown;
 mod store;
