@@ -197,7 +197,7 @@ impl Supervisor {
             Report::Up { pid, port } => self.on_up(index, pid, port, inbox),
             Report::CouldNotStart { reason } => {
                 error!(worker = %id, "could not start: {reason}");
-                self.seats[index].trouble = Some(reason);
+                self.seats[index].failure = Some(reason);
             }
             Report::Leaving => self.send(index, Event::Leaving, inbox),
             Report::Exited { status } => self.on_exit(index, status.as_ref().ok(), inbox),
@@ -227,8 +227,8 @@ impl Supervisor {
         let (id, pid) = (seat.slot.id, seat.pid());
         let how = status.map_or_else(|| "in an unknown way".to_owned(), ToString::to_string);
         let expected = self.stopping || seat.slot.is_ending();
-        if seat.slot.is_starting() && seat.trouble.is_none() {
-            seat.trouble = Some(format!("ended before it was ready: {how}"));
+        if seat.slot.is_starting() {
+            seat.failure.get_or_insert_with(|| format!("ended before it was ready: {how}"));
         }
         let was_ending = seat.slot.is_ending();
         if let Some(post) = seat.post.take() {
@@ -260,7 +260,6 @@ impl Supervisor {
                 if let Some(post) = &mut seat.post {
                     post.store = store;
                 }
-                seat.trouble = None;
                 true
             }
             Outcome::Missed { why } if seat.slot.online_since().is_some() => {
@@ -269,7 +268,7 @@ impl Supervisor {
             }
             Outcome::Missed { why } => {
                 debug!(worker = %id, "not ready yet: {why}");
-                seat.trouble = Some(why);
+                seat.not_ready = Some(why);
                 false
             }
             Outcome::PortTaken => {
@@ -307,11 +306,11 @@ impl Supervisor {
             if seat.is_drained() {
                 self.send(index, Event::Idle, inbox);
             } else if was_starting && !seat.slot.is_starting() {
-                let why = seat.trouble.take().unwrap_or_else(|| "it has not told its port".to_owned());
+                let why = seat.not_ready.take().unwrap_or_else(|| "it has not told its port".to_owned());
                 let why = format!("not ready within {:?}: {why}", self.settings.limits.startup);
                 warn!(worker = %seat.slot.id, "{why}");
                 self.boards.journal.note(Kind::NotReady, Some(seat.slot.id), seat.pid(), why.clone());
-                seat.trouble = Some(why);
+                seat.failure = Some(why);
             }
         }
         self.look_at_limits();
@@ -368,7 +367,7 @@ impl Supervisor {
         let start = Start { id, generation: Generation(self.generations), workers, executable };
         let launched = self.launcher.launch(start, inbox.reports.clone(), &mut self.relays);
         let seat = &mut self.seats[index];
-        seat.trouble = None;
+        (seat.not_ready, seat.failure) = (None, None);
         match launched {
             Ok(process) => {
                 let pid = process.child;
@@ -378,7 +377,7 @@ impl Supervisor {
             }
             Err(err) => {
                 error!(worker = %id, %err, "could not be started");
-                seat.trouble = Some(format!("could not be started: {err}"));
+                seat.failure = Some(format!("could not be started: {err}"));
                 seat.post = None;
                 self.send(index, Event::LaunchFailed { jitter: fastrand::f64() }, inbox);
             }

@@ -148,7 +148,7 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, slots: &[(String, Slot)]) -> Re
 
 fn histogram(metric: &mut MetricEncoder<'_>, traffic: &Traffic) -> Result<(), Error> {
     let counts = traffic.latency();
-    let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+    let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(counts).collect();
     let total = counts.iter().sum();
     metric.encode_histogram::<NoLabelSet>(traffic.total_time().as_secs_f64(), total, &buckets, None)

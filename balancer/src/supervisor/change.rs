@@ -192,7 +192,7 @@ impl Supervisor {
             let mut candidates = self.seats.iter().filter(|seat| seat.role == Role::Candidate);
             if let Some(failed) = candidates.clone().find(|seat| seat.slot.is_ending()) {
                 let why =
-                    failed.trouble.clone().unwrap_or_else(|| "ended while it waited for the others".into());
+                    failed.failure.clone().unwrap_or_else(|| "ended while it waited for the others".into());
                 let reason = format!("worker {}: {why}", failed.slot.id);
                 self.abandon_change(&reason, inbox);
                 break;

@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -161,15 +162,16 @@ impl Launcher {
         let mut child = self.command(start, port).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
+        let shown = Arc::new(AtomicU32::new(pid));
         if let Some(stdout) = child.stdout.take() {
-            relays.spawn(output::relay(stdout, id, pid));
+            relays.spawn(output::relay(stdout, id, Arc::clone(&shown)));
         }
         if let Some(stderr) = child.stderr.take() {
-            relays.spawn(output::relay(stderr, id, pid));
+            relays.spawn(output::relay(stderr, id, Arc::clone(&shown)));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         let kept = matches!(self.program, Program::Command(_));
-        let mut attendant = Attendant { child, pid, kept, port, status: None, reports, generation };
+        let mut attendant = Attendant { child, pid, shown, kept, port, status: None, reports, generation };
         let children = self.children.clone();
         tokio::spawn(async move {
             let status = attendant.attend(channel, requested).await;
@@ -221,6 +223,8 @@ fn free_port() -> io::Result<u16> {
 struct Attendant {
     child: Child,
     pid: u32,
+    /// As the log has it: a kept program's own, once it is known.
+    shown: Arc<AtomicU32>,
     /// The child is a keeper, and is told what to do over its channel.
     kept: bool,
     port: u16,
@@ -277,7 +281,10 @@ impl Attendant {
     async fn hear(&mut self, line: &[u8]) {
         let report = match serde_json::from_slice(line) {
             Ok(WorkerMessage::Listening { port }) => Report::Up { pid: self.pid, port },
-            Ok(WorkerMessage::Started { pid }) => Report::Up { pid, port: self.port },
+            Ok(WorkerMessage::Started { pid }) => {
+                self.shown.store(pid, Ordering::Relaxed);
+                Report::Up { pid, port: self.port }
+            }
             Ok(WorkerMessage::Failed { reason }) => Report::CouldNotStart { reason },
             Ok(WorkerMessage::Leaving) => Report::Leaving,
             Ok(WorkerMessage::Ended { status }) => {

@@ -18,8 +18,10 @@ pub struct Seat {
     pub role: Role,
     pub slot: Slot,
     pub post: Option<Post>,
-    /// What is known of why the slot's process was not ready, or ended.
-    pub trouble: Option<String>,
+    /// Why the last probe of a starting process was missed.
+    pub not_ready: Option<String>,
+    /// Why the slot's process never got ready.
+    pub failure: Option<String>,
 }
 
 /// A process at its slot.
@@ -58,11 +60,23 @@ impl Drop for Post {
 
 impl Seat {
     pub fn current(id: WorkerId, limits: Limits, now: Instant) -> Self {
-        Self { role: Role::Current, slot: Slot::new(id, limits, now), post: None, trouble: None }
+        Self {
+            role: Role::Current,
+            slot: Slot::new(id, limits, now),
+            post: None,
+            not_ready: None,
+            failure: None,
+        }
     }
 
     pub fn candidate(id: WorkerId, limits: Limits, now: Instant) -> Self {
-        Self { role: Role::Candidate, slot: Slot::candidate(id, limits, now), post: None, trouble: None }
+        Self {
+            role: Role::Candidate,
+            slot: Slot::candidate(id, limits, now),
+            post: None,
+            not_ready: None,
+            failure: None,
+        }
     }
 
     pub fn pid(&self) -> Option<u32> {

@@ -139,8 +139,15 @@ impl Balancer {
                 break address;
             }
         };
-        let cluster =
-            Cluster { child, address, log: Arc::default(), reader: None, directory: self.directory };
+        let cluster = Cluster {
+            child,
+            address,
+            admin: None,
+            control: PathBuf::new(),
+            log: Arc::default(),
+            reader: None,
+            directory: self.directory,
+        };
         cluster.wait_ready();
         (cluster, stderr)
     }

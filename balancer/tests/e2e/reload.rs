@@ -233,11 +233,13 @@ fn the_number_of_workers_changes_under_load() {
 fn signals_add_and_take_a_worker() {
     let cluster = Balancer::cluster(1).start_ready();
     cluster.signal(Signal::TTOU);
-    for _ in 0..3 {
+    eventually("the last one stays", || {
+        cluster.log().iter().any(|line| line.contains("at least one worker")).then_some(())
+    });
+    for count in 2..=4 {
         cluster.signal(Signal::TTIN);
-        thread::sleep(Duration::from_millis(1));
+        eventually("one was added", || count_online(&cluster, count));
     }
-    eventually("three were added", || count_online(&cluster, 4));
     cluster.signal(Signal::TTOU);
     eventually("one was taken", || count_online(&cluster, 3));
 }
