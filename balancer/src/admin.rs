@@ -1,11 +1,14 @@
-//! What operators and their tools may read: the worker list, health and metrics,
-//! over HTTP, on a listener of its own. Nothing here changes anything.
+//! What operators and their tools may read: a dashboard, the worker list, health,
+//! events and metrics, over HTTP, on a listener of its own. Nothing here changes
+//! anything.
 //!
 //! A browser on this machine can be led to ask any address; so the listener
 //! answers only requests that name it by an address, as `localhost`, or by a name
 //! that was configured (DNS rebinding).
 
+pub mod feed;
 pub mod http;
+mod page;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,16 +24,20 @@ use tracing::warn;
 
 use crate::metrics::exposition;
 use crate::supervisor::Boards;
+use feed::Feed;
 use http::{Answer, Handler, Server};
 
 /// Wait after a failed accept, which means that descriptors have run out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Paths that are answered.
-const PATHS: [&str; 3] = ["/cluster/workers", "/health", "/metrics"];
+const PATHS: [&str; 4] = ["/cluster/workers", "/events", "/health", "/metrics"];
+/// Where the dashboard is fed from.
+const STREAM: &str = "/events/stream";
 
 #[derive(Debug, Clone)]
 pub struct Admin {
     pub boards: Boards,
+    pub feed: Feed,
     /// Names under which it may be asked, besides addresses and `localhost`.
     pub names: Arc<[String]>,
 }
@@ -43,7 +50,12 @@ impl Handler for Admin {
                           to the names under which it may be asked besides";
             return Answer::problem(Problem::new(421, detail));
         }
-        read(&self.boards, request.method(), request.uri().path())
+        let (method, path) = (request.method(), request.uri().path());
+        if *method == Method::GET && path == STREAM {
+            return self.feed.stream(&self.boards);
+        }
+        let page = matches!(*method, Method::GET | Method::HEAD).then(|| page::file(path)).flatten();
+        page.unwrap_or_else(|| read(&self.boards, method, path))
     }
 }
 
@@ -81,6 +93,7 @@ pub fn read(boards: &Boards, method: &Method, path: &str) -> Answer {
     }
     match path {
         "/cluster/workers" => Answer::json(200, &boards.roster.worker_list(Instant::now())),
+        "/events" => Answer::json(200, &boards.journal.since(0)),
         "/metrics" => Answer::text(exposition::CONTENT_TYPE, exposition::text(boards)),
         _ => {
             let health = boards.roster.health();
@@ -95,7 +108,11 @@ mod tests {
 
     #[test]
     fn only_addresses_and_known_names_are_answered_to() {
-        let admin = Admin { boards: Boards::default(), names: Arc::new(["balancer".to_owned()]) };
+        let admin = Admin {
+            boards: Boards::default(),
+            feed: Feed::default(),
+            names: Arc::new(["balancer".to_owned()]),
+        };
         for good in ["127.0.0.1:3180", "[::1]:3180", "localhost", "LOCALHOST:1", "192.0.2.1", "balancer:3180"]
         {
             assert!(admin.may_be_called(good), "{good}");

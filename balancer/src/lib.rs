@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod descriptors;
+pub mod history;
 pub mod journal;
 pub mod listener;
 pub mod metrics;
@@ -47,6 +48,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
 use admin::Admin;
+use admin::feed::{About, Feed};
 use cli::{Cli, Options};
 use config::{Config, Mode};
 use control::{Control, ControlSocket};
@@ -226,7 +228,14 @@ fn operate(
     if let Some(admin) = admin {
         let listener =
             tokio::net::TcpListener::from_std(admin).context("could not serve the admin listener")?;
-        let handler = Admin { boards: boards.clone(), names: config.admin_hosts.clone().into() };
+        let feed = Feed::default();
+        let about = About {
+            address: address.to_string(),
+            bundled: matches!(config.program, Program::Bundled),
+            started: Instant::now(),
+        };
+        tokio::spawn(feed.clone().run(boards.clone(), about));
+        let handler = Admin { boards: boards.clone(), feed, names: config.admin_hosts.clone().into() };
         tokio::spawn(admin::serve(listener, handler));
     }
     Ok(())

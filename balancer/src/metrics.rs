@@ -127,6 +127,13 @@ impl Metrics {
         Arc::clone(&self.lock().entry(id).or_default().traffic)
     }
 
+    /// All counters of requests, the primary's first.
+    pub fn all_traffic(&self) -> Vec<(WorkerId, Arc<Traffic>)> {
+        let slots = self.lock();
+        let workers = slots.iter().map(|(&id, slot)| (id, Arc::clone(&slot.traffic)));
+        std::iter::once((WorkerId::PRIMARY, Arc::clone(&self.primary))).chain(workers).collect()
+    }
+
     /// Notes that a process of slot `id` was replaced.
     pub fn replaced(&self, id: WorkerId, reason: Reason) {
         *self.lock().entry(id).or_default().replaced.entry(reason).or_default() += 1;

@@ -104,6 +104,7 @@ impl Roster {
 
 impl Entry {
     fn status(&self, now: Instant) -> WorkerStatus {
+        let usage = self.pid.and_then(processes::usage);
         let uptime = self.online_since.map(|since| now.saturating_duration_since(since));
         WorkerStatus {
             id: self.id,
@@ -115,7 +116,8 @@ impl Entry {
             last_restart: self.last_reason.map(|reason| reason.to_string()),
             requests: self.worker.as_ref().map_or(0, |worker| worker.requests()),
             in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_flight()),
-            rss: self.pid.and_then(processes::usage).map(|usage| megabytes(usage.resident)),
+            rss: usage.map(|usage| megabytes(usage.resident)),
+            cpu_seconds: usage.map(|usage| usage.cpu.as_secs_f64()),
         }
     }
 }

@@ -106,6 +106,9 @@ pub struct WorkerStatus {
     pub in_flight: u64,
     /// Resident memory, such as `"9.50 MB"`; `null` while no process runs.
     pub rss: Option<String>,
+    /// Processor time that the process has used; absent while none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
 }
 
 /// `GET /cluster/workers`, answered by the primary.

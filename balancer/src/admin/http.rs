@@ -66,7 +66,7 @@ impl Answer {
         Self::new(problem.status, problem::CONTENT_TYPE, Content::Whole(Some(body)))
     }
 
-    pub fn text(content_type: &'static str, body: String) -> Self {
+    pub fn text(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self::new(200, content_type, Content::Whole(Some(body.into())))
     }
 
