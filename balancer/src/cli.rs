@@ -10,6 +10,7 @@ Examples:
   balancer --cluster off            a single process without a cluster
   balancer --redis-url redis://127.0.0.1:6379
                                     shared state in Redis instead of the embedded store
+  balancer healthcheck              exit code 0 when the cluster on HOST and PORT is healthy
 
 Try it:
   curl http://127.0.0.1:3100/cluster/info
@@ -45,8 +46,8 @@ pub struct Options {
     /// Port where clients connect; 0 takes a free one [env: PORT] [default: 3100]
     #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
     pub port: Option<String>,
-    /// Keep shared state in Redis: redis://, rediss:// or redis+unix:// [env: REDIS_URL]
-    /// [default: none, an embedded store]
+    /// Keep shared state in Redis: redis://, rediss:// or redis+unix://, redis+sentinel://host:port,…/master
+    /// or redis+cluster://host:port,… [env: REDIS_URL] [default: none, an embedded store]
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
     /// Where the embedded store lives; a named directory survives restarts [env: CLUSTER_STATE_DIR]

@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod config;
 pub mod descriptors;
+pub mod healthcheck;
 pub mod listener;
 pub mod pool;
 pub mod proxy;
@@ -58,6 +59,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         && subcommand == process::WORKER_SUBCOMMAND
     {
         return run_worker(primary.to_str().and_then(|pid| pid.parse().ok()));
+    }
+    if let [_, subcommand, rest @ ..] = &arguments[..]
+        && subcommand == healthcheck::SUBCOMMAND
+    {
+        return healthcheck::run(rest);
     }
     let cli = Cli::parse_from(arguments);
     let config = match configure(&cli) {

@@ -178,7 +178,7 @@ impl Supervisor {
         post.worker = Some(Arc::new(Worker::new(id, pid, generation, address)));
         post.probes = Some(tokio::spawn(probe::run(
             address,
-            WorkerRef { id, pid },
+            WorkerRef::new(id, pid),
             generation,
             self.probing.clone(),
             inbox.outcomes.clone(),

