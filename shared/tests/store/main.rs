@@ -10,6 +10,7 @@ mod support {
     pub(crate) mod redis_group;
     pub(crate) mod redis_server;
 }
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

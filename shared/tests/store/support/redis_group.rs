@@ -23,7 +23,7 @@ pub(crate) fn cli(server: &RedisServer, words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + JOIN_LIMIT;
     while !done() {
         assert!(Instant::now() < deadline, "not within {JOIN_LIMIT:?}: {what}");
