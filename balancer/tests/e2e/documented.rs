@@ -1,5 +1,5 @@
-//! What is documented is what there is: the settings in `.env.example`, in
-//! README's table and in the programs.
+//! What is written down twice is the same: the settings in `.env.example`, in
+//! README's table and in the programs; the crates in the workspace and the image.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -76,4 +76,16 @@ fn the_table_of_the_readme_lists_every_setting_and_no_other() {
         .filter(|name| is_name(name))
         .collect();
     assert_eq!(listed, in_programs());
+}
+
+#[test]
+fn the_image_is_built_from_all_crates() {
+    let manifest = read(root().join("Cargo.toml"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    let (dockerfile, ignored) = (read(root().join("Dockerfile")), read(root().join(".dockerignore")));
+    for member in members.split('"').skip(1).step_by(2) {
+        let top = member.split('/').next().unwrap();
+        assert!(dockerfile.contains(&format!("\nCOPY {top} {top}\n")), "{top} is not copied");
+        assert!(ignored.contains(&format!("\n!{top}\n")), "{top} is ignored");
+    }
 }

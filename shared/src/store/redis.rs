@@ -107,8 +107,11 @@ async fn call<T: FromRedisValue>(pool: &Pool<Connector>, key: &str, command: &Cm
         let mut link = Held::get(pool, key).await?;
         let err = match link.query(key, command).await {
             Err(err) if err.kind() == ErrorKind::Server(ServerErrorKind::Ask) => {
+                // It is held meanwhile, as calls may have no more connections than
+                // the pool has.
+                let reply = pool.manager().ask(err, command).await;
                 link.keep();
-                return pool.manager().ask(err, command).await.map_err(|err| fault::of_command(&err));
+                return reply.map_err(|err| fault::of_command(&err));
             }
             Err(err) => err,
             Ok(reply) => {
