@@ -1,7 +1,9 @@
 //! The command line, as typed: every value is still text here, so that
 //! [`crate::config`] can name the flag, variable or `.env` line that was wrong.
 
-use clap::{Args, Parser};
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -10,6 +12,14 @@ Examples:
   balancer --cluster off            a single process without a cluster
   balancer --redis-url redis://127.0.0.1:6379
                                     shared state in Redis instead of the embedded store
+  balancer --workers 4 -- node server.js
+                                    any program that listens on $PORT of $HOST
+
+Operate it, from another terminal:
+  balancer status                   who is online, and how they are
+  balancer reload                   replace all workers without losing a request
+  balancer scale 8                  change the number of workers
+  balancer stop                     finish what is in flight, then end
   balancer healthcheck              exit code 0 when the cluster on HOST and PORT is healthy
 
 Try it:
@@ -25,10 +35,66 @@ Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";
 /// loopback ports behind a Pingora balancer, which health-checks them, balances
 /// round-robin, restarts what crashes and drains on shutdown.
 #[derive(Debug, Parser)]
-#[command(name = "balancer", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "balancer",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     #[command(flatten)]
     pub options: Options,
+    /// The program to run as workers, instead of the bundled one: it is to listen on
+    /// port $PORT of address $HOST, and is told $WORKER_ID, $WORKER_COUNT and $WORKER_GENERATION
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    #[command(subcommand)]
+    pub action: Option<Action>,
+}
+
+/// What can be asked of a running cluster.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Show the workers of a running cluster
+    Status {
+        #[command(flatten)]
+        to: Recipient,
+    },
+    /// Replace all workers of a running cluster without losing a request: new ones
+    /// take over when all of them are ready, and if one fails the old ones stay
+    Reload {
+        #[command(flatten)]
+        to: Recipient,
+    },
+    /// Change the number of workers of a running cluster
+    Scale {
+        /// Number of workers from now on
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        workers: u32,
+        #[command(flatten)]
+        to: Recipient,
+    },
+    /// Stop a running cluster after what is in flight is done
+    Stop {
+        #[command(flatten)]
+        to: Recipient,
+    },
+}
+
+/// Which cluster is meant.
+#[derive(Debug, Args)]
+pub struct Recipient {
+    /// Port where its clients connect [env: PORT] [default: 3100]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Its control socket [env: CLUSTER_CONTROL] [default: the one that belongs to the port]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Default, Args)]
@@ -63,7 +129,8 @@ pub struct Options {
     /// From SIGTERM to SIGKILL for a worker [env: CLUSTER_KILL_TIMEOUT] [default: 5s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub kill_timeout: Option<String>,
-    /// Path of the health probe [env: CLUSTER_HEALTH_PATH] [default: /health]
+    /// Path of the health probe, or tcp: a connection will do [env: CLUSTER_HEALTH_PATH]
+    /// [default: /health]
     #[arg(long, value_name = "PATH")]
     pub health_path: Option<String>,
     /// Time between probes of a worker [env: CLUSTER_HEALTH_INTERVAL] [default: 2s]
@@ -79,6 +146,29 @@ pub struct Options {
     /// [default: 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub health_rise: Option<String>,
+    /// Where to serve health, worker list and metrics, read-only: an address with a port, a port on
+    /// 127.0.0.1, or off [env: CLUSTER_ADMIN] [default: 127.0.0.1, port 80 above --port]
+    #[arg(long, value_name = "ADDR|off")]
+    pub admin: Option<String>,
+    /// Unix socket through which status, reload, scale and stop reach this cluster
+    /// [env: CLUSTER_CONTROL] [default: in $XDG_RUNTIME_DIR or the temporary directory]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<String>,
+    /// Workers of a reload that start at the same time [env: CLUSTER_RELOAD_PARALLEL] [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub reload_parallel: Option<String>,
+    /// Replace a worker that keeps more resident memory than this for some seconds
+    /// [env: CLUSTER_MAX_MEMORY] [default: no limit]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub max_memory: Option<String>,
+    /// Replace a worker after so many requests, or up to a fifth fewer [env: CLUSTER_MAX_REQUESTS]
+    /// [default: no limit]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub max_requests: Option<String>,
+    /// Replace a worker at this age, or up to a fifth earlier [env: CLUSTER_MAX_LIFETIME]
+    /// [default: no limit]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub max_lifetime: Option<String>,
     /// Form of the log on standard error [env: LOG_FORMAT] [default: text on a terminal, else json]
     #[arg(long, value_name = "text|json")]
     pub log_format: Option<String>,

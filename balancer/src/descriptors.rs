@@ -14,6 +14,10 @@ const PER_WORKER: u64 = 8;
 const PER_CLIENT: u64 = 2;
 /// With room for fewer clients a cluster is of no use.
 const FEWEST_CLIENTS: u64 = 16;
+/// Workers that a cluster may be scaled to, if it does not begin with more.
+const ROOM_TO_GROW: u32 = 128;
+/// Room to grow is kept only if so many clients find room as well.
+const PLENTY_OF_CLIENTS: usize = 512;
 /// What no limit counts as.
 const PLENTY: u64 = 1 << 20;
 
@@ -39,6 +43,19 @@ pub fn client_connections(limit: u64, workers: u32) -> Result<usize, TooFew> {
     Ok(usize::try_from(clients).unwrap_or(usize::MAX))
 }
 
+/// Divides `limit` between clients and workers: how many client connections,
+/// and how many workers the cluster may be scaled to.
+///
+/// # Errors
+/// As [`client_connections`].
+pub fn share(limit: u64, workers: u32) -> Result<(usize, usize), TooFew> {
+    let room_to_grow = workers.saturating_mul(2).max(ROOM_TO_GROW);
+    match client_connections(limit, room_to_grow) {
+        Ok(clients) if clients >= PLENTY_OF_CLIENTS => Ok((clients, room_to_grow as usize)),
+        _ => Ok((client_connections(limit, workers)?, workers as usize)),
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{workers} workers need at least {needed} file descriptors, and the limit is {limit} \
@@ -58,6 +75,14 @@ mod tests {
     fn clients_get_what_the_workers_leave() {
         assert_eq!(client_connections(1024, 4), Ok((1024 - 64 - 32) / 2));
         assert_eq!(client_connections(PLENTY, 512), Ok((PLENTY as usize - 64 - 4096) / 2));
+    }
+
+    #[test]
+    fn room_to_grow_is_kept_where_there_is_plenty() {
+        assert_eq!(share(1 << 16, 4).unwrap().1, 128);
+        assert_eq!(share(1 << 16, 200).unwrap().1, 400);
+        assert_eq!(share(1024, 4), Ok(((1024 - 64 - 32) / 2, 4)));
+        assert!(share(64, 4).is_err());
     }
 
     #[test]

@@ -2,20 +2,28 @@
 //!
 //! ```text
 //! cli → config ─► lib (this file) builds and connects:
-//!   supervisor ──writes──► pool, roster ◄──reads── proxy ◄── listener
+//!   supervisor ──writes──► pool, roster, metrics ◄──reads── proxy ◄── listener
+//!   signals, control ──orders──► supervisor     ◄──reads── admin, control
 //!   signals ──► shutdown: stop accepting, finish, stop workers
 //! ```
 //!
 //! The supervisor runs on the main thread, which lives as long as the program:
 //! workers are told by the kernel when the thread that started them is gone.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod descriptors;
 pub mod healthcheck;
+pub mod journal;
 pub mod listener;
+pub mod metrics;
+pub mod notify;
 pub mod pool;
+pub mod processes;
 pub mod proxy;
+pub mod reaper;
 pub mod roster;
 pub mod shutdown;
 pub mod signals;
@@ -24,10 +32,11 @@ pub mod supervisor;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
@@ -36,29 +45,37 @@ use pingora::server::configuration::ServerConf;
 use shared::config::{Setting, Sources, settings};
 use shared::store::RedisUrl;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::info;
+use tracing::{info, warn};
 
+use admin::Admin;
 use cli::{Cli, Options};
 use config::{Config, Mode};
+use control::{Control, ControlSocket};
 use listener::{Phase, Serving};
-use pool::Pool;
 use proxy::{OpenRequests, Proxy};
-use roster::Roster;
 use shutdown::Shutdown;
 use signals::Signals;
 use state_dir::StateDir;
-use supervisor::Supervisor;
-use supervisor::process::{self, Launcher};
+use supervisor::executable::Executable;
+use supervisor::process::{self, Children, Launcher, Program};
+use supervisor::{Boards, Order, Supervisor, keeper};
+
+/// Orders that may wait for the supervisor.
+const ORDERS: usize = 16;
 
 /// Runs the program. What went wrong is on standard error, in one line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     // How a primary starts a worker. Not known to the command line's parser, as
     // it is for nobody else, and a worker that does not load that starts leaner.
-    if let [_, subcommand, primary] = &arguments[..]
-        && subcommand == process::WORKER_SUBCOMMAND
-    {
-        return run_worker(primary.to_str().and_then(|pid| pid.parse().ok()));
+    if let [_, subcommand, parent, line @ ..] = &arguments[..] {
+        let parent = || parent.to_str().and_then(|pid| pid.parse().ok());
+        match subcommand.to_str() {
+            Some(process::WORKER_SUBCOMMAND) => return run_worker(parent()),
+            Some(keeper::KEEPER_SUBCOMMAND) => return keeper::keep(parent(), line),
+            Some(keeper::STARTER_SUBCOMMAND) => return keeper::start(parent(), line),
+            _ => {}
+        }
     }
     if let [_, subcommand, rest @ ..] = &arguments[..]
         && subcommand == healthcheck::SUBCOMMAND
@@ -66,6 +83,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return healthcheck::run(rest);
     }
     let cli = Cli::parse_from(arguments);
+    if let Some(action) = &cli.action {
+        return control::client::run(action).unwrap_or_else(|err| complain(&err, 1));
+    }
     let config = match configure(&cli) {
         Ok(config) => config,
         Err(err) => return complain(&err, 2),
@@ -88,7 +108,7 @@ fn complain(err: &anyhow::Error, code: u8) -> ExitCode {
 fn configure(cli: &Cli) -> anyhow::Result<Config> {
     let directory = std::env::current_dir().context("could not find the working directory")?;
     let sources = Sources::load(&directory)?;
-    let config = Config::new(&cli.options, &sources)?;
+    let config = Config::new(&cli.options, &cli.command, &sources)?;
     // A worker would refuse a bad value of its own only after it was started.
     worker::Config::resolve(&sources, &worker_flags(&cli.options))?;
     Ok(config)
@@ -118,22 +138,31 @@ fn run_worker(primary: Option<u32>) -> ExitCode {
 
 fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared::telemetry::init(&config.telemetry)?;
-    let connections = descriptors::client_connections(descriptors::raise_limit(), workers)?;
-    let listener = bind(&config)?;
+    let (connections, most_workers) = descriptors::share(descriptors::raise_limit(), workers)?;
+    let listener = bind(config.listen)?;
     let address = listener.local_addr().context("could not read the bound address")?;
-    let state_dir = match config.redis_url {
-        Some(_) => None,
-        None => Some(StateDir::open(config.state_dir.as_deref())?),
+    let admin = config.admin.map(bind_admin).transpose()?;
+    let path = config.control.clone().unwrap_or_else(|| control::default_path(address.port()));
+    let socket = ControlSocket::bind(&path)?;
+    let state_dir = match (&config.program, &config.redis_url) {
+        (Program::Bundled, None) => Some(StateDir::open(config.state_dir.as_deref())?),
+        _ => None,
     };
 
-    let (pool, roster) = (Arc::new(Pool::default()), Arc::new(Roster::default()));
+    let boards = Boards::default();
     let open = OpenRequests::default();
-    let proxy = Proxy { pool: Arc::clone(&pool), roster: Arc::clone(&roster), open: open.clone() };
+    let proxy = Proxy {
+        pool: Arc::clone(&boards.pool),
+        roster: Arc::clone(&boards.roster),
+        metrics: Arc::clone(&boards.metrics),
+        open: open.clone(),
+        own_routes: matches!(config.program, Program::Bundled),
+    };
     let server = ServerConf { max_retries: proxy::policy::MAX_ATTEMPTS, ..ServerConf::default() };
     let app = Arc::new(http_proxy(&Arc::new(server), proxy));
     let (phase, phase_seen) = watch::channel(Phase::Open);
     let (draining, draining_seen) = watch::channel(false);
-    let (orders, ordered) = mpsc::channel(4);
+    let (orders, ordered) = mpsc::channel(ORDERS);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -141,9 +170,21 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
         .context("could not make the supervisor's event loop")?;
     let code = runtime.block_on(async {
         // Before the first worker is started, so that no signal finds us unprepared.
-        let signals = Signals::install().context("could not install signal handlers")?;
-        let launcher = Launcher { environment: worker_environment(&config, state_dir.as_ref()), workers };
-        let supervisor = Supervisor::new(launcher, config.probing, config.limits, pool, Arc::clone(&roster));
+        let signals = Signals::install(orders.clone()).context("could not install signal handlers")?;
+        let launcher = launcher(&config, state_dir.as_ref());
+        tokio::spawn(reaper::run(launcher.children.clone()));
+        let executable = Executable::own().context("could not open the own executable")?;
+        let settings = supervisor::Settings {
+            workers: workers as usize,
+            most_workers,
+            probing: config.probing.clone(),
+            limits: config.limits,
+            recycling: config.recycling,
+            reload_parallel: config.reload_parallel,
+        };
+        let supervisor = Supervisor::new(settings, launcher, executable, boards.clone());
+        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+        operate(&config, &boards, &orders, admin, socket, address)?;
         let serving = Serving {
             app: Arc::clone(&app),
             phase: phase_seen,
@@ -153,9 +194,12 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
         let threads =
             listener::serve(&listener, serving_threads(), &serving).context("could not start serving")?;
         drop(listener);
-        info!(%address, workers, pid = std::process::id(), "listening on http://{address}");
-        let shutdown =
-            Shutdown { roster, open, phase, draining, orders, app, drain_timeout: config.drain_timeout };
+        let admin = admin_address.map(|address| format!("http://{address}"));
+        let (pid, control) = (std::process::id(), path.display());
+        info!(%address, workers, pid, admin, %control, "listening on http://{address}");
+        let Boards { roster, journal, .. } = boards;
+        let drain_timeout = config.limits.drain;
+        let shutdown = Shutdown { roster, journal, open, phase, draining, orders, app, drain_timeout };
         let code = shutdown.run(signals, supervisor.run(ordered)).await;
         threads.join();
         anyhow::Ok(code)
@@ -163,9 +207,57 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn bind(config: &Config) -> anyhow::Result<TcpListener> {
-    listener::bind(config.listen)
-        .map_err(|err| shared::config::describe_bind_error(config.listen, &err))
+/// Opens what operators use: the control socket and the admin listener.
+fn operate(
+    config: &Config,
+    boards: &Boards,
+    orders: &mpsc::Sender<Order>,
+    admin: Option<TcpListener>,
+    socket: ControlSocket,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
+    let control = Control {
+        boards: boards.clone(),
+        orders: orders.clone(),
+        address: address.to_string(),
+        admin: admin.as_ref().and_then(|admin| admin.local_addr().ok()).map(|address| address.to_string()),
+        started: Instant::now(),
+    };
+    // The file goes away with the task, which is when the event loop ends.
+    tokio::spawn(async move {
+        if let Err(err) = control.serve(&socket).await {
+            warn!(%err, "the control socket does not work");
+        }
+    });
+    if let Some(admin) = admin {
+        let listener =
+            tokio::net::TcpListener::from_std(admin).context("could not serve the admin listener")?;
+        let handler = Admin { boards: boards.clone(), names: config.admin_hosts.clone().into() };
+        tokio::spawn(admin::serve(listener, handler));
+    }
+    Ok(())
+}
+
+fn launcher(config: &Config, state_dir: Option<&StateDir>) -> Launcher {
+    let environment = match config.program {
+        Program::Bundled => worker_environment(config, state_dir),
+        Program::Command(_) => config.dotenv.clone(),
+    };
+    Launcher {
+        program: config.program.clone(),
+        environment,
+        unset: notify::VARIABLES.to_vec(),
+        children: Children::default(),
+    }
+}
+
+fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    bind(address).context("no admin listener (set --admin or CLUSTER_ADMIN to another address, or to off)")
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listener::bind(address)
+        .map_err(|err| shared::config::describe_bind_error(address, &err))
         .map_err(anyhow::Error::msg)
 }
 
@@ -188,7 +280,7 @@ fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(Str
     // Lines go through the primary's log, which gives them their final form.
     set(&settings::LOG_FORMAT, "text".into());
     let duration = |duration| humantime::format_duration(duration).to_string().into();
-    set(&worker::config::DRAIN_TIMEOUT, duration(config.drain_timeout));
+    set(&worker::config::DRAIN_TIMEOUT, duration(config.limits.drain));
     // A worker that stops by itself is better off than one that is killed.
     set(&worker::config::SHUTDOWN_TIMEOUT, duration(config.limits.kill.mul_f64(0.9)));
     environment

@@ -17,6 +17,8 @@ use shared::protocol::{Generation, WorkerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::metrics::Traffic;
+
 /// One worker process, as the request path sees it.
 #[derive(Debug)]
 pub struct Worker {
@@ -24,18 +26,27 @@ pub struct Worker {
     pub pid: u32,
     pub generation: Generation,
     pub address: SocketAddr,
+    /// What the slot has served, whichever process it was.
+    pub traffic: Arc<Traffic>,
     in_flight: AtomicU64,
     requests: AtomicU64,
     withdrawn: AtomicBool,
 }
 
 impl Worker {
-    pub fn new(id: WorkerId, pid: u32, generation: Generation, address: SocketAddr) -> Self {
+    pub fn new(
+        id: WorkerId,
+        pid: u32,
+        generation: Generation,
+        address: SocketAddr,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
             id,
             pid,
             generation,
             address,
+            traffic,
             in_flight: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             withdrawn: AtomicBool::new(false),
@@ -163,12 +174,18 @@ impl Pool {
         self.ready.load_full()
     }
 
-    /// Supervisor only: `worker` gets requests from now on.
+    /// Supervisor only: `worker` gets requests from now on, and whoever had its id
+    /// gets no more.
     pub fn publish(&self, worker: Arc<Worker>) {
-        let mut next: Vec<_> = self.ready.load().iter().filter(|w| w.id != worker.id).cloned().collect();
+        let before = self.ready.load_full();
+        let (replaced, mut next): (Vec<_>, Vec<_>) = before.iter().cloned().partition(|w| w.id == worker.id);
         next.push(worker);
         next.sort_by_key(|worker| worker.id);
         self.swap(next);
+        // Only now, so that there was one of the two to be picked at any time.
+        for old in replaced {
+            old.withdrawn.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Supervisor only: no request is handed to this process any more.
@@ -201,7 +218,7 @@ mod tests {
 
     fn worker(id: u32, generation: u64) -> Arc<Worker> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Arc::new(Worker::new(WorkerId(id), 100 + id, Generation(generation), address))
+        Arc::new(Worker::new(WorkerId(id), 100 + id, Generation(generation), address, Arc::default()))
     }
 
     fn pool(workers: u32) -> Pool {
@@ -264,7 +281,9 @@ mod tests {
     #[test]
     fn a_replacement_takes_its_predecessors_place() {
         let pool = pool(3);
+        let old = pool.ready();
         pool.publish(worker(2, 9));
+        assert!(Lease::take(&old[1]).is_none(), "it gets nothing more");
         let generations: Vec<_> = pool.ready().iter().map(|worker| worker.generation.0).collect();
         assert_eq!(generations, [1, 9, 3]);
     }

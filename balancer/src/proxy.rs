@@ -20,6 +20,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use shared::problem::Problem;
 use shared::protocol::{ClusterStatus, Generation, WorkerId};
 
+use crate::metrics::Metrics;
 use crate::pool::{Lease, Pool};
 use crate::roster::Roster;
 use answer::Answer;
@@ -71,7 +72,11 @@ impl Drop for OpenRequest {
 pub struct Proxy {
     pub pool: Arc<Pool>,
     pub roster: Arc<Roster>,
+    pub metrics: Arc<Metrics>,
     pub open: OpenRequests,
+    /// Answer `/health` and `/cluster/workers` here, as the bundled workers' API
+    /// has it; somebody else's program has all paths to itself.
+    pub own_routes: bool,
 }
 
 /// The state of one request.
@@ -80,6 +85,7 @@ pub struct Context {
     lease: Option<Lease>,
     tried: Vec<Generation>,
     request_id: HeaderValue,
+    began: Instant,
     _open: OpenRequest,
 }
 
@@ -90,7 +96,7 @@ impl Proxy {
         if request.version == Version::HTTP_11 && !request.headers.contains_key(HOST) {
             return Some(Answer::problem(Problem::new(400, "an HTTP/1.1 request needs a Host header")));
         }
-        if path != "/cluster/workers" && path != "/health" {
+        if !self.own_routes || (path != "/cluster/workers" && path != "/health") {
             return None;
         }
         if !matches!(request.method, Method::GET | Method::HEAD) {
@@ -115,6 +121,7 @@ impl ProxyHttp for Proxy {
             lease: None,
             tried: Vec::new(),
             request_id: HeaderValue::from_static(""),
+            began: Instant::now(),
             _open: self.open.enter(),
         }
     }
@@ -257,6 +264,16 @@ impl ProxyHttp for Proxy {
             let _ = answer.send(session, &ctx.request_id).await;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context)
+    where
+        Context: Send + Sync,
+    {
+        let traffic = ctx.lease.as_ref().map_or(&self.metrics.primary, |lease| &lease.traffic);
+        if let Some(answer) = session.response_written() {
+            traffic.record(answer.status.as_u16(), ctx.began.elapsed());
+        }
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {

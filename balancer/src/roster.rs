@@ -13,18 +13,33 @@ use shared::protocol::{
     WorkerStatus, megabytes,
 };
 
+use crate::metrics::Reason;
 use crate::pool::Worker;
+use crate::processes;
 
-/// One slot.
+/// What a process is to its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Holds its id, and is kept running.
+    Current,
+    /// On trial: to take an id over.
+    Candidate,
+    /// On its way out: nobody follows it.
+    Retiring,
+}
+
+/// One slot, or a second process with its id.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub id: WorkerId,
+    pub role: Role,
     pub state: WorkerState,
     pub pid: Option<u32>,
     /// The process's counters, once it has a port.
     pub worker: Option<Arc<Worker>>,
     pub online_since: Option<Instant>,
     pub restarts: u64,
+    pub last_reason: Option<Reason>,
     /// The store, as the worker's last answered probe told it.
     pub store: Option<StoreHealth>,
 }
@@ -51,15 +66,30 @@ impl Roster {
     }
 
     pub fn worker_list(&self, now: Instant) -> WorkerList {
-        let workers: Vec<_> = self.entries.load().iter().map(|entry| entry.status(now)).collect();
-        WorkerList { primary: PrimaryRef { pid: std::process::id() }, count: workers.len(), workers }
+        let entries = self.entries.load();
+        let of = |role| -> Vec<_> {
+            entries.iter().filter(|entry| entry.role == role).map(|entry| entry.status(now)).collect()
+        };
+        let workers = of(Role::Current);
+        WorkerList {
+            primary: PrimaryRef { pid: std::process::id() },
+            count: workers.len(),
+            workers,
+            joining: of(Role::Candidate),
+            leaving: of(Role::Retiring),
+        }
+    }
+
+    pub fn entries(&self) -> Arc<Vec<Entry>> {
+        self.entries.load_full()
     }
 
     pub fn health(&self) -> ClusterHealth {
         let entries = self.entries.load();
-        let online = entries.iter().filter(|entry| entry.state == WorkerState::Online).count();
-        let desired = entries.len();
-        let stores = || entries.iter().filter_map(|entry| entry.store.as_ref());
+        let wanted = || entries.iter().filter(|entry| entry.role == Role::Current);
+        let online = wanted().filter(|entry| entry.state == WorkerState::Online).count();
+        let desired = wanted().count();
+        let stores = || wanted().filter_map(|entry| entry.store.as_ref());
         let store = stores().find(|store| !store.reachable).or_else(|| stores().next()).cloned();
         let status = if online == 0 || self.is_draining() {
             ClusterStatus::Unavailable
@@ -82,18 +112,12 @@ impl Entry {
             port: self.worker.as_ref().map(|worker| worker.address.port()),
             uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
             restarts: self.restarts,
+            last_restart: self.last_reason.map(|reason| reason.to_string()),
             requests: self.worker.as_ref().map_or(0, |worker| worker.requests()),
             in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_flight()),
-            rss: self.pid.and_then(resident_bytes).map(megabytes),
+            rss: self.pid.and_then(processes::usage).map(|usage| megabytes(usage.resident)),
         }
     }
-}
-
-/// Resident memory of a process in bytes (proc_pid_statm(5), second field).
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]
@@ -104,7 +128,17 @@ mod tests {
 
     fn entry(id: u32, state: WorkerState, reachable: bool) -> Entry {
         let store = Some(StoreHealth { backend: StoreKind::Redis, reachable });
-        Entry { id: WorkerId(id), state, pid: None, worker: None, online_since: None, restarts: 0, store }
+        Entry {
+            id: WorkerId(id),
+            role: Role::Current,
+            state,
+            pid: None,
+            worker: None,
+            online_since: None,
+            restarts: 0,
+            last_reason: None,
+            store,
+        }
     }
 
     fn status(entries: Vec<Entry>) -> ClusterStatus {

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use crate::journal::{Journal, Kind};
 use crate::listener::Phase;
+use crate::notify;
 use crate::proxy::OpenRequests;
 use crate::roster::Roster;
 use crate::signals::Signals;
@@ -24,6 +26,7 @@ const QUIET: Duration = Duration::from_millis(40);
 
 pub struct Shutdown<A> {
     pub roster: Arc<Roster>,
+    pub journal: Arc<Journal>,
     pub open: OpenRequests,
     pub phase: watch::Sender<Phase>,
     pub draining: watch::Sender<bool>,
@@ -43,6 +46,8 @@ impl<A: HttpServerApp + Sync> Shutdown<A> {
             () = &mut supervisor => "an internal failure",
         };
         info!(signal, open = self.open.count(), "shutting down");
+        self.journal.note(Kind::Shutdown, None, None, format!("shutting down because of {signal}"));
+        notify::stopping();
         self.roster.set_draining();
         // From now on each answer closes its connection.
         self.draining.send_replace(true);

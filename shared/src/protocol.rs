@@ -115,8 +115,11 @@ pub struct WorkerStatus {
     pub port: Option<u16>,
     /// Time since this process became ready, such as `"12.34s"`; `null` before.
     pub uptime: Option<String>,
-    /// Starts after the first one.
+    /// Starts after the first one, planned ones apart.
     pub restarts: u64,
+    /// Why the last of them was necessary, such as `"crash"` or `"hang"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_restart: Option<String>,
     /// Requests handed to this process by the balancer.
     pub requests: u64,
     /// Requests that this process is working on for the balancer.
@@ -131,6 +134,12 @@ pub struct WorkerList {
     pub primary: PrimaryRef,
     pub workers: Vec<WorkerStatus>,
     pub count: usize,
+    /// Started to take the place of workers, or to join them; not ready yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joining: Vec<WorkerStatus>,
+    /// Replaced or no longer wanted; they finish what they have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<WorkerStatus>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,8 +196,8 @@ pub enum StoreKind {
     Embedded,
 }
 
-/// What a bundled worker tells its primary, one JSON object per line, over the
-/// socket that it was given as standard input. The primary's end closing tells
+/// What a bundled worker, or the keeper of a program, tells its primary, one JSON
+/// object per line, over the socket that it was given as standard input. The primary's end closing tells
 /// the worker that it is alone and must stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
@@ -197,6 +206,13 @@ pub enum WorkerMessage {
     Listening { port: u16 },
     /// Start-up failed for good; the process exits after this.
     Failed { reason: String },
+    /// The process has been asked to stop and takes no further connections.
+    Leaving,
+    /// From the keeper of somebody else's program: it runs.
+    Started { pid: u32 },
+    /// From the keeper of somebody else's program: it has ended, and so has all
+    /// that it started. `status` is as wait(2) gives it.
+    Ended { status: i32 },
 }
 
 /// Is `id` fit to be taken over from a client: 1…128 visible ASCII characters

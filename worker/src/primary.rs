@@ -52,6 +52,12 @@ impl Link {
         self.send(&WorkerMessage::Listening { port }).context("could not report the port to the primary")
     }
 
+    /// The listening socket is about to close, on whosever order.
+    pub(crate) fn leaving(&self) {
+        // A primary that is gone does not need to know.
+        let _ = self.send(&WorkerMessage::Leaving);
+    }
+
     /// Reports why there will be no worker; the exit code is for the caller.
     pub(crate) fn failed(&self, err: &dyn Display, code: u8) -> ExitCode {
         let reason = format!("{err:#}");

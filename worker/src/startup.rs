@@ -48,7 +48,7 @@ pub(crate) fn serve(config: &Config, identity: Identity, link: Option<&Link>) ->
             let (url, port, pid) = (format!("http://{address}"), address.port(), identity.worker.pid);
             tracing::info!(url, port, pid, "listening");
         }
-        worker.run_until_stopped(signals, config.drain_timeout).await
+        worker.run_until_stopped(signals, config.drain_timeout, link).await
     })
 }
 
@@ -103,13 +103,21 @@ impl Worker {
         })
     }
 
-    async fn run_until_stopped(self, mut signals: StopSignals, limit: Duration) -> anyhow::Result<()> {
+    async fn run_until_stopped(
+        self,
+        mut signals: StopSignals,
+        limit: Duration,
+        link: Option<&Link>,
+    ) -> anyhow::Result<()> {
         let handle = self.server.handle();
         let mut server = pin!(self.server);
         let signal = tokio::select! {
             signal = signals.next() => signal,
             ended = &mut server => return ended.context("the server ended"),
         };
+        if let Some(link) = link {
+            link.leaving();
+        }
         let open = self.connections.open();
         if self.supervised {
             tracing::debug!(signal, connections = open, "stopping");

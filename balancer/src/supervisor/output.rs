@@ -1,6 +1,9 @@
 //! What workers print, line by line, in the primary's log, tagged with the
 //! worker. Reading never waits for the log, so a flood blocks nobody.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use shared::protocol::WorkerId;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader};
 use tracing::{debug, error, info, trace, warn};
@@ -8,12 +11,12 @@ use tracing::{debug, error, info, trace, warn};
 /// Longer lines are cut, and the cut is marked.
 const MAX_LINE: usize = 16 * 1024;
 
-/// Copies `source` into the log until it ends.
-pub async fn relay(source: impl AsyncRead + Unpin, id: WorkerId, pid: u32) {
+/// Copies `source` into the log until it ends. `pid` is read for each line.
+pub async fn relay(source: impl AsyncRead + Unpin, id: WorkerId, pid: Arc<AtomicU32>) {
     let mut source = BufReader::new(source);
     let mut line = Vec::new();
     while let Ok(true) = read_line(&mut source, &mut line).await {
-        log(id, pid, &String::from_utf8_lossy(&line));
+        log(id, pid.load(Ordering::Relaxed), &String::from_utf8_lossy(&line));
     }
 }
 

@@ -1,26 +1,32 @@
-//! The life of one worker slot, as a pure state machine: an event and a time go
-//! in, actions for the supervisor come out. No process, socket or clock is
-//! touched here.
+//! The life of one worker process and its successors in the same slot, as a pure
+//! state machine: an event and a time go in, actions for the supervisor come
+//! out. No process, socket or clock is touched here.
 //!
 //! ```text
-//!            Listening, Probe ok × rise            Eject, Stop
-//! Starting ─────────────────────────────► Online ──────────────► Stopping
-//!    ▲ │ deadline: Stopping                  │ Exited               │ Exited
-//!    │ ▼ Exited                              ▼                      ▼
-//!    └──────────── Backoff ◄─────────────────┴──────── or Stopped, when told to
+//!            Probe ok × rise                 Eject, Leaving, Stop
+//! Starting ───────────────────► Online ───────────────────────────► Stopping
+//!    ▲ │ deadline: Stopping     │    │ Retire             Idle, Due ▲ │ Exited
+//!    │ ▼ Exited          Exited │    └───────────► Draining ────────┘ ▼
+//!    └──────────── Backoff ◄────┴──────────── or Stopped, when it is to stay down
 //! ```
+//!
+//! A candidate is a slot on trial, for a reload, a scale or a replacement: ready,
+//! it stands by until it is promoted, and when it fails it is not tried again.
 
 use std::time::{Duration, Instant};
 
 use shared::protocol::{WorkerId, WorkerState};
 
 use super::backoff::Backoff;
+use crate::metrics::Reason;
 
 /// Deadlines and thresholds of every slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// From launch to ready.
     pub startup: Duration,
+    /// From retirement to SIGTERM, while requests are in flight.
+    pub drain: Duration,
     /// From SIGTERM to SIGKILL.
     pub kill: Duration,
     /// Missed probes in a row that make a worker suspect.
@@ -33,12 +39,18 @@ pub struct Limits {
 pub enum Event {
     /// The process could not be started.
     LaunchFailed { jitter: f64 },
-    /// The worker has reported its port; probing has begun.
-    Listening,
     /// A probe came back.
     Probe { healthy: bool },
+    /// Somebody else answers on the port that this process was given.
+    PortTaken,
     /// The supervisor lets this suspect be replaced.
     Eject,
+    /// The process says that it is stopping, though nobody here told it to.
+    Leaving,
+    /// The process has a successor, or is not wanted any more.
+    Retire,
+    /// A retired process has answered its last request.
+    Idle,
     /// The process is gone. `jitter` is uniform in 0.0…1.0.
     Exited { jitter: f64 },
     /// [`Slot::due`] has come.
@@ -68,12 +80,18 @@ enum State {
     Starting {
         since: Instant,
     },
+    /// A candidate that is ready.
+    Standby,
     Online {
         since: Instant,
     },
+    /// Retired; finishes what it has.
+    Draining {
+        until: Instant,
+    },
     /// Told to go; `kill_at` is `None` once SIGKILL was sent.
     Stopping {
-        why: Why,
+        then: Then,
         online: Duration,
         kill_at: Option<Instant>,
     },
@@ -83,11 +101,20 @@ enum State {
     Stopped,
 }
 
+/// What follows the end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    MissedProbes,
-    StartedTooSlowly,
-    Shutdown,
+enum Then {
+    Restart(Reason),
+    StayDown,
+}
+
+/// What became of a slot's processes, planned changes apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct History {
+    /// Starts after the first one.
+    pub restarts: u64,
+    /// Why the last of them was necessary.
+    pub last_reason: Option<Reason>,
 }
 
 #[derive(Debug)]
@@ -95,8 +122,9 @@ pub struct Slot {
     pub id: WorkerId,
     limits: Limits,
     state: State,
+    candidate: bool,
     backoff: Backoff,
-    restarts: u64,
+    history: History,
     misses: u32,
     passes: u32,
 }
@@ -104,20 +132,52 @@ pub struct Slot {
 impl Slot {
     /// A slot whose first process is to be launched at `now`, as by [`Action::Launch`].
     pub fn new(id: WorkerId, limits: Limits, now: Instant) -> Self {
-        let state = State::Starting { since: now };
-        Self { id, limits, state, backoff: Backoff::default(), restarts: 0, misses: 0, passes: 0 }
+        Self {
+            id,
+            limits,
+            state: State::Starting { since: now },
+            candidate: false,
+            backoff: Backoff::default(),
+            history: History::default(),
+            misses: 0,
+            passes: 0,
+        }
+    }
+
+    /// As [`Self::new`], on trial.
+    pub fn candidate(id: WorkerId, limits: Limits, now: Instant) -> Self {
+        Self { candidate: true, ..Self::new(id, limits, now) }
+    }
+
+    /// The trial is over: this candidate, which stands by, takes the place of
+    /// the slot with this history, if there was one.
+    pub fn promote(&mut self, history: Option<History>, now: Instant) -> Vec<Action> {
+        debug_assert!(self.is_standby(), "only a ready candidate is promoted");
+        self.candidate = false;
+        self.history = history.unwrap_or_default();
+        self.state = State::Online { since: now };
+        self.misses = 0;
+        vec![Action::Publish]
     }
 
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::Listening => vec![],
             Event::Probe { healthy } => self.probed(healthy, now),
-            Event::Eject => self.stop(Why::MissedProbes, now),
+            Event::PortTaken => self.stop(self.after(Reason::PortTaken), now),
+            Event::Eject => self.stop(self.after(Reason::Hang), now),
+            Event::Leaving => self.leaving(now),
+            Event::Retire => self.retire(now),
+            Event::Idle => self.stop_draining(now),
             Event::Exited { jitter } | Event::LaunchFailed { jitter } => self.exited(jitter, now),
             Event::Due => self.on_due(now),
-            Event::Stop => self.stop(Why::Shutdown, now),
+            Event::Stop => self.stop(Then::StayDown, now),
             Event::Kill => self.kill(now),
         }
+    }
+
+    /// A candidate is not started again.
+    fn after(&self, reason: Reason) -> Then {
+        if self.candidate { Then::StayDown } else { Then::Restart(reason) }
     }
 
     fn probed(&mut self, healthy: bool, now: Instant) -> Vec<Action> {
@@ -128,37 +188,64 @@ impl Slot {
             self.misses = self.misses.saturating_add(1);
             self.passes = 0;
         }
-        match self.state {
-            State::Starting { .. } if self.passes >= self.limits.rise => {
-                self.state = State::Online { since: now };
-                self.misses = 0;
-                vec![Action::Publish]
-            }
-            _ => vec![],
+        if !self.is_starting() || self.passes < self.limits.rise {
+            return vec![];
         }
+        self.misses = 0;
+        if self.candidate {
+            self.state = State::Standby;
+            return vec![];
+        }
+        self.state = State::Online { since: now };
+        vec![Action::Publish]
     }
 
-    fn stop(&mut self, why: Why, now: Instant) -> Vec<Action> {
-        let online = match self.state {
-            State::Starting { .. } => Duration::ZERO,
-            State::Online { since } => now.saturating_duration_since(since),
+    fn stop(&mut self, next: Then, now: Instant) -> Vec<Action> {
+        match self.state {
             State::Backoff { .. } => {
                 self.state = State::Stopped;
                 return vec![];
             }
-            // On its way out already: only the reason may change, so that it is not started again.
-            State::Stopping { ref mut why, .. } => {
-                *why = Why::Shutdown;
+            // On its way out already: only what follows may change, so that it is
+            // not started again.
+            State::Stopping { ref mut then, .. } => {
+                if next == Then::StayDown {
+                    *then = next;
+                }
                 return vec![];
             }
             State::Stopped => return vec![],
-        };
-        self.state = State::Stopping { why, online, kill_at: Some(now + self.limits.kill) };
+            State::Starting { .. } | State::Standby | State::Online { .. } | State::Draining { .. } => {}
+        }
+        let online = self.time_online(now);
+        self.state = State::Stopping { then: next, online, kill_at: Some(now + self.limits.kill) };
         vec![Action::Withdraw, Action::Terminate]
     }
 
+    fn leaving(&mut self, now: Instant) -> Vec<Action> {
+        if !matches!(self.state, State::Starting { .. } | State::Standby | State::Online { .. }) {
+            return vec![];
+        }
+        let kill_at = Some(now + self.limits.drain + self.limits.kill);
+        let (then, online) = (self.after(Reason::Crash), self.time_online(now));
+        self.state = State::Stopping { then, online, kill_at };
+        vec![Action::Withdraw]
+    }
+
+    fn retire(&mut self, now: Instant) -> Vec<Action> {
+        if matches!(self.state, State::Online { .. }) {
+            self.state = State::Draining { until: now + self.limits.drain };
+            return vec![Action::Withdraw];
+        }
+        self.stop(Then::StayDown, now)
+    }
+
+    fn stop_draining(&mut self, now: Instant) -> Vec<Action> {
+        if self.is_draining() { self.stop(Then::StayDown, now) } else { vec![] }
+    }
+
     fn kill(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = self.stop(Why::Shutdown, now);
+        let mut actions = self.stop(Then::StayDown, now);
         if let State::Stopping { ref mut kill_at, .. } = self.state {
             *kill_at = None;
             actions.push(Action::Kill);
@@ -167,16 +254,19 @@ impl Slot {
     }
 
     fn exited(&mut self, jitter: f64, now: Instant) -> Vec<Action> {
-        let (online, stay_down) = match self.state {
-            State::Starting { .. } | State::Backoff { .. } => (Duration::ZERO, false),
-            State::Online { since } => (now.saturating_duration_since(since), false),
-            State::Stopping { why, online, .. } => (online, why == Why::Shutdown),
-            State::Stopped => (Duration::ZERO, true),
+        let online = self.time_online(now);
+        let then = match self.state {
+            State::Stopping { then, .. } => then,
+            State::Draining { .. } | State::Stopped => Then::StayDown,
+            State::Starting { .. } | State::Standby | State::Online { .. } | State::Backoff { .. } => {
+                self.after(Reason::Crash)
+            }
         };
-        if stay_down {
+        let Then::Restart(reason) = then else {
             self.state = State::Stopped;
             return vec![Action::Withdraw];
-        }
+        };
+        self.history.last_reason = Some(reason);
         let wait = self.backoff.next(online, jitter);
         let mut actions = vec![Action::Withdraw];
         if wait.is_zero() {
@@ -192,39 +282,49 @@ impl Slot {
             return vec![];
         }
         match self.state {
-            State::Starting { .. } => self.stop(Why::StartedTooSlowly, now),
+            State::Starting { .. } => self.stop(self.after(Reason::SlowStart), now),
+            State::Draining { .. } => self.stop(Then::StayDown, now),
             State::Stopping { ref mut kill_at, .. } => {
                 *kill_at = None;
                 vec![Action::Kill]
             }
             State::Backoff { .. } => self.relaunch(now),
-            State::Online { .. } | State::Stopped => vec![],
+            State::Standby | State::Online { .. } | State::Stopped => vec![],
         }
     }
 
     fn relaunch(&mut self, now: Instant) -> Vec<Action> {
         self.state = State::Starting { since: now };
-        self.restarts += 1;
+        self.history.restarts += 1;
         self.misses = 0;
         self.passes = 0;
         vec![Action::Launch]
+    }
+
+    fn time_online(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Online { since } => now.saturating_duration_since(since),
+            State::Stopping { online, .. } => online,
+            _ => Duration::ZERO,
+        }
     }
 
     /// When [`Event::Due`] is next to be sent.
     pub fn due(&self) -> Option<Instant> {
         match self.state {
             State::Starting { since } => Some(since + self.limits.startup),
+            State::Draining { until } => Some(until),
             State::Stopping { kill_at, .. } => kill_at,
             State::Backoff { until } => Some(until),
-            State::Online { .. } | State::Stopped => None,
+            State::Standby | State::Online { .. } | State::Stopped => None,
         }
     }
 
     pub fn state(&self) -> WorkerState {
         match self.state {
-            State::Starting { .. } => WorkerState::Starting,
+            State::Starting { .. } | State::Standby => WorkerState::Starting,
             State::Online { .. } => WorkerState::Online,
-            State::Stopping { why: Why::Shutdown, .. } => WorkerState::Draining,
+            State::Draining { .. } | State::Stopping { then: Then::StayDown, .. } => WorkerState::Draining,
             State::Stopping { .. } => WorkerState::Unhealthy,
             State::Backoff { .. } => WorkerState::Backoff,
             State::Stopped => WorkerState::Failed,
@@ -242,7 +342,7 @@ impl Slot {
     pub fn starts_at(&self) -> Option<Instant> {
         match self.state {
             State::Backoff { until } => Some(until),
-            State::Starting { since } => Some(since),
+            State::Starting { since } if !self.candidate => Some(since),
             _ => None,
         }
     }
@@ -259,27 +359,41 @@ impl Slot {
 
     /// Being replaced because it missed its probes.
     pub fn is_ejected(&self) -> bool {
-        matches!(self.state, State::Stopping { why: Why::MissedProbes, .. })
+        matches!(self.state, State::Stopping { then: Then::Restart(Reason::Hang), .. })
     }
 
     pub fn is_starting(&self) -> bool {
         matches!(self.state, State::Starting { .. })
     }
 
+    /// A candidate that is ready to be promoted.
+    pub fn is_standby(&self) -> bool {
+        matches!(self.state, State::Standby)
+    }
+
+    pub fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. })
+    }
+
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, State::Stopped)
     }
 
-    pub fn restarts(&self) -> u64 {
-        self.restarts
+    /// Will not serve any more, or not again by itself.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.state, State::Draining { .. } | State::Stopping { .. } | State::Stopped)
+    }
+
+    pub fn history(&self) -> History {
+        self.history
     }
 }
 
 /// May this suspect be taken out? Always while another worker answers its
 /// probes; when none does, the fault may lie elsewhere, and then only one at a
 /// time is replaced, so that probes alone never take a whole cluster down.
-pub fn may_eject(slots: &[Slot], suspect: WorkerId) -> bool {
-    let mut others = slots.iter().filter(|slot| slot.id != suspect);
+pub fn may_eject<'a>(slots: impl Iterator<Item = &'a Slot> + Clone, suspect: WorkerId) -> bool {
+    let mut others = slots.filter(|slot| slot.id != suspect);
     let any_answers = others.clone().any(Slot::is_answering);
     let none_out = !others.any(|slot| slot.is_ejected() || slot.is_starting());
     any_answers || none_out

@@ -1,7 +1,12 @@
 use super::*;
 
-const LIMITS: Limits =
-    Limits { startup: Duration::from_secs(30), kill: Duration::from_secs(5), fall: 3, rise: 1 };
+const LIMITS: Limits = Limits {
+    startup: Duration::from_secs(30),
+    drain: Duration::from_secs(20),
+    kill: Duration::from_secs(5),
+    fall: 3,
+    rise: 1,
+};
 const DEATH: Event = Event::Exited { jitter: 0.0 };
 const HEALTHY: Event = Event::Probe { healthy: true };
 const MISSED: Event = Event::Probe { healthy: false };
@@ -20,9 +25,13 @@ impl Life {
 
     fn online() -> Self {
         let mut life = Self::begin();
-        assert_eq!(life.send(Event::Listening), []);
         assert_eq!(life.send(HEALTHY), [Action::Publish]);
         life
+    }
+
+    fn candidate() -> Self {
+        let now = Instant::now();
+        Self { slot: Slot::candidate(WorkerId(1), LIMITS, now), now }
     }
 
     fn send(&mut self, event: Event) -> Vec<Action> {
@@ -44,7 +53,6 @@ impl Life {
 fn a_worker_gets_requests_only_after_it_answered_a_probe() {
     let mut life = Life::begin();
     assert_eq!(life.slot.state(), WorkerState::Starting);
-    assert_eq!(life.send(Event::Listening), []);
     assert_eq!(life.send(MISSED), []);
     assert_eq!(life.slot.state(), WorkerState::Starting);
     assert_eq!(life.send(HEALTHY), [Action::Publish]);
@@ -67,12 +75,12 @@ fn rise_asks_for_answers_in_a_row() {
 fn first_death_restarts_at_once_and_further_ones_wait() {
     let mut life = Life::online();
     assert_eq!(life.send(DEATH), [Action::Withdraw, Action::Launch]);
-    assert_eq!(life.slot.restarts(), 1);
+    assert_eq!(life.slot.history().restarts, 1);
     assert_eq!(life.send(DEATH), [Action::Withdraw]);
     assert_eq!(life.slot.state(), WorkerState::Backoff);
     assert_eq!(life.send(Event::Due), [], "not before it is due");
     assert_eq!(life.at_due(), [Action::Launch]);
-    assert_eq!(life.slot.restarts(), 2);
+    assert_eq!(life.slot.history().restarts, 2);
 }
 
 #[test]
@@ -167,8 +175,8 @@ fn a_suspect_goes_while_another_worker_answers() {
         life.slot.id = WorkerId(id);
         life.slot
     };
-    assert!(may_eject(&[suspect(1), suspect(2), healthy(3)], WorkerId(1)));
-    assert!(may_eject(&[suspect(1)], WorkerId(1)), "a single hung worker is replaced");
+    assert!(may_eject([suspect(1), suspect(2), healthy(3)].iter(), WorkerId(1)));
+    assert!(may_eject([suspect(1)].iter(), WorkerId(1)), "a single hung worker is replaced");
 }
 
 #[test]
@@ -182,11 +190,110 @@ fn when_all_miss_their_probes_they_go_one_at_a_time() {
             slot
         })
         .collect();
-    assert!(may_eject(&slots, WorkerId(1)));
+    assert!(may_eject(slots.iter(), WorkerId(1)));
     slots[0].handle(Event::Eject, now);
-    assert!(!may_eject(&slots, WorkerId(2)), "while the first is being stopped");
+    assert!(!may_eject(slots.iter(), WorkerId(2)), "while the first is being stopped");
     slots[0].handle(DEATH, now);
-    assert!(!may_eject(&slots, WorkerId(2)), "while its replacement starts");
+    assert!(!may_eject(slots.iter(), WorkerId(2)), "while its replacement starts");
     slots[0].handle(HEALTHY, now);
-    assert!(may_eject(&slots, WorkerId(2)), "once the replacement answers");
+    assert!(may_eject(slots.iter(), WorkerId(2)), "once the replacement answers");
+}
+
+#[test]
+fn a_candidate_stands_by_until_it_is_promoted() {
+    let mut life = Life::candidate();
+    assert_eq!(life.send(HEALTHY), [], "no requests yet");
+    assert!(life.slot.is_standby());
+    assert_eq!(life.slot.due(), None, "it may wait for others");
+    let history = History { restarts: 7, last_reason: Some(Reason::Hang) };
+    assert_eq!(life.slot.promote(Some(history), life.now), [Action::Publish]);
+    assert_eq!(life.slot.state(), WorkerState::Online);
+    assert_eq!(life.slot.history(), history);
+    assert_eq!(life.send(DEATH), [Action::Withdraw, Action::Launch], "from now on it is kept running");
+    assert_eq!(life.slot.history().restarts, 8);
+}
+
+#[test]
+fn a_candidate_that_fails_is_not_tried_again() {
+    let mut died = Life::candidate();
+    assert_eq!(died.send(DEATH), [Action::Withdraw]);
+    assert!(died.slot.is_stopped());
+
+    let mut slow = Life::candidate();
+    assert_eq!(slow.at_due(), [Action::Withdraw, Action::Terminate]);
+    assert!(slow.slot.is_ending());
+    assert_eq!(slow.at_due(), [Action::Kill]);
+    slow.send(DEATH);
+    assert!(slow.slot.is_stopped());
+
+    let mut died_waiting = Life::candidate();
+    died_waiting.send(HEALTHY);
+    died_waiting.send(DEATH);
+    assert!(died_waiting.slot.is_stopped());
+
+    let mut could_not = Life::candidate();
+    could_not.send(Event::LaunchFailed { jitter: 0.0 });
+    assert!(could_not.slot.is_stopped());
+}
+
+#[test]
+fn a_retired_worker_finishes_what_it_has() {
+    let mut life = Life::online();
+    assert_eq!(life.send(Event::Retire), [Action::Withdraw]);
+    assert_eq!(life.slot.state(), WorkerState::Draining);
+    assert_eq!(life.send(MISSED), [], "nobody ejects it now");
+    assert!(!life.slot.is_suspect());
+    assert_eq!(life.send(Event::Idle), [Action::Withdraw, Action::Terminate]);
+    assert_eq!(life.send(DEATH), [Action::Withdraw]);
+    assert!(life.slot.is_stopped());
+}
+
+#[test]
+fn draining_is_bounded() {
+    let mut life = Life::online();
+    let retired = life.now;
+    life.send(Event::Retire);
+    assert_eq!(life.at_due(), [Action::Withdraw, Action::Terminate]);
+    assert_eq!(life.now, retired + LIMITS.drain);
+    assert_eq!(life.at_due(), [Action::Kill]);
+    assert_eq!(life.now, retired + LIMITS.drain + LIMITS.kill);
+}
+
+#[test]
+fn what_is_not_online_retires_at_once() {
+    let mut starting = Life::begin();
+    assert_eq!(starting.send(Event::Retire), [Action::Withdraw, Action::Terminate]);
+    starting.send(DEATH);
+    assert!(starting.slot.is_stopped());
+
+    let mut waiting = Life::begin();
+    waiting.send(DEATH);
+    waiting.send(DEATH);
+    assert_eq!(waiting.send(Event::Retire), []);
+    assert!(waiting.slot.is_stopped());
+
+    let mut died = Life::online();
+    died.send(Event::Retire);
+    assert_eq!(died.send(DEATH), [Action::Withdraw], "whatever it died of");
+    assert!(died.slot.is_stopped());
+}
+
+#[test]
+fn a_worker_that_leaves_by_itself_gets_no_more_and_is_replaced_when_it_is_gone() {
+    let mut life = Life::online();
+    assert_eq!(life.send(Event::Leaving), [Action::Withdraw]);
+    assert_eq!(life.slot.due(), Some(life.now + LIMITS.drain + LIMITS.kill));
+    assert_eq!(life.send(Event::Leaving), [], "once");
+    assert_eq!(life.send(DEATH), [Action::Withdraw, Action::Launch]);
+    let mut told = Life::online();
+    told.send(Event::Stop);
+    assert_eq!(told.send(Event::Leaving), [], "it was told to");
+}
+
+#[test]
+fn a_stolen_port_means_another_try() {
+    let mut life = Life::begin();
+    assert_eq!(life.send(Event::PortTaken), [Action::Withdraw, Action::Terminate]);
+    assert_eq!(life.send(DEATH), [Action::Withdraw, Action::Launch]);
+    assert_eq!(life.slot.history().last_reason, Some(Reason::PortTaken));
 }

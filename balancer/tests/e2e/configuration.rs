@@ -131,7 +131,7 @@ fn another_health_path_works_and_a_bad_one_says_why() {
         never
             .log()
             .iter()
-            .any(|line| line.contains("not ready in time") && line.contains("404"))
+            .any(|line| line.contains("not ready within 300ms") && line.contains("404"))
             .then_some(())
     });
 }

@@ -1,7 +1,5 @@
 //! Workers die, hang and keep dying; clients should not notice.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,54 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{Balancer, Cluster, Connection, eventually, is_alive, send_signal};
-
-/// Clients that ask without a pause, on kept connections, until stopped.
-struct Load {
-    stop: Arc<AtomicBool>,
-    clients: Vec<thread::JoinHandle<(usize, Vec<String>)>>,
-}
-
-impl Load {
-    fn start(cluster: &Cluster, clients: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let address = cluster.address;
-        let clients = (0..clients)
-            .map(|_| {
-                let stop = Arc::clone(&stop);
-                thread::spawn(move || {
-                    let (mut served, mut failures) = (0, Vec::new());
-                    let mut connection = Connection::open(address).unwrap();
-                    while !stop.load(Ordering::Relaxed) {
-                        let answer = connection
-                            .send("GET", "/cluster/info", &[], b"")
-                            .and_then(|()| connection.receive(false));
-                        match answer {
-                            Ok(answer) if answer.status == 200 => served += 1,
-                            other => {
-                                failures.push(format!("{other:?}"));
-                                connection = Connection::open(address).unwrap();
-                            }
-                        }
-                    }
-                    (served, failures)
-                })
-            })
-            .collect();
-        Self { stop, clients }
-    }
-
-    /// Requests served, and what went wrong.
-    fn finish(self) -> (usize, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut total = (0, Vec::new());
-        for client in self.clients {
-            let (served, failures) = client.join().unwrap();
-            total.0 += served;
-            total.1.extend(failures);
-        }
-        total
-    }
-}
+use crate::load::Load;
 
 fn pid_of(cluster: &Cluster, id: u64) -> Option<u32> {
     let worker = cluster.workers().into_iter().find(|worker| worker["id"] == id)?;

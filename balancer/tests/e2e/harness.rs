@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -36,6 +36,7 @@ pub struct Balancer {
     environment: HashMap<String, String>,
     directory: tempfile::TempDir,
     descriptors: Option<u32>,
+    program: PathBuf,
 }
 
 impl Balancer {
@@ -45,7 +46,14 @@ impl Balancer {
             environment: HashMap::new(),
             directory: tempfile::tempdir().unwrap(),
             descriptors: None,
+            program: env!("CARGO_BIN_EXE_balancer").into(),
         }
+    }
+
+    /// Runs this copy of the executable.
+    pub fn run_as(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
     }
 
     /// Runs below `ulimit -n`.
@@ -57,6 +65,18 @@ impl Balancer {
     /// `workers` workers on a free port.
     pub fn cluster(workers: u32) -> Self {
         Self::new(&["--port", "0", "--workers", &workers.to_string()])
+    }
+
+    /// The Node program of these tests, as `workers` workers. Options go before it.
+    pub fn program(workers: u32, options: &[&str]) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
+        let mut balancer = Self::cluster(workers).with(options).with(&["--", "node", script]);
+        balancer.environment.insert("PATH".to_owned(), std::env::var("PATH").unwrap());
+        balancer
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn with(mut self, arguments: &[&str]) -> Self {
@@ -75,12 +95,12 @@ impl Balancer {
     }
 
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_balancer");
+        let program = &self.program;
         let mut command = match self.descriptors {
             None => Command::new(program),
             Some(limit) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]);
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(program);
                 shell
             }
         };
@@ -119,8 +139,15 @@ impl Balancer {
                 break address;
             }
         };
-        let cluster =
-            Cluster { child, address, log: Arc::default(), reader: None, directory: self.directory };
+        let cluster = Cluster {
+            child,
+            address,
+            admin: None,
+            control: PathBuf::new(),
+            log: Arc::default(),
+            reader: None,
+            directory: self.directory,
+        };
         cluster.wait_ready();
         (cluster, stderr)
     }
@@ -137,6 +164,8 @@ impl Balancer {
         let mut cluster = Cluster {
             child,
             address: ([127, 0, 0, 1], 0).into(),
+            admin: None,
+            control: PathBuf::new(),
             log,
             reader: Some(reader),
             directory: self.directory,
@@ -153,6 +182,12 @@ impl Balancer {
                 .find_map(|event| event["address"].as_str()?.parse().ok())
                 .or(events.iter().find_map(url))
         });
+        let listening = cluster.events().into_iter().find(|event| event["control"].is_string());
+        if let Some(event) = listening {
+            let admin = event["admin"].as_str().and_then(|url| url.strip_prefix("http://"));
+            cluster.admin = admin.map(|address| address.parse().unwrap());
+            cluster.control = event["control"].as_str().unwrap().into();
+        }
         cluster
     }
 
@@ -168,6 +203,9 @@ impl Balancer {
 pub struct Cluster {
     child: Child,
     pub address: SocketAddr,
+    /// The admin listener.
+    pub admin: Option<SocketAddr>,
+    pub control: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<thread::JoinHandle<()>>,
     directory: tempfile::TempDir,
@@ -193,7 +231,7 @@ impl Cluster {
 
     pub fn wait_ready(&self) {
         eventually("all workers are online", || {
-            let health = self.get("/health").json();
+            let health = self.admin("/health").json();
             (health["workers"]["online"] == health["workers"]["desired"] && health["status"] != "unavailable")
                 .then_some(())
         });
@@ -201,6 +239,29 @@ impl Cluster {
 
     pub fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], b"")
+    }
+
+    /// A GET of the admin listener, or of the primary's own routes where there is none.
+    pub fn admin(&self, path: &str) -> Answer {
+        let mut connection = Connection::open(self.admin.unwrap_or(self.address)).unwrap();
+        let headers = [("connection", "close"), ("host", "localhost")];
+        connection.send_as("GET", path, &headers, b"").unwrap();
+        connection.receive(false).unwrap()
+    }
+
+    /// Runs `balancer` with a subcommand for this cluster; returns exit code,
+    /// standard output and standard error.
+    pub fn operate(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_balancer"))
+            .args(arguments)
+            .arg("--control")
+            .arg(&self.control)
+            .env_clear()
+            .current_dir(self.directory())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Answer {
@@ -226,7 +287,7 @@ impl Cluster {
 
     /// The workers as the primary lists them.
     pub fn workers(&self) -> Vec<Value> {
-        self.get("/cluster/workers").json()["workers"].as_array().unwrap().clone()
+        self.admin("/cluster/workers").json()["workers"].as_array().unwrap().clone()
     }
 
     pub fn worker_pids(&self) -> Vec<u32> {
@@ -306,7 +367,18 @@ impl Connection {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<()> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: cluster.test\r\n");
+        self.send_as(method, path, &[&[("host", "cluster.test")], headers].concat(), body)
+    }
+
+    /// As [`Self::send`], without a Host of its own.
+    pub fn send_as(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<()> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

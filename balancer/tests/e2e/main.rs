@@ -13,7 +13,11 @@ mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+#[expect(unreachable_pub, reason = "as above")]
+mod load;
+mod program;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
 mod redis_server;
+mod reload;
 mod shutdown;
 mod store;

@@ -14,7 +14,8 @@ fn assert_gone(pids: &[u32]) {
 }
 
 fn state_directories(cluster: &Cluster) -> usize {
-    std::fs::read_dir(cluster.directory()).unwrap().count()
+    let entries = std::fs::read_dir(cluster.directory()).unwrap().flatten();
+    entries.filter(|entry| entry.file_type().unwrap().is_dir()).count()
 }
 
 /// Sends a computation that takes a while; the answer is still to come.
@@ -42,6 +43,7 @@ fn an_idle_cluster_stops_in_order_on_sigterm_and_on_sigint() {
         assert_gone(&workers);
         assert!(TcpStream::connect(cluster.address).is_err(), "the port is free");
         assert_eq!(state_directories(&cluster), 0, "the store's directory is gone");
+        assert!(!cluster.control.exists(), "and the control socket");
         assert!(!cluster.log().iter().any(|line| line.contains("killed")), "{:#?}", cluster.log());
     }
 }

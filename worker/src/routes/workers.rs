@@ -24,5 +24,5 @@ pub(crate) async fn get(context: web::Data<Context>) -> Result<impl Responder, F
         return Err(Failure::new(StatusCode::MISDIRECTED_REQUEST, detail));
     }
     let primary = PrimaryRef { pid: context.worker().pid };
-    Ok(Json(WorkerList { primary, workers: Vec::new(), count: 0 }))
+    Ok(Json(WorkerList { primary, workers: Vec::new(), count: 0, joining: Vec::new(), leaving: Vec::new() }))
 }

@@ -1,0 +1,153 @@
+//! A small HTTP server for operators: few connections, none on the path of
+//! clients' requests.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use shared::problem::{self, Problem};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::debug;
+
+/// Connections at the same time; further ones wait.
+const CONNECTIONS: usize = 256;
+/// For a client to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Answers requests.
+pub trait Handler: Clone + Send + 'static {
+    fn answer<B: Body<Data = Bytes> + Send + 'static>(
+        self,
+        request: Request<B>,
+    ) -> impl Future<Output = Answer> + Send
+    where
+        B::Error: std::error::Error + Send + Sync;
+}
+
+/// A response, with a body that is known or one that comes in parts.
+#[derive(Debug)]
+pub struct Answer(Response<Content>);
+
+#[derive(Debug)]
+pub enum Content {
+    Whole(Option<Bytes>),
+    Parts(mpsc::Receiver<Bytes>),
+}
+
+impl Answer {
+    fn new(status: u16, content_type: &'static str, content: Content) -> Self {
+        let mut response = Response::new(content);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        Self(response)
+    }
+
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("answers are structs that always serialise");
+        Self::new(status, "application/json", Content::Whole(Some(body.into())))
+    }
+
+    pub fn problem(problem: Problem) -> Self {
+        let body = problem.to_json().into();
+        Self::new(problem.status, problem::CONTENT_TYPE, Content::Whole(Some(body)))
+    }
+
+    pub fn text(content_type: &'static str, body: String) -> Self {
+        Self::new(200, content_type, Content::Whole(Some(body.into())))
+    }
+
+    /// A body that lasts as long as `parts` does.
+    pub fn stream(content_type: &'static str, parts: mpsc::Receiver<Bytes>) -> Self {
+        Self::new(200, content_type, Content::Parts(parts))
+    }
+
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.0.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+
+    pub fn not_allowed(path: &str, method: &http::Method, allowed: &'static str) -> Self {
+        let detail = format!("{path} answers {allowed}, not {method}");
+        Self::problem(Problem::new(405, detail)).with("allow", allowed)
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match self.get_mut() {
+            Self::Whole(body) => Poll::Ready(body.take()),
+            Self::Parts(parts) => parts.poll_recv(context),
+        };
+        next.map(|part| part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Self::Parts(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Serves connections as they are handed over.
+#[derive(Debug, Clone)]
+pub struct Server {
+    room: Arc<Semaphore>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { room: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+}
+
+impl Server {
+    /// Waits until there is room for another connection.
+    pub async fn room(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.room).acquire_owned().await.expect("this semaphore is never closed")
+    }
+
+    /// Serves one connection in a task of its own.
+    pub fn spawn<S, H>(&self, stream: S, permit: OwnedSemaphorePermit, handler: H)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Handler + Sync,
+    {
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let handler = handler.clone();
+                async move { Ok::<_, Infallible>(handler.answer(request).await.0) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .half_close(true)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(err) = served {
+                debug!(%err, "an operator's connection ended");
+            }
+            drop(permit);
+        });
+    }
+}

@@ -1,0 +1,265 @@
+//! The control socket: HTTP over a Unix socket that only the cluster's own user
+//! can open. What the admin listener answers is answered here as well; what
+//! changes the cluster is answered nowhere else.
+
+pub mod client;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
+use rustix::fs::Mode;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use shared::problem::Problem;
+use shared::protocol::{ClusterHealth, WorkerList};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::admin::http::{Answer, Handler, Server};
+use crate::admin::{ACCEPT_PAUSE, read};
+use crate::supervisor::plan::Progress;
+use crate::supervisor::{Boards, Count, Order};
+
+/// Steps of a change that may wait for the client: more than the largest has.
+const STEPS: usize = 4096;
+/// A body of a request to the control socket has fewer bytes.
+const BODY_LIMIT: usize = 4096;
+/// How a change's steps are sent: one JSON object per line.
+const LINES: &str = "application/x-ndjson";
+
+/// `GET /status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub version: String,
+    pub address: String,
+    /// `null` when it is switched off.
+    pub admin: Option<String>,
+    /// Seconds since the primary's start.
+    pub uptime_seconds: f64,
+    pub health: ClusterHealth,
+    #[serde(flatten)]
+    pub list: WorkerList,
+}
+
+/// `POST /scale`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    pub workers: u32,
+}
+
+/// Where a cluster's socket lies unless somebody chose.
+pub fn default_path(port: u16) -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| Path::new(directory).is_dir()) {
+        Some(directory) => Path::new(&directory).join(format!("balancer-{port}.sock")),
+        // Many share this directory.
+        None => {
+            let user = rustix::process::getuid().as_raw();
+            std::env::temp_dir().join(format!("balancer-{user}-{port}.sock"))
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("could not make the control socket {}: {reason} (set --control or CLUSTER_CONTROL)", path.display())]
+pub struct SocketError {
+    path: PathBuf,
+    reason: io::Error,
+}
+
+/// The bound socket; its file goes away with it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: StdUnixListener,
+    pub path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Binds `path`, for the own user only. What a cluster that was killed has
+    /// left there is replaced.
+    ///
+    /// # Errors
+    /// When something else lies there, another cluster listens, or it cannot be made.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let attempt = || -> io::Result<StdUnixListener> {
+            remove_stale(path)?;
+            // The file must never be open to others, not even for a moment. Nothing
+            // else makes files now: no other thread has begun its work.
+            let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+            let bound = StdUnixListener::bind(path);
+            rustix::process::umask(before);
+            let listener = bound?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        let listener = attempt().map_err(|reason| SocketError { path: path.to_owned(), reason })?;
+        // Independent of any working directory.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { listener, path })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Nothing can be done about it, and the next start replaces it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(err),
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(io::Error::other("there is a file that is no socket"))
+        }
+        Ok(_) if StdUnixStream::connect(path).is_ok() => {
+            Err(io::Error::other("another cluster listens on it"))
+        }
+        Ok(_) => std::fs::remove_file(path),
+    }
+}
+
+/// Answers on the control socket until dropped.
+#[derive(Debug, Clone)]
+pub struct Control {
+    pub boards: Boards,
+    pub orders: mpsc::Sender<Order>,
+    /// Where clients connect.
+    pub address: String,
+    pub admin: Option<String>,
+    pub started: Instant,
+}
+
+impl Control {
+    pub async fn serve(self, socket: &ControlSocket) -> io::Result<()> {
+        let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
+        let server = Server::default();
+        let user = rustix::process::getuid();
+        loop {
+            let permit = server.room().await;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(err) => {
+                    warn!(%err, "cannot accept on the control socket");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // The file's mode says the same; not all systems heed it (unix(7)).
+            let peer = rustix::net::sockopt::socket_peercred(stream.as_fd());
+            if peer.is_ok_and(|peer| peer.uid == user || peer.uid.is_root()) {
+                server.spawn(stream, permit, self.clone());
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: self.address.clone(),
+            admin: self.admin.clone(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            health: self.boards.roster.health(),
+            list: self.boards.roster.worker_list(Instant::now()),
+        }
+    }
+
+    /// Passes on an order and streams what becomes of it.
+    async fn order(&self, order: impl FnOnce(mpsc::Sender<Progress>) -> Order) -> Answer {
+        let (reply, mut steps) = mpsc::channel(STEPS);
+        if self.orders.send(order(reply)).await.is_err() {
+            return Answer::problem(Problem::new(503, "the cluster is stopping"));
+        }
+        let (lines, parts) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(step) = steps.recv().await {
+                let mut line = serde_json::to_vec(&step).expect("steps are structs that always serialise");
+                line.push(b'\n');
+                if lines.send(Bytes::from(line)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Answer::stream(LINES, parts)
+    }
+}
+
+impl Handler for Control {
+    async fn answer<B: Body<Data = Bytes> + Send + 'static>(self, request: Request<B>) -> Answer
+    where
+        B::Error: std::error::Error + Send + Sync,
+    {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        match (&head.method, path) {
+            (&Method::GET, "/status") => Answer::json(200, &self.status()),
+            (&Method::POST, "/reload") => self.order(|reply| Order::Reload { reply: Some(reply) }).await,
+            (&Method::POST, "/stop") => {
+                match rustix::process::kill_process(rustix::process::getpid(), Signal::TERM) {
+                    Ok(()) => Answer::json(202, &serde_json::json!({ "pid": std::process::id() })),
+                    Err(err) => Answer::problem(Problem::new(500, format!("could not begin to stop: {err}"))),
+                }
+            }
+            (&Method::POST, "/scale") => {
+                let body = Limited::new(body, BODY_LIMIT).collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                match serde_json::from_slice::<Scale>(&body) {
+                    Ok(Scale { workers }) => {
+                        let to = Count::Exactly(workers as usize);
+                        self.order(|reply| Order::Scale { to, reply: Some(reply) }).await
+                    }
+                    Err(err) => {
+                        let detail = format!("the body must be like {{\"workers\":4}}: {err}");
+                        Answer::problem(Problem::new(400, detail))
+                    }
+                }
+            }
+            (method, "/status") => Answer::not_allowed(path, method, "GET"),
+            (method, "/reload" | "/scale" | "/stop") => Answer::not_allowed(path, method, "POST"),
+            (method, path) => read(&self.boards, method, path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_private_and_goes_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let socket = ControlSocket::bind(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let second = ControlSocket::bind(&path).unwrap_err().to_string();
+        assert!(second.contains("another cluster listens on it"), "{second}");
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_killed_cluster_left_is_replaced_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        drop(StdUnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(ControlSocket::bind(&path).unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(ControlSocket::bind(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+}

@@ -1,0 +1,140 @@
+//! What the system tells of a process and its descendants: who they are, what
+//! they use, and whether a port is theirs.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process, Stat};
+
+/// All processes, as they were at one moment.
+#[derive(Debug)]
+pub struct Processes(Vec<Stat>);
+
+impl Processes {
+    /// Empty when the proc file system cannot be read.
+    pub fn now() -> Self {
+        let all = procfs::process::all_processes().into_iter().flatten();
+        Self(all.filter_map(|process| process.ok()?.stat().ok()).collect())
+    }
+
+    /// All processes below `root`, in no order, without those that only wait to
+    /// be reaped.
+    fn below(&self, root: u32) -> impl Iterator<Item = &Stat> {
+        let root = root.cast_signed();
+        let mut found = HashSet::from([root]);
+        loop {
+            let before = found.len();
+            found.extend(
+                self.0
+                    .iter()
+                    .filter(|stat| found.contains(&stat.ppid))
+                    .map(|stat| stat.pid)
+                    .collect::<Vec<_>>(),
+            );
+            if found.len() == before {
+                break;
+            }
+        }
+        self.0.iter().filter(move |stat| stat.pid != root && found.contains(&stat.pid) && stat.state != 'Z')
+    }
+
+    /// Children of `parent` that wait to be reaped.
+    pub fn zombies_of(&self, parent: u32) -> Vec<u32> {
+        let parent = parent.cast_signed();
+        let dead = self.0.iter().filter(|stat| stat.ppid == parent && stat.state == 'Z');
+        dead.map(|stat| stat.pid.cast_unsigned()).collect()
+    }
+
+    /// Resident bytes of all processes below `root` together.
+    pub fn resident_below(&self, root: u32) -> u64 {
+        self.below(root).map(|stat| stat.rss * procfs::page_size()).sum()
+    }
+}
+
+/// All processes below `root`, as [`Processes::below`] has them.
+pub fn descendants(root: u32) -> Vec<u32> {
+    Processes::now().below(root).map(|stat| stat.pid.cast_unsigned()).collect()
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory in bytes.
+    pub resident: u64,
+    /// Processor time since its start, user and system.
+    pub cpu: Duration,
+}
+
+/// `None` when there is no such process.
+pub fn usage(pid: u32) -> Option<Usage> {
+    let stat = Process::new(pid.cast_signed()).ok()?.stat().ok()?;
+    let ticks = stat.utime + stat.stime;
+    Some(Usage {
+        resident: stat.rss * procfs::page_size(),
+        cpu: Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64),
+    })
+}
+
+/// Whose a port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Ours,
+    Stranger,
+    /// Nobody listens on it, or the system does not tell who.
+    Unknown,
+}
+
+/// Does a process at or below `root` listen on TCP port `port` (proc_net_tcp(5))?
+pub fn owner_of(port: u16, root: u32) -> Owner {
+    let sockets = listening(port);
+    if sockets.is_empty() {
+        return Owner::Unknown;
+    }
+    let mut hidden = false;
+    for pid in descendants(root).into_iter().chain([root]) {
+        let Some(files) = Process::new(pid.cast_signed()).ok().map(|process| process.fd()) else { continue };
+        let Ok(files) = files else {
+            // It runs as somebody else, and who may not look cannot say no.
+            hidden = true;
+            continue;
+        };
+        let owns = |target: &FDTarget| matches!(target, FDTarget::Socket(inode) if sockets.contains(inode));
+        if files.flatten().any(|file| owns(&file.target)) {
+            return Owner::Ours;
+        }
+    }
+    if hidden { Owner::Unknown } else { Owner::Stranger }
+}
+
+/// Inodes of the sockets that listen on `port`, whatever their address.
+fn listening(port: u16) -> HashSet<u64> {
+    let matches = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
+    let v4 = procfs::net::tcp().unwrap_or_default();
+    let v6 = procfs::net::tcp6().unwrap_or_default();
+    v4.into_iter().chain(v6).filter(matches).map(|entry| entry.inode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_own_port_is_told_from_a_strangers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(owner_of(port, std::process::id()), Owner::Ours);
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(owner_of(port, other.id()), Owner::Stranger);
+        assert!(descendants(std::process::id()).contains(&other.id()));
+        assert!(usage(other.id()).unwrap().resident > 0);
+        other.kill().unwrap();
+        assert!(!descendants(std::process::id()).contains(&other.id()), "a zombie does not count");
+        other.wait().unwrap();
+        assert_eq!(usage(other.id()), None);
+        drop(listener);
+        assert_eq!(owner_of(port, std::process::id()), Owner::Unknown);
+    }
+}

@@ -1,0 +1,186 @@
+//! Somebody else's program as workers.
+
+use std::fs;
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Balancer, Cluster, eventually, is_alive, send_signal};
+use crate::load::Load;
+
+fn pid_of(cluster: &Cluster, id: u64) -> Option<u32> {
+    let workers = cluster.workers();
+    let worker = workers.iter().find(|worker| worker["id"] == id && worker["state"] == "online")?;
+    worker["pid"].as_u64().map(|pid| pid as u32)
+}
+
+/// Pids of a child in the program's group and of one that has left it.
+fn fork(cluster: &Cluster) -> Vec<u32> {
+    serde_json::from_str(&cluster.get("/fork").text()).unwrap()
+}
+
+#[test]
+fn a_program_gets_its_place_and_has_all_paths_to_itself() {
+    let cluster = Balancer::program(2, &[]).env("MINE", "kept").start_ready();
+    let environments: Vec<Value> = (0..2).map(|_| cluster.get("/env").json()).collect();
+    for (index, environment) in environments.iter().enumerate() {
+        assert_eq!(environment["WORKER_ID"], (index + 1).to_string());
+        assert_eq!(environment["WORKER_COUNT"], "2");
+        assert_eq!(environment["HOST"], "127.0.0.1");
+        assert_eq!(environment["MINE"], "kept");
+        assert!(environment["WORKER_GENERATION"].is_string() && environment["PORT"].is_string());
+    }
+    assert_ne!(environments[0]["PORT"], environments[1]["PORT"]);
+    let pid = cluster.get("/pid");
+    assert!(
+        cluster.worker_pids().contains(&pid.text().parse().unwrap()),
+        "the list has the program's own pid"
+    );
+    assert_eq!(pid.header("x-worker-id"), Some("1"));
+    for path in ["/health", "/cluster/workers"] {
+        assert_eq!(cluster.get(path).text(), "not here", "{path} is the program's");
+    }
+    assert_eq!(cluster.admin("/health").json()["status"], "ok");
+}
+
+#[test]
+fn killed_programs_cost_no_get_request() {
+    let cluster = Balancer::program(3, &[]).start_ready();
+    let load = Load::of(&cluster, 6, "/pid", true);
+    for round in 0..6 {
+        let id = round % 3 + 1;
+        let victim = eventually("the worker is online", || pid_of(&cluster, id));
+        send_signal(victim, Signal::KILL);
+        eventually("it is replaced", || pid_of(&cluster, id).filter(|&pid| pid != victim));
+    }
+    load.finish_unharmed();
+}
+
+#[test]
+fn a_post_is_run_once_though_its_program_dies() {
+    let balancer = Balancer::program(3, &[]);
+    let record = balancer.directory().join("record");
+    fs::write(&record, "").unwrap();
+    let name = record.to_str().unwrap().to_owned();
+    let cluster = balancer.env("RECORD_FILE", &name).start_ready();
+    let answer = cluster.request("POST", "/record-and-die", &[], b"x");
+    answer.problem(502);
+    assert_eq!(fs::read_to_string(&record).unwrap(), "x");
+}
+
+#[test]
+fn nothing_of_a_program_outlives_its_stop() {
+    let mut cluster = Balancer::program(1, &["--kill-timeout", "500ms"]).start_ready();
+    let mut pids = fork(&cluster);
+    pids.extend(cluster.worker_pids());
+    cluster.signal(Signal::TERM);
+    assert!(cluster.wait().success());
+    assert!(pids.iter().all(|&pid| !is_alive(pid)), "{pids:?}");
+}
+
+#[test]
+fn nothing_of_a_program_outlives_its_crash() {
+    let cluster = Balancer::program(1, &[]).start_ready();
+    let children = fork(&cluster);
+    let victim = cluster.worker_pids()[0];
+    send_signal(victim, Signal::KILL);
+    eventually("its children are gone", || children.iter().all(|&pid| !is_alive(pid)).then_some(()));
+    eventually("it is replaced", || pid_of(&cluster, 1).filter(|&pid| pid != victim));
+}
+
+#[test]
+fn nothing_of_a_program_outlives_a_killed_primary() {
+    for _ in 0..5 {
+        let mut cluster = Balancer::program(2, &[]).start_ready();
+        let mut pids = fork(&cluster);
+        pids.extend(fork(&cluster));
+        pids.extend(cluster.worker_pids());
+        assert_eq!(cluster.get("/busy").status, 200);
+        cluster.signal(Signal::KILL);
+        cluster.wait();
+        eventually("all are gone", || pids.iter().all(|&pid| !is_alive(pid)).then_some(()));
+        eventually("the port is free", || TcpListener::bind(cluster.address).ok());
+    }
+}
+
+#[test]
+fn a_shell_that_forks_is_kept_whole() {
+    let mut cluster = Balancer::cluster(1).env("PATH", &std::env::var("PATH").unwrap());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
+    cluster = cluster.with(&["--", "sh", "-c", "node \"$0\" & sleep 1000 & wait", script]);
+    let mut cluster = cluster.start_ready();
+    let server: u32 = cluster.get("/pid").text().parse().unwrap();
+    assert!(!cluster.worker_pids().contains(&server), "the shell is the worker");
+    cluster.signal(Signal::TERM);
+    assert!(cluster.wait().success());
+    assert!(!is_alive(server));
+}
+
+#[test]
+fn a_stolen_port_means_a_new_one() {
+    // The program tells its first port and waits, so that the test can take it.
+    let balancer = Balancer::cluster(1).env("PATH", &std::env::var("PATH").unwrap());
+    let directory = balancer.directory().to_str().unwrap().to_owned();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
+    let wrapper = "if [ ! -e \"$1/port\" ]; then echo $PORT > \"$1/next\"; mv \"$1/next\" \"$1/port\"; \
+                   exec sleep 1000; fi; exec node \"$0\"";
+    let balancer = balancer.with(&["--", "sh", "-c", wrapper, script, &directory]);
+    let cluster = balancer.start();
+    let port: u16 = eventually("the program tells its port", || {
+        fs::read_to_string(cluster.directory().join("port")).ok()?.trim().parse().ok()
+    });
+    let thief = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let stolen = thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut client, _) = thief.accept().unwrap();
+        let mut request = [0; 1024];
+        let _ = client.read(&mut request).unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        // Stays, so that nobody else gets the port.
+        thief
+    });
+    cluster.wait_ready();
+    let worker = cluster.workers()[0].clone();
+    assert_ne!(worker["port"], port);
+    assert_eq!(worker["lastRestart"], "port-taken");
+    assert_eq!(cluster.get("/mode").text(), "ok");
+    drop(stolen.join().unwrap());
+}
+
+#[test]
+fn a_connection_is_enough_when_that_is_asked_for() {
+    let script = "require('node:net').createServer(() => {}).listen(process.env.PORT, process.env.HOST)";
+    let cluster = Balancer::cluster(2)
+        .env("PATH", &std::env::var("PATH").unwrap())
+        .with(&["--health-path", "tcp", "--health-interval", "50ms", "--", "node", "-e", script])
+        .start_ready();
+    let pids = cluster.worker_pids();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(cluster.worker_pids(), pids, "and goes on to be");
+}
+
+#[test]
+fn a_command_that_is_not_there_is_refused() {
+    let (code, text) = Balancer::cluster(1).with(&["--", "no-such-program"]).output();
+    assert_eq!(code, 2);
+    assert!(text.contains("no-such-program") && text.contains("-- node server.js"), "{text}");
+    let (code, text) = Balancer::new(&["--cluster", "off", "--", "sh"]).output();
+    assert_eq!(code, 2);
+    assert!(text.contains("needs a cluster"), "{text}");
+}
+
+#[test]
+fn output_of_a_program_is_whole_lines_and_blocks_nobody() {
+    let cluster = Balancer::program(1, &[]).start_ready();
+    assert_eq!(cluster.get("/print?bytes=1000000").text(), "printed");
+    let logged = |text: &str| cluster.log().iter().any(|line| line.contains(text)).then_some(());
+    // The program writes without waiting, and would lose the rest when it ends.
+    eventually("the long line is in the log", || logged("(line cut)"));
+    assert_eq!(cluster.get("/print?text=last%20words%ff").status, 200);
+    assert_eq!(cluster.try_request("GET", "/exit", &[], b"").unwrap().status, 502);
+    eventually("its output is in the log", || logged("last words").and_then(|()| logged("exit status: 3")));
+    assert!(cluster.log().iter().all(|line| line.len() < 20_000));
+}

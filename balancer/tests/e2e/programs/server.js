@@ -1,0 +1,71 @@
+// Somebody else's program: listens on $PORT of $HOST, and does what a request
+// or, as it starts, the file named by $MODE_FILE says.
+'use strict';
+const { appendFileSync, readFileSync } = require('node:fs');
+const { spawn } = require('node:child_process');
+const http = require('node:http');
+
+const mode = process.env.MODE_FILE ? readFileSync(process.env.MODE_FILE, 'utf8').trim() : 'ok';
+if (mode === 'exit') {
+  console.error('a broken release');
+  process.exit(1);
+}
+const kept = [];
+
+const routes = {
+  '/pid': (answer) => answer.end(String(process.pid)),
+  '/mode': (answer) => answer.end(mode),
+  '/env': (answer) => answer.end(JSON.stringify(process.env)),
+  '/slow': (answer, query) => setTimeout(() => answer.end('slow'), Number(query.get('ms'))),
+  '/exit': () => process.exit(Number(3)),
+  '/busy': (answer) => {
+    answer.end('busy from now on');
+    answer.on('close', () => { for (;;); });
+  },
+  '/keep': (answer, query) => {
+    kept.push(Buffer.alloc(Number(query.get('mb')) << 20, 1));
+    answer.end('kept');
+  },
+  '/spike': (answer, query) => {
+    Buffer.alloc(Number(query.get('mb')) << 20, 1);
+    answer.end('forgotten');
+  },
+  // A child in this process group, and one that leaves it.
+  '/fork': (answer) => {
+    const children = [false, true].map((detached) =>
+      spawn('sh', ['-c', 'while :; do :; done'], { detached, stdio: 'ignore' }));
+    answer.end(JSON.stringify(children.map((child) => child.pid)));
+  },
+  // Leaves orphans behind that end at once.
+  '/orphans': (answer, query) => {
+    const script = `i=0; while [ $i -lt ${Number(query.get('n'))} ]; do (sleep 0 &) ; i=$((i+1)); done`;
+    spawn('sh', ['-c', script], { stdio: 'ignore' }).on('exit', (code) => answer.end(String(code)));
+  },
+  '/print': (answer, query) => {
+    process.stdout.write(query.get('text') ?? 'x'.repeat(Number(query.get('bytes'))) + '\n');
+    answer.end('printed');
+  },
+  '/record-and-die': () => {
+    appendFileSync(process.env.RECORD_FILE, 'x');
+    process.kill(process.pid, 'SIGKILL');
+  },
+};
+
+const server = http.createServer((request, answer) => {
+  if (mode === '500') {
+    answer.statusCode = 500;
+    return answer.end('broken');
+  }
+  const url = new URL(request.url, 'http://program');
+  const route = routes[url.pathname];
+  if (route) return route(answer, url.searchParams);
+  answer.statusCode = 404;
+  answer.end('not here');
+});
+server.keepAliveTimeout = 75_000;
+process.on('SIGTERM', () => server.close(() => process.exit(0)));
+if (mode !== 'hang') {
+  server.listen(Number(process.env.PORT), process.env.HOST);
+} else {
+  setInterval(() => {}, 1000);
+}

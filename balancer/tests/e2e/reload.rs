@@ -1,0 +1,258 @@
+//! Reload and scale: all or nothing, and nobody notices.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{Balancer, Cluster, Connection, eventually, is_alive, send_signal};
+use crate::load::Load;
+
+/// A program that starts as the file says that is returned.
+fn with_mode(workers: u32, options: &[&str]) -> (Balancer, std::path::PathBuf) {
+    let balancer = Balancer::program(workers, options);
+    let mode = balancer.directory().join("mode");
+    fs::write(&mode, "ok").unwrap();
+    let file = mode.to_str().unwrap().to_owned();
+    (balancer.env("MODE_FILE", &file), mode)
+}
+
+fn reloads(cluster: &Cluster, outcome: &str) -> u64 {
+    let line = format!("balancer_reloads_total{{outcome=\"{outcome}\"}} ");
+    let text = cluster.admin("/metrics").text();
+    text.lines().find_map(|found| found.strip_prefix(&line)).unwrap().parse().unwrap()
+}
+
+fn count_online(cluster: &Cluster, count: usize) -> Option<()> {
+    let workers = cluster.workers();
+    (workers.len() == count && workers.iter().all(|worker| worker["state"] == "online")).then_some(())
+}
+
+#[test]
+fn reloads_replace_every_worker_and_no_client_notices() {
+    let cluster = Balancer::cluster(4).start_ready();
+    let (kept, fresh) = (Load::start(&cluster, 6), Load::of(&cluster, 2, "/cluster/info", false));
+    let slow = thread::spawn({
+        let address = cluster.address;
+        move || {
+            let body = json!({"n": 38}).to_string();
+            (0..3).all(|_| {
+                let mut connection = Connection::open(address).unwrap();
+                let kind = [("content-type", "application/json")];
+                connection.send("POST", "/cluster/cpu-intensive", &kind, body.as_bytes()).unwrap();
+                connection.receive(false).unwrap().status == 200
+            })
+        }
+    });
+    let mut before = cluster.worker_pids();
+    for _ in 0..5 {
+        let (code, out, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(out.contains("done: 4 workers"), "{out}");
+        let now = cluster.worker_pids();
+        assert_eq!(now.len(), 4);
+        assert!(now.iter().all(|pid| !before.contains(pid)), "{before:?} {now:?}");
+        assert!(before.iter().all(|&pid| !is_alive(pid)), "done means that the old ones are gone");
+        before = now;
+    }
+    assert!(slow.join().unwrap());
+    kept.finish_unharmed();
+    fresh.finish_unharmed();
+    assert_eq!(reloads(&cluster, "done"), 5);
+    let restarts: Vec<_> = cluster.workers().iter().map(|worker| worker["restarts"].clone()).collect();
+    assert_eq!(restarts, [0, 0, 0, 0], "a reload is no restart");
+}
+
+#[test]
+fn a_broken_reload_changes_nothing() {
+    let (balancer, mode) = with_mode(3, &["--startup-timeout", "3s", "--reload-parallel", "2"]);
+    let cluster = balancer.start_ready();
+    let before = cluster.worker_pids();
+    let load = Load::of(&cluster, 4, "/pid", true);
+    for (broken, complaint) in
+        [("exit", "exit status: 1"), ("hang", "not ready within 3s"), ("500", "answered 500")]
+    {
+        fs::write(&mode, broken).unwrap();
+        let start = Instant::now();
+        let (code, _, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 1);
+        assert!(err.contains(complaint), "{broken}: {err}");
+        assert!(err.starts_with("balancer: worker "), "one line that says who: {err}");
+        assert!(start.elapsed() < Duration::from_secs(15));
+        assert_eq!(cluster.worker_pids(), before);
+        eventually("what was tried is gone", || {
+            let list = cluster.admin("/cluster/workers").json();
+            (list["joining"].is_null() && list["leaving"].is_null()).then_some(())
+        });
+    }
+    load.finish_unharmed();
+    assert_eq!(reloads(&cluster, "rolled-back"), 3);
+    fs::write(&mode, "ok").unwrap();
+    assert_eq!(cluster.operate(&["reload"]).0, 0, "mended");
+    assert!(cluster.worker_pids().iter().all(|pid| !before.contains(pid)));
+}
+
+#[test]
+fn one_bad_worker_among_good_ones_rolls_all_of_them_back() {
+    let (balancer, mode) = with_mode(3, &["--startup-timeout", "20s"]);
+    let cluster = balancer.start_ready();
+    let before = cluster.worker_pids();
+    let reload = thread::scope(|scope| {
+        let reload = scope.spawn(|| cluster.operate(&["reload", "--json"]));
+        eventually("a new worker is ready or starting", || {
+            cluster.admin("/cluster/workers").json()["joining"]
+                .as_array()
+                .map(|joining| assert!(!joining.is_empty()))
+        });
+        fs::write(&mode, "exit").unwrap();
+        reload.join().unwrap()
+    });
+    let (code, out, _) = reload;
+    let steps: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(code, 1, "{steps:?}");
+    assert_eq!(steps.last().unwrap()["event"], "failed");
+    assert!(steps.iter().all(|step| step["event"] != "switched"), "{steps:?}");
+    assert_eq!(cluster.worker_pids(), before);
+}
+
+#[test]
+fn a_second_reload_is_refused_and_a_signal_waits_its_turn() {
+    let cluster = Balancer::cluster(2).start_ready();
+    let first = cluster.worker_pids();
+    let mut busy = Connection::open(cluster.address).unwrap();
+    let body = json!({"n": 42}).to_string();
+    busy.send("POST", "/cluster/cpu-intensive", &[("content-type", "application/json")], body.as_bytes())
+        .unwrap();
+    eventually("a worker is at work", || {
+        cluster.workers().iter().any(|worker| worker["inFlight"] == 1).then_some(())
+    });
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| cluster.operate(&["reload"]));
+        eventually("the old workers drain", || {
+            cluster.admin("/cluster/workers").json()["leaving"].is_array().then_some(())
+        });
+        let second = cluster.worker_pids();
+        let (code, _, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 1);
+        assert!(err.contains("a reload is under way"), "{err}");
+        cluster.signal(Signal::HUP);
+        assert_eq!(busy.receive(false).unwrap().status, 200);
+        assert_eq!(reload.join().unwrap().0, 0);
+        eventually("the signal's reload has followed", || {
+            let now = cluster.worker_pids();
+            now.iter().all(|pid| !second.contains(pid) && !first.contains(pid)).then_some(())
+        });
+    });
+    eventually("both are counted", || (reloads(&cluster, "done") == 2).then_some(()));
+}
+
+#[test]
+fn a_stop_during_a_reload_ends_both() {
+    let (balancer, mode) = with_mode(2, &[]);
+    let mut cluster = balancer.start_ready();
+    fs::write(&mode, "hang").unwrap();
+    let pids = thread::scope(|scope| {
+        let reload = scope.spawn(|| cluster.operate(&["reload"]));
+        let joining = eventually("a new worker has started", || {
+            let list = cluster.admin("/cluster/workers").json();
+            list["joining"][0]["pid"].as_u64().map(|pid| pid as u32)
+        });
+        let mut pids = cluster.worker_pids();
+        pids.push(joining);
+        cluster.signal(Signal::TERM);
+        let (code, _, err) = reload.join().unwrap();
+        assert_eq!(code, 1);
+        assert!(err.contains("the cluster is stopping"), "{err}");
+        pids
+    });
+    assert!(cluster.wait().success());
+    assert!(pids.iter().all(|&pid| !is_alive(pid)), "{pids:?}");
+}
+
+#[test]
+fn a_new_executable_is_taken_up_by_a_reload_and_not_by_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("balancer");
+    fs::copy(env!("CARGO_BIN_EXE_balancer"), &program).unwrap();
+    let cluster = Balancer::cluster(2).run_as(&program).start_ready();
+    let install = |text: &str| {
+        let next = directory.path().join("next");
+        fs::write(&next, text).unwrap();
+        fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&next, &program).unwrap();
+    };
+    install("#!/bin/sh\necho a broken release >&2\nexit 7\n");
+    let victim = cluster.worker_pids()[0];
+    send_signal(victim, Signal::KILL);
+    eventually("it is replaced from the old executable", || {
+        (!cluster.worker_pids().contains(&victim)).then_some(())?;
+        count_online(&cluster, 2)
+    });
+    let before = cluster.worker_pids();
+    assert_eq!(cluster.operate(&["reload"]).0, 1);
+    assert_eq!(cluster.worker_pids(), before);
+    fs::remove_file(&program).unwrap();
+    let (code, _, err) = cluster.operate(&["reload"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("could not run") && err.contains(program.to_str().unwrap()), "{err}");
+    fs::copy(env!("CARGO_BIN_EXE_balancer"), &program).unwrap();
+    let (code, _, err) = cluster.operate(&["reload"]);
+    assert_eq!(code, 0, "{err}");
+    let runs = |pid: u32| fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe")).unwrap();
+    assert_eq!(runs(cluster.worker_pids()[0]), program);
+}
+
+#[test]
+fn the_number_of_workers_changes_under_load() {
+    let cluster = Balancer::cluster(2).start_ready();
+    let load = Load::start(&cluster, 4);
+    let before = cluster.worker_pids();
+    for count in [5, 1, 64, 2] {
+        let (code, out, err) = cluster.operate(&["scale", &count.to_string()]);
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains(&format!("done: {count} workers")), "{out}");
+        count_online(&cluster, count).expect("done means done");
+        let ids: Vec<_> = cluster.workers().iter().map(|worker| worker["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, (1..=count as u64).collect::<Vec<_>>());
+        assert_eq!(cluster.admin("/health").json()["workers"], json!({"online": count, "desired": count}));
+    }
+    load.finish_unharmed();
+    assert_eq!(cluster.worker_pids()[0], before[0], "the first one was never touched");
+    let (code, _, err) = cluster.operate(&["scale", "0"]);
+    assert_eq!(code, 2, "{err}");
+    let (code, _, err) = cluster.operate(&["scale", "100000"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("find no room"), "{err}");
+}
+
+#[test]
+fn signals_add_and_take_a_worker() {
+    let cluster = Balancer::cluster(1).start_ready();
+    cluster.signal(Signal::TTOU);
+    eventually("the last one stays", || {
+        cluster.log().iter().any(|line| line.contains("at least one worker")).then_some(())
+    });
+    for count in 2..=4 {
+        cluster.signal(Signal::TTIN);
+        eventually("one was added", || count_online(&cluster, count));
+    }
+    cluster.signal(Signal::TTOU);
+    eventually("one was taken", || count_online(&cluster, 3));
+}
+
+#[test]
+fn more_workers_that_cannot_start_are_none() {
+    let (balancer, mode) = with_mode(2, &[]);
+    let cluster = balancer.start_ready();
+    let before = cluster.worker_pids();
+    fs::write(&mode, "exit").unwrap();
+    let (code, _, err) = cluster.operate(&["scale", "4"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("exit status: 1"), "{err}");
+    assert_eq!(cluster.worker_pids(), before);
+    assert_eq!(cluster.admin("/health").json()["status"], "ok");
+}
