@@ -51,7 +51,14 @@ pub struct Cli {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
     #[command(subcommand)]
-    pub action: Option<Action>,
+    pub subcommand: Option<Subcommands>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Subcommands {
+    #[command(flatten)]
+    Control(Action),
+    Healthcheck(crate::healthcheck::Options),
 }
 
 /// What can be asked of a running cluster.

@@ -4,38 +4,32 @@
 //! It finds the address as the program that serves does, so that a container
 //! needs to be told once.
 
-use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::Args;
 use http::Uri;
 use shared::config::{Sources, parse_host, settings};
 
-pub const SUBCOMMAND: &str = "healthcheck";
 /// For connecting and the answer together.
 const LIMIT: Duration = Duration::from_secs(3);
 /// Enough for the health answer; the rest of a longer one is not of interest.
 const MAX_ANSWER: u64 = 16 * 1024;
 
-/// Asks a running cluster, or single process, for its health. Exit codes: 0 it
-/// answers 200, 1 it does not, 2 bad usage.
-#[derive(Debug, Parser)]
-#[command(name = "balancer healthcheck", version)]
-struct Cli {
+/// Say whether a running cluster, or single process, is healthy: exit code 0 when it
+/// answers 200, 1 when it does not
+#[derive(Debug, Args)]
+pub struct Options {
     /// What to ask [default: /health on HOST and PORT, as the cluster itself finds them]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
 
-/// Runs the subcommand with what stands after its name.
-pub fn run(arguments: &[OsString]) -> ExitCode {
-    let program = std::iter::once(OsString::from(SUBCOMMAND));
-    let cli = Cli::parse_from(program.chain(arguments.iter().cloned()));
-    let target = match Target::find(cli.url.as_deref()) {
+pub fn run(options: &Options) -> ExitCode {
+    let target = match Target::find(options.url.as_deref()) {
         Ok(target) => target,
         Err(err) => return say(&format!("balancer healthcheck: {err:#}"), 2),
     };

@@ -48,7 +48,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
 use admin::Admin;
-use cli::{Cli, Options};
+use cli::{Cli, Options, Subcommands};
 use config::{Config, Mode};
 use control::{Control, ControlSocket};
 use listener::{Phase, Serving};
@@ -77,14 +77,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             _ => {}
         }
     }
-    if let [_, subcommand, rest @ ..] = &arguments[..]
-        && subcommand == healthcheck::SUBCOMMAND
-    {
-        return healthcheck::run(rest);
-    }
     let cli = Cli::parse_from(arguments);
-    if let Some(action) = &cli.action {
-        return control::client::run(action).unwrap_or_else(|err| complain(&err, 1));
+    match &cli.subcommand {
+        Some(Subcommands::Control(action)) => {
+            return control::client::run(action).unwrap_or_else(|err| complain(&err, 1));
+        }
+        Some(Subcommands::Healthcheck(options)) => return healthcheck::run(options),
+        None => {}
     }
     let config = match configure(&cli) {
         Ok(config) => config,

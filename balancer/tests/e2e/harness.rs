@@ -37,6 +37,8 @@ pub struct Balancer {
     directory: tempfile::TempDir,
     descriptors: Option<u32>,
     program: PathBuf,
+    /// A command that runs it, and its arguments.
+    below: Vec<String>,
 }
 
 impl Balancer {
@@ -47,12 +49,19 @@ impl Balancer {
             directory: tempfile::tempdir().unwrap(),
             descriptors: None,
             program: env!("CARGO_BIN_EXE_balancer").into(),
+            below: Vec::new(),
         }
     }
 
     /// Runs this copy of the executable.
     pub fn run_as(mut self, program: &Path) -> Self {
         self.program = program.to_owned();
+        self
+    }
+
+    /// Is run by `command`.
+    pub fn run_below(mut self, command: &str, arguments: &[&str]) -> Self {
+        self.below = [&[command], arguments].concat().into_iter().map(str::to_owned).collect();
         self
     }
 
@@ -96,9 +105,14 @@ impl Balancer {
 
     fn command(&self) -> Command {
         let program = &self.program;
-        let mut command = match self.descriptors {
-            None => Command::new(program),
-            Some(limit) => {
+        let mut command = match (self.descriptors, &self.below[..]) {
+            (None, []) => Command::new(program),
+            (None, [command, arguments @ ..]) => {
+                let mut below = Command::new(command);
+                below.args(arguments).arg(program);
+                below
+            }
+            (Some(limit), _) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(program);
                 shell

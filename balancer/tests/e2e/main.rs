@@ -13,8 +13,10 @@ mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
+mod operations;
 mod program;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
 mod redis_server;
