@@ -2,11 +2,14 @@
 //! is the only writer of the [`Pool`] and the [`Roster`].
 //!
 //! What happens to processes and probes arrives as events, what to do about it
-//! is decided by [`slot`] without touching the system, and carried out here.
-//! Reloads, scaling and replacements are in [`change`].
+//! is decided by [`slot`] without touching the system. This file is the loop;
+//! `events` takes in what has happened, `actions` carries out what is decided, and
+//! reloads, scaling and replacements are in [`change`].
 
+mod actions;
 pub mod backoff;
 pub mod change;
+mod events;
 pub mod executable;
 pub mod keeper;
 pub mod output;
@@ -17,30 +20,28 @@ pub mod recycle;
 pub mod seat;
 pub mod slot;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::protocol::{Generation, WorkerId, WorkerRef};
+use shared::protocol::{Generation, WorkerId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
-use crate::journal::{Journal, Kind};
-use crate::metrics::{Metrics, Reason};
+use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::notify;
-use crate::pool::{Pool, Worker};
+use crate::pool::Pool;
 use crate::roster::{Entry, Role, Roster};
 use change::Change;
 use executable::Executable;
 use plan::Progress;
-use probe::{Expected, Outcome, Probing, Target};
-use process::{Launcher, Program, Report, Start};
-use recycle::{Budget, Recycling};
-use seat::{Post, Seat};
-use slot::{Action, Event, Limits, Slot};
+use probe::{Outcome, Probing};
+use process::{Launcher, Report};
+use recycle::Recycling;
+use seat::Seat;
+use slot::{Event, Limits, Slot};
 
 /// Reports that may wait for the supervisor; more make their senders wait.
 const QUEUED_EVENTS: usize = 256;
@@ -190,200 +191,6 @@ impl Supervisor {
         }
     }
 
-    fn on_report(&mut self, generation: Generation, report: Report, inbox: &Inbox) {
-        let Some(index) = self.index_of(generation) else { return };
-        let id = self.seats[index].slot.id;
-        match report {
-            Report::Up { pid, port } => self.on_up(index, pid, port, inbox),
-            Report::CouldNotStart { reason } => {
-                error!(worker = %id, "could not start: {reason}");
-                self.seats[index].failure = Some(reason);
-            }
-            Report::Leaving => self.send(index, Event::Leaving, inbox),
-            Report::Exited { status } => self.on_exit(index, status.as_ref().ok(), inbox),
-        }
-    }
-
-    fn on_up(&mut self, index: usize, pid: u32, port: u16, inbox: &Inbox) {
-        let seat = &mut self.seats[index];
-        let id = seat.slot.id;
-        let Some(post) = &mut seat.post else { return };
-        let (keeper, generation) = (post.process.child, post.process.generation);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let expected = match self.launcher.program {
-            Program::Bundled => Expected::Bundled(WorkerRef::new(id, pid)),
-            Program::Command(_) => Expected::Program { keeper },
-        };
-        post.pid = pid;
-        let traffic = self.boards.metrics.traffic(id);
-        post.worker = Some(Arc::new(Worker::new(id, pid, generation, address, traffic)));
-        let probing = self.settings.probing.clone();
-        let target = Target { address, expected };
-        post.probes = Some(tokio::spawn(probe::run(target, generation, probing, inbox.outcomes.clone())));
-    }
-
-    fn on_exit(&mut self, index: usize, status: Option<&ExitStatus>, inbox: &Inbox) {
-        let seat = &mut self.seats[index];
-        let (id, pid) = (seat.slot.id, seat.pid());
-        let how = status.map_or_else(|| "in an unknown way".to_owned(), ToString::to_string);
-        let expected = self.stopping || seat.slot.is_ending();
-        if seat.slot.is_starting() {
-            seat.failure.get_or_insert_with(|| format!("ended before it was ready: {how}"));
-        }
-        let was_ending = seat.slot.is_ending();
-        if let Some(post) = seat.post.take() {
-            self.boards.pool.withdraw(post.process.generation);
-        }
-        if expected && status.is_some_and(ExitStatus::success) {
-            debug!(worker = %id, pid, "stopped: {how}");
-        } else {
-            warn!(worker = %id, pid, "ended: {how}");
-        }
-        let kind = if expected { Kind::Stopped } else { Kind::Ended };
-        self.boards.journal.note(kind, Some(id), pid, how);
-        if let (true, Some(pid)) = (was_ending, pid) {
-            self.change.tell(Progress::Stopped { worker: id, pid });
-        }
-        self.send(index, Event::Exited { jitter: fastrand::f64() }, inbox);
-        if let Some(at) = self.seats[index].slot.starts_at().filter(|&at| at > Instant::now()) {
-            let wait_ms = millis(at.saturating_duration_since(Instant::now()));
-            warn!(worker = %id, wait_ms, "keeps ending: waits before its next start");
-        }
-    }
-
-    fn on_probe(&mut self, generation: Generation, outcome: Outcome, inbox: &Inbox) {
-        let Some(index) = self.index_of(generation) else { return };
-        let seat = &mut self.seats[index];
-        let id = seat.slot.id;
-        let healthy = match outcome {
-            Outcome::Healthy { store } => {
-                if let Some(post) = &mut seat.post {
-                    post.store = store;
-                }
-                true
-            }
-            Outcome::Missed { why } if seat.slot.online_since().is_some() => {
-                warn!(worker = %id, "missed a health probe: {why}");
-                false
-            }
-            Outcome::Missed { why } => {
-                debug!(worker = %id, "not ready yet: {why}");
-                seat.not_ready = Some(why);
-                false
-            }
-            Outcome::PortTaken => {
-                warn!(worker = %id, "another program answers on its port: tried again on a new one");
-                self.boards.journal.note(Kind::PortTaken, Some(id), None, "another program has its port");
-                return self.send(index, Event::PortTaken, inbox);
-            }
-            Outcome::Unknown { why } => {
-                warn!(worker = %id, "could not be probed: {why}");
-                return;
-            }
-        };
-        self.send(index, Event::Probe { healthy }, inbox);
-        self.eject_suspects(inbox);
-    }
-
-    fn eject_suspects(&mut self, inbox: &Inbox) {
-        for index in 0..self.seats.len() {
-            let id = self.seats[index].slot.id;
-            if self.seats[index].slot.is_suspect() && slot::may_eject(self.current_slots(), id) {
-                warn!(worker = %id, "is hung: taken out and replaced");
-                let pid = self.seats[index].pid();
-                self.boards.journal.note(Kind::Hung, Some(id), pid, "missed its health probes");
-                self.send(index, Event::Eject, inbox);
-            }
-        }
-    }
-
-    fn on_due(&mut self, inbox: &Inbox) {
-        self.looked = Instant::now();
-        for index in 0..self.seats.len() {
-            let was_starting = self.seats[index].slot.is_starting();
-            self.send(index, Event::Due, inbox);
-            let seat = &mut self.seats[index];
-            if seat.is_drained() {
-                self.send(index, Event::Idle, inbox);
-            } else if was_starting && !seat.slot.is_starting() {
-                let why = seat.not_ready.take().unwrap_or_else(|| "it has not told its port".to_owned());
-                let why = format!("not ready within {:?}: {why}", self.settings.limits.startup);
-                warn!(worker = %seat.slot.id, "{why}");
-                self.boards.journal.note(Kind::NotReady, Some(seat.slot.id), seat.pid(), why.clone());
-                seat.failure = Some(why);
-            }
-        }
-        self.look_at_limits();
-    }
-
-    fn send(&mut self, index: usize, event: Event, inbox: &Inbox) {
-        let actions = self.seats[index].slot.handle(event, Instant::now());
-        self.carry_out(index, actions, inbox);
-    }
-
-    fn carry_out(&mut self, index: usize, actions: Vec<Action>, inbox: &Inbox) {
-        let id = self.seats[index].slot.id;
-        for action in actions {
-            match (action, &mut self.seats[index].post) {
-                (Action::Launch, _) => {
-                    let reason = self.seats[index].slot.history().last_reason.unwrap_or(Reason::Crash);
-                    self.boards.metrics.replaced(id, reason);
-                    self.launch(index, inbox);
-                }
-                (Action::Publish, Some(post)) => {
-                    let Some(worker) = &post.worker else { continue };
-                    let recycling = &self.settings.recycling;
-                    post.budget = Some(Budget::draw(recycling, Instant::now(), fastrand::f64()));
-                    self.boards.pool.publish(Arc::clone(worker));
-                    let (pid, port, after_ms) =
-                        (worker.pid, worker.address.port(), millis(post.launched.elapsed()));
-                    info!(worker = %id, pid, port, after_ms, "online");
-                    let detail = format!("online after {after_ms} ms on port {port}");
-                    self.boards.journal.note(Kind::Ready, Some(id), Some(pid), detail);
-                }
-                (Action::Withdraw, Some(post)) => self.boards.pool.withdraw(post.process.generation),
-                (Action::Terminate, Some(post)) => post.process.terminate(),
-                (Action::Kill, Some(post)) => {
-                    if !self.stopping {
-                        warn!(worker = %id, pid = post.pid, "did not stop in time: killed");
-                    }
-                    post.process.kill();
-                }
-                // Nothing runs in this slot.
-                (Action::Publish | Action::Withdraw | Action::Terminate | Action::Kill, None) => {}
-            }
-        }
-    }
-
-    fn launch(&mut self, index: usize, inbox: &Inbox) {
-        self.generations += 1;
-        let seat = &self.seats[index];
-        let id = seat.slot.id;
-        let executable = match seat.role {
-            Role::Candidate => self.change.executable().unwrap_or(&self.executable),
-            Role::Current | Role::Retiring => &self.executable,
-        };
-        let workers = self.change.workers_after().unwrap_or_else(|| self.workers());
-        let start = Start { id, generation: Generation(self.generations), workers, executable };
-        let launched = self.launcher.launch(start, inbox.reports.clone(), &mut self.relays);
-        let seat = &mut self.seats[index];
-        (seat.not_ready, seat.failure) = (None, None);
-        match launched {
-            Ok(process) => {
-                let pid = process.child;
-                debug!(worker = %id, pid, generation = self.generations, "started");
-                self.boards.journal.note(Kind::Started, Some(id), Some(pid), "started");
-                seat.post = Some(Post::new(process, Instant::now()));
-            }
-            Err(err) => {
-                error!(worker = %id, %err, "could not be started");
-                seat.failure = Some(format!("could not be started: {err}"));
-                seat.post = None;
-                self.send(index, Event::LaunchFailed { jitter: fastrand::f64() }, inbox);
-            }
-        }
-    }
-
     fn index_of(&self, generation: Generation) -> Option<usize> {
         self.seats
             .iter()
@@ -416,13 +223,25 @@ impl Supervisor {
         let mut entries: Vec<_> = self.seats.iter().map(entry).collect();
         entries.sort_by_key(|entry| entry.id);
         self.boards.roster.publish(entries);
-        let all_online = self.current_slots().all(|slot| slot.online_since().is_some());
-        if all_online && !self.announced {
-            self.announced = true;
-            let workers = self.workers();
-            info!(workers, after_ms = millis(self.started.elapsed()), "cluster ready");
-            notify::ready(&format!("{workers} workers online"));
+        self.announce();
+    }
+
+    /// Says once that the cluster serves: when all workers do, or those that can
+    /// while others have failed at least once.
+    fn announce(&mut self) {
+        let online = self.current_slots().filter(|slot| slot.online_since().is_some()).count();
+        let settled = |slot: &Slot| slot.online_since().is_some() || slot.has_failed();
+        if self.announced || online == 0 || !self.current_slots().all(settled) {
+            return;
         }
+        self.announced = true;
+        let (workers, after_ms) = (self.workers(), millis(self.started.elapsed()));
+        if online == workers {
+            info!(workers, after_ms, "cluster ready");
+        } else {
+            warn!(online, workers, after_ms, "cluster serves, but not all workers could be started");
+        }
+        notify::ready(&format!("{online} of {workers} workers online"));
     }
 }
 

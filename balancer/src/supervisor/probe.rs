@@ -15,13 +15,17 @@ use rustix::io::Errno;
 use shared::protocol::{Generation, StoreHealth, WORKER_ID_HEADER, WorkerHealth, WorkerRef};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::processes::{self, Owner};
 
 /// First wait between probes of a starting worker; doubles up to [`LONGEST_START_WAIT`].
 const FIRST_START_WAIT: Duration = Duration::from_millis(2);
 const LONGEST_START_WAIT: Duration = Duration::from_millis(250);
+/// After a miss the next probe comes after this part of the interval: with the
+/// default timeout of half an interval, a worker that has just been probed when it
+/// freezes is still found out within `fall` intervals.
+const SOONER: f64 = 2.0 / 3.0;
 /// Where a bundled worker tells its health; elsewhere its headers must do.
 const BUNDLED_PATH: &str = "/health";
 /// A health answer larger than this is no health answer.
@@ -97,13 +101,14 @@ pub async fn run(
         sleep(wait).await;
         wait = (wait * 2).min(LONGEST_START_WAIT);
     }
-    let mut ticks = tokio::time::interval(probing.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is immediate; the answer above stands for it.
-    ticks.tick().await;
+    let mut wait = probing.interval;
     loop {
-        ticks.tick().await;
+        sleep(wait).await;
+        let asked = Instant::now();
         let outcome = probe(target, &probing).await;
+        let missed = matches!(outcome, Outcome::Missed { .. });
+        let until_next = if missed { probing.interval.mul_f64(SOONER) } else { probing.interval };
+        wait = until_next.saturating_sub(asked.elapsed());
         if outcomes.send((generation, outcome)).await.is_err() {
             return;
         }

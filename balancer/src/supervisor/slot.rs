@@ -384,6 +384,11 @@ impl Slot {
         matches!(self.state, State::Draining { .. } | State::Stopping { .. } | State::Stopped)
     }
 
+    /// Did a process of it end before its time?
+    pub fn has_failed(&self) -> bool {
+        self.history.restarts > 0 || matches!(self.state, State::Backoff { .. })
+    }
+
     pub fn history(&self) -> History {
         self.history
     }

@@ -150,7 +150,7 @@ fn a_service_manager_is_told_how_it_goes() {
     };
     let name = path.to_str().unwrap().to_owned();
     let mut cluster = balancer.env("NOTIFY_SOCKET", &name).env("WATCHDOG_USEC", "200000").start_ready();
-    assert!(next("READY=1").contains("STATUS=1 workers online"));
+    assert!(next("READY=1").contains("STATUS=1 of 1 workers online"));
     next("WATCHDOG=1");
     let environment = cluster.get("/env").json();
     assert!(environment["NOTIFY_SOCKET"].is_null() && environment["WATCHDOG_USEC"].is_null());

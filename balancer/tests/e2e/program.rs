@@ -120,6 +120,32 @@ fn a_shell_that_forks_is_kept_whole() {
 }
 
 #[test]
+fn one_slot_that_always_fails_harms_no_other() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
+    let wrapper = "[ $WORKER_ID != 2 ] || exit 1; exec node \"$0\"";
+    let cluster = Balancer::cluster(3)
+        .env("PATH", &std::env::var("PATH").unwrap())
+        .with(&["--", "sh", "-c", wrapper, script])
+        .start();
+    eventually("the bad one waits and the others serve", || {
+        let workers = cluster.workers();
+        let state = |id: usize| workers[id - 1]["state"].as_str().unwrap().to_owned();
+        (state(2) == "backoff" && state(1) == "online" && state(3) == "online").then_some(())
+    });
+    let load = Load::of(&cluster, 3, "/pid", true);
+    let health = cluster.admin("/health").json();
+    assert_eq!(health["status"], "degraded");
+    let before = cluster.worker_pids();
+    thread::sleep(Duration::from_secs(3));
+    let restarts = cluster.workers()[1]["restarts"].as_u64().unwrap();
+    assert!((2..10).contains(&restarts), "{restarts}");
+    assert!(cluster.log().len() < 60, "{:#?}", cluster.log());
+    load.finish_unharmed();
+    let good = |pids: &[u32]| pids.iter().filter(|pid| cluster.worker_pids().contains(pid)).count();
+    assert!(good(&before) >= 2, "the others were left alone");
+}
+
+#[test]
 fn a_stolen_port_means_a_new_one() {
     // The program tells its first port and waits, so that the test can take it.
     let balancer = Balancer::cluster(1).env("PATH", &std::env::var("PATH").unwrap());

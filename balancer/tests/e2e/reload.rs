@@ -120,6 +120,39 @@ fn one_bad_worker_among_good_ones_rolls_all_of_them_back() {
 }
 
 #[test]
+fn workers_that_boot_slowly_are_waited_for() {
+    for parallel in ["1", "4"] {
+        let (balancer, mode) = with_mode(4, &["--reload-parallel", parallel]);
+        let cluster = balancer.start_ready();
+        fs::write(&mode, "slow").unwrap();
+        let load = Load::of(&cluster, 3, "/mode", true);
+        let start = Instant::now();
+        let (code, _, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 0, "{err}");
+        let least = if parallel == "1" { 4 * 1500 } else { 1500 };
+        assert!(start.elapsed() >= Duration::from_millis(least));
+        load.finish_unharmed();
+        assert_eq!(cluster.get("/mode").text(), "slow", "the new ones serve");
+    }
+}
+
+#[test]
+fn a_request_that_does_not_end_holds_a_reload_up_for_the_drain_timeout_only() {
+    let cluster = Balancer::program(2, &["--drain-timeout", "1s", "--kill-timeout", "1s"]).start_ready();
+    let mut endless = Connection::open(cluster.address).unwrap();
+    endless.send("POST", "/slow?ms=60000", &[], b"x").unwrap();
+    eventually("it is in flight", || {
+        cluster.workers().iter().any(|worker| worker["inFlight"] == 1).then_some(())
+    });
+    let load = Load::of(&cluster, 2, "/pid", true);
+    let start = Instant::now();
+    assert_eq!(cluster.operate(&["reload"]).0, 0);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    endless.receive(false).unwrap().problem(502);
+    load.finish_unharmed();
+}
+
+#[test]
 fn a_second_reload_is_refused_and_a_signal_waits_its_turn() {
     let cluster = Balancer::cluster(2).start_ready();
     let first = cluster.worker_pids();

@@ -64,8 +64,9 @@ const server = http.createServer((request, answer) => {
 });
 server.keepAliveTimeout = 75_000;
 process.on('SIGTERM', () => server.close(() => process.exit(0)));
-if (mode !== 'hang') {
-  server.listen(Number(process.env.PORT), process.env.HOST);
-} else {
+const listen = () => server.listen(Number(process.env.PORT), process.env.HOST);
+if (mode === 'hang') {
   setInterval(() => {}, 1000);
+} else {
+  setTimeout(listen, mode === 'slow' ? 1500 : 0);
 }

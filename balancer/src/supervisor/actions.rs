@@ -1,0 +1,86 @@
+//! What is to be done: carries out the actions of the slots.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shared::protocol::Generation;
+use tracing::{debug, error, info, warn};
+
+use super::process::Start;
+use super::recycle::Budget;
+use super::seat::Post;
+use super::slot::{Action, Event};
+use super::{Inbox, Supervisor, millis};
+use crate::journal::Kind;
+use crate::metrics::Reason;
+use crate::roster::Role;
+
+impl Supervisor {
+    pub(super) fn send(&mut self, index: usize, event: Event, inbox: &Inbox) {
+        let actions = self.seats[index].slot.handle(event, Instant::now());
+        self.carry_out(index, actions, inbox);
+    }
+
+    pub(super) fn carry_out(&mut self, index: usize, actions: Vec<Action>, inbox: &Inbox) {
+        let id = self.seats[index].slot.id;
+        for action in actions {
+            match (action, &mut self.seats[index].post) {
+                (Action::Launch, _) => {
+                    let reason = self.seats[index].slot.history().last_reason.unwrap_or(Reason::Crash);
+                    self.boards.metrics.replaced(id, reason);
+                    self.launch(index, inbox);
+                }
+                (Action::Publish, Some(post)) => {
+                    let Some(worker) = &post.worker else { continue };
+                    let recycling = &self.settings.recycling;
+                    post.budget = Some(Budget::draw(recycling, Instant::now(), fastrand::f64()));
+                    self.boards.pool.publish(Arc::clone(worker));
+                    let (pid, port, after_ms) =
+                        (worker.pid, worker.address.port(), millis(post.launched.elapsed()));
+                    info!(worker = %id, pid, port, after_ms, "online");
+                    let detail = format!("online after {after_ms} ms on port {port}");
+                    self.boards.journal.note(Kind::Ready, Some(id), Some(pid), detail);
+                }
+                (Action::Withdraw, Some(post)) => self.boards.pool.withdraw(post.process.generation),
+                (Action::Terminate, Some(post)) => post.process.terminate(),
+                (Action::Kill, Some(post)) => {
+                    if !self.stopping {
+                        warn!(worker = %id, pid = post.pid, "did not stop in time: killed");
+                    }
+                    post.process.kill();
+                }
+                // Nothing runs in this slot.
+                (Action::Publish | Action::Withdraw | Action::Terminate | Action::Kill, None) => {}
+            }
+        }
+    }
+
+    pub(super) fn launch(&mut self, index: usize, inbox: &Inbox) {
+        self.generations += 1;
+        let seat = &self.seats[index];
+        let id = seat.slot.id;
+        let executable = match seat.role {
+            Role::Candidate => self.change.executable().unwrap_or(&self.executable),
+            Role::Current | Role::Retiring => &self.executable,
+        };
+        let workers = self.change.workers_after().unwrap_or_else(|| self.workers());
+        let start = Start { id, generation: Generation(self.generations), workers, executable };
+        let launched = self.launcher.launch(start, inbox.reports.clone(), &mut self.relays);
+        let seat = &mut self.seats[index];
+        (seat.not_ready, seat.failure) = (None, None);
+        match launched {
+            Ok(process) => {
+                let pid = process.child;
+                debug!(worker = %id, pid, generation = self.generations, "started");
+                self.boards.journal.note(Kind::Started, Some(id), Some(pid), "started");
+                seat.post = Some(Post::new(process, Instant::now()));
+            }
+            Err(err) => {
+                error!(worker = %id, %err, "could not be started");
+                seat.failure = Some(format!("could not be started: {err}"));
+                seat.post = None;
+                self.send(index, Event::LaunchFailed { jitter: fastrand::f64() }, inbox);
+            }
+        }
+    }
+}
