@@ -20,6 +20,7 @@ Operate it, from another terminal:
   balancer reload                   replace all workers without losing a request
   balancer scale 8                  change the number of workers
   balancer stop                     finish what is in flight, then end
+  balancer healthcheck              exit code 0 when the cluster on HOST and PORT is healthy
 
 Try it:
   curl http://127.0.0.1:3100/cluster/info
@@ -50,7 +51,14 @@ pub struct Cli {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
     #[command(subcommand)]
-    pub action: Option<Action>,
+    pub subcommand: Option<Subcommands>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Subcommands {
+    #[command(flatten)]
+    Control(Action),
+    Healthcheck(crate::healthcheck::Options),
 }
 
 /// What can be asked of a running cluster.
@@ -111,8 +119,8 @@ pub struct Options {
     /// Port where clients connect; 0 takes a free one [env: PORT] [default: 3100]
     #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
     pub port: Option<String>,
-    /// Keep shared state in Redis: redis://, rediss:// or redis+unix:// [env: REDIS_URL]
-    /// [default: none, an embedded store]
+    /// Keep shared state in Redis: redis://, rediss:// or redis+unix://, redis+sentinel://host:port,…/master
+    /// or redis+cluster://host:port,… [env: REDIS_URL] [default: none, an embedded store]
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
     /// Where the embedded store lives; a named directory survives restarts [env: CLUSTER_STATE_DIR]

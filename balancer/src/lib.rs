@@ -16,6 +16,7 @@ pub mod config;
 pub mod control;
 pub mod descriptors;
 pub mod history;
+pub mod healthcheck;
 pub mod journal;
 pub mod listener;
 pub mod metrics;
@@ -49,7 +50,7 @@ use tracing::{info, warn};
 
 use admin::Admin;
 use admin::feed::{About, Feed};
-use cli::{Cli, Options};
+use cli::{Cli, Options, Subcommands};
 use config::{Config, Mode};
 use control::{Control, ControlSocket};
 use listener::{Phase, Serving};
@@ -79,8 +80,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
     let cli = Cli::parse_from(arguments);
-    if let Some(action) = &cli.action {
-        return control::client::run(action).unwrap_or_else(|err| complain(&err, 1));
+    match &cli.subcommand {
+        Some(Subcommands::Control(action)) => {
+            return control::client::run(action).unwrap_or_else(|err| complain(&err, 1));
+        }
+        Some(Subcommands::Healthcheck(options)) => return healthcheck::run(options),
+        None => {}
     }
     let config = match configure(&cli) {
         Ok(config) => config,

@@ -42,7 +42,7 @@ pub mod settings {
     pub const REDIS_URL: Setting = Setting {
         flag: Some("redis-url"),
         variable: "REDIS_URL",
-        expects: "redis://, rediss:// or redis+unix:// with host or path",
+        expects: "redis://, rediss:// or redis+unix:// with host or path, redis+sentinel:// or redis+cluster:// with hosts",
         example: "redis://127.0.0.1:6379/0",
     };
     pub const STATE_DIR: Setting = Setting {

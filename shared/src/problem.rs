@@ -87,7 +87,7 @@ mod tests {
                 "type": "about:blank", "title": "Not Found", "status": 404, "detail": "no such route"
             })
         );
-        let by = problem.by(WorkerRef { id: WorkerId(2), pid: 7 });
+        let by = problem.by(WorkerRef::new(WorkerId(2), 7));
         let json: serde_json::Value = serde_json::from_slice(&by.to_json()).unwrap();
         assert_eq!(json["worker"], serde_json::json!({"id": 2, "pid": 7}));
     }

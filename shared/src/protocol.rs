@@ -50,6 +50,26 @@ impl fmt::Display for Generation {
 pub struct WorkerRef {
     pub id: WorkerId,
     pub pid: u32,
+    /// What a process without a cluster is called, such as its pod. It is for
+    /// people: programs go by the rest, and do not read it.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'static str>,
+}
+
+impl WorkerRef {
+    pub fn new(id: WorkerId, pid: u32) -> Self {
+        Self { id, pid, name: None }
+    }
+}
+
+/// The name, else the id: who it is in a message.
+impl fmt::Display for WorkerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            Some(name) => f.write_str(name),
+            None => self.id.fmt(f),
+        }
+    }
 }
 
 /// Where a worker is in its life, as operators see it.
@@ -240,6 +260,12 @@ mod tests {
         let line = serde_json::to_string(&message).unwrap();
         assert_eq!(line, r#"{"event":"listening","port":4000}"#);
         assert_eq!(serde_json::to_string(&WorkerState::Backoff).unwrap(), r#""backoff""#);
+        let mut worker = WorkerRef::new(WorkerId(2), 7);
+        assert_eq!(serde_json::to_string(&worker).unwrap(), r#"{"id":2,"pid":7}"#);
+        worker.name = Some("pod-a");
+        let text = serde_json::to_string(&worker).unwrap();
+        assert_eq!(text, r#"{"id":2,"pid":7,"name":"pod-a"}"#);
+        assert_eq!(serde_json::from_str::<WorkerRef>(&text).unwrap(), WorkerRef::new(WorkerId(2), 7));
         assert_eq!(megabytes(47_427_092), "45.23 MB");
     }
 }

@@ -20,8 +20,8 @@ const DEFAULT_PORT: u16 = 3100;
 const SUPERVISED_STOP: Duration = Duration::from_millis(4500);
 const DEFAULT_STOP: Duration = Duration::from_secs(30);
 /// What libraries report per connection is a client's doing, and the client
-/// gets its answer.
-const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off";
+/// gets its answer; what befalls Redis is said once, when the store is lost.
+const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off,redis=off";
 
 /// Largest number whose Fibonacci number fits into 64 bits.
 const FIBONACCI_LIMIT: u32 = 93;
@@ -59,6 +59,15 @@ pub const CPU_QUEUE: Setting = Setting {
     expects: "a number of waiting computations from 0 to 100000",
     example: "64",
 };
+/// Alone: what the process is called.
+pub const NAME: Setting = Setting {
+    flag: None,
+    variable: "WORKER_NAME",
+    expects: "1 to 253 letters, digits, dots, dashes or underscores",
+    example: "worker-a",
+};
+/// As [`NAME`], which wins; made to be set from the pod's own metadata.
+pub const POD_NAME: Setting = Setting { variable: "POD_NAME", ..NAME };
 pub const FIBONACCI_MAX: Setting = Setting {
     flag: None,
     variable: "CLUSTER_FIBONACCI_MAX",
@@ -96,7 +105,8 @@ pub struct Flags {
     /// Port to listen on; 0 takes a free one [variable: PORT] [default: 3100]
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     pub port: Option<String>,
-    /// Keep shared state on this Redis server [variable: REDIS_URL]
+    /// Keep shared state in Redis: redis://, redis+sentinel:// or redis+cluster://
+    /// [variable: REDIS_URL]
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
     /// Keep shared state in this directory, across restarts [variable:
@@ -126,6 +136,8 @@ pub enum State {
 pub struct Config {
     pub host: IpAddr,
     pub port: u16,
+    /// What it is called where there is no cluster to give it an id.
+    pub name: Option<String>,
     pub state: State,
     /// Event-loop threads.
     pub threads: usize,
@@ -158,6 +170,10 @@ impl Config {
         Ok(Self {
             host,
             port: port.unwrap_or(DEFAULT_PORT),
+            name: match sources.read(&NAME, None, parse_name)? {
+                None => sources.read(&POD_NAME, None, parse_name)?,
+                name => name,
+            },
             state: match (redis, directory) {
                 (Some(url), _) => State::Redis(url),
                 (None, Some(directory)) => State::Directory(directory),
@@ -210,4 +226,10 @@ where
 
 fn parse_path(text: &str) -> Option<PathBuf> {
     (!text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+/// Long enough for any pod's name, and fit to stand in a log.
+fn parse_name(text: &str) -> Option<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    ((1..=253).contains(&text.len()) && text.bytes().all(fits)).then(|| text.to_owned())
 }

@@ -15,9 +15,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A process without a cluster has id 0.
-    pub fn single_process() -> Self {
-        Self { worker: WorkerRef { id: WorkerId::PRIMARY, pid: process::id() }, supervised: false }
+    /// A process without a cluster has id 0, and can have a name that tells it
+    /// from others of its kind.
+    pub fn single_process(name: Option<&str>) -> Self {
+        // It lasts as long as the process, and every answer has it.
+        let name = name.map(|name| &*Box::leak(name.to_owned().into_boxed_str()));
+        let worker = WorkerRef { name, ..WorkerRef::new(WorkerId::PRIMARY, process::id()) };
+        Self { worker, supervised: false }
     }
 
     /// What the primary put into the environment of a worker.
@@ -28,7 +32,7 @@ impl Identity {
         let id = variable(WORKER_ID_VAR)?;
         let id = u32::try_from(id).ok().filter(|&id| id > 0).ok_or_else(|| missing(WORKER_ID_VAR))?;
         variable(WORKER_GENERATION_VAR)?;
-        Ok(Self { worker: WorkerRef { id: WorkerId(id), pid: process::id() }, supervised: true })
+        Ok(Self { worker: WorkerRef::new(WorkerId(id), process::id()), supervised: true })
     }
 }
 

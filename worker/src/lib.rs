@@ -50,7 +50,7 @@ pub fn run(flags: &Flags) -> ExitCode {
         Ok(guard) => guard,
         Err(err) => return report(&err, EXIT_USAGE),
     };
-    let outcome = startup::serve(&config, Identity::single_process(), None);
+    let outcome = startup::serve(&config, Identity::single_process(config.name.as_deref()), None);
     drop(guard);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

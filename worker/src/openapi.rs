@@ -114,6 +114,9 @@ pub(crate) struct WorkerRefSchema {
     id: u32,
     #[schema(example = 12345)]
     pid: u32,
+    /// What a process without a cluster is called, such as its pod.
+    #[schema(example = "cluster-worker-7d9f8c6b5-x2x4q")]
+    name: Option<String>,
 }
 
 #[derive(ToSchema)]

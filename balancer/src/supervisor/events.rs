@@ -38,7 +38,7 @@ impl Supervisor {
         let (keeper, generation) = (post.process.child, post.process.generation);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let expected = match self.launcher.program {
-            Program::Bundled => Expected::Bundled(WorkerRef { id, pid }),
+            Program::Bundled => Expected::Bundled(WorkerRef::new(id, pid)),
             Program::Command(_) => Expected::Program { keeper },
         };
         post.pid = pid;

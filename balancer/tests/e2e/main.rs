@@ -8,9 +8,11 @@ mod api;
 mod balancing;
 mod configuration;
 mod crash;
+mod documented;
 mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
+mod healthcheck;
 mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;

@@ -1,4 +1,4 @@
-//! What both stores must do.
+//! What every store must do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,19 +8,25 @@ use shared::protocol::StoreKind;
 use shared::store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
 use tempfile::TempDir;
 
+use super::support::redis_group::{ClusterGroup, SentinelGroup};
 use super::support::redis_server::RedisServer;
 use super::{json, key, read};
 
 /// A place for state that several stores can be opened on.
 enum Place {
     Redis(RedisServer),
+    Sentinel(SentinelGroup),
+    Cluster(ClusterGroup),
     Embedded(TempDir),
 }
 
 impl Place {
     fn open(&self) -> Arc<dyn StateStore> {
+        let redis = |url: String| StoreConfig::Redis(RedisUrl::parse(&url).unwrap());
         let config = match self {
-            Self::Redis(server) => StoreConfig::Redis(RedisUrl::parse(&server.url()).unwrap()),
+            Self::Redis(server) => redis(server.url()),
+            Self::Sentinel(group) => redis(group.url()),
+            Self::Cluster(group) => redis(group.url()),
             Self::Embedded(directory) => StoreConfig::Embedded(PathBuf::from(directory.path())),
         };
         open(&config).unwrap()
@@ -29,21 +35,18 @@ impl Place {
 
 macro_rules! conformance {
     ($($case:ident),* $(,)?) => {
-        mod on_redis {
+        conformance!(@on on_redis, Place::Redis(RedisServer::start()), $($case)*);
+        conformance!(@on on_sentinel, Place::Sentinel(SentinelGroup::small()), $($case)*);
+        conformance!(@on on_cluster, Place::Cluster(ClusterGroup::small()), $($case)*);
+        conformance!(@on on_embedded, Place::Embedded(tempfile::tempdir().unwrap()), $($case)*);
+    };
+    (@on $name:ident, $place:expr, $($case:ident)*) => {
+        mod $name {
             use super::*;
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    super::$case(Place::Redis(RedisServer::start())).await;
-                }
-            )*
-        }
-        mod on_embedded {
-            use super::*;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    super::$case(Place::Embedded(tempfile::tempdir().unwrap())).await;
+                    super::$case($place).await;
                 }
             )*
         }
@@ -84,7 +87,7 @@ async fn what_one_store_writes_another_reads(place: Place) {
     assert_eq!(read(&other, "k").await.as_deref(), Some("1"));
     assert_eq!(other.increment(&key("k"), 1).await, Ok(2));
     assert_eq!(read(&one, "k").await.as_deref(), Some("2"));
-    let kind = if matches!(place, Place::Redis(_)) { StoreKind::Redis } else { StoreKind::Embedded };
+    let kind = if matches!(place, Place::Embedded(_)) { StoreKind::Embedded } else { StoreKind::Redis };
     assert_eq!(one.kind(), kind);
 }
 

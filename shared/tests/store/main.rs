@@ -1,13 +1,16 @@
-//! Both stores, against the same expectations and each against its own troubles.
+//! The stores, against the same expectations and each against its own troubles.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 mod conformance;
 mod embedded;
+mod failover;
 mod redis;
 mod support {
+    pub(crate) mod redis_group;
     pub(crate) mod redis_server;
 }
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

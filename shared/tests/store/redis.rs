@@ -1,6 +1,5 @@
-//! Redis's own troubles: not there, gone, frozen, locked, encrypted.
+//! Redis's own troubles: not there, gone, frozen, locked.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use shared::store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
 
 use super::support::redis_server::RedisServer;
-use super::{child, json, key, read, timed};
+use super::{json, key, read, timed};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
@@ -167,92 +166,4 @@ async fn what_others_put_there_is_reported() {
     put(&["CONFIG", "SET", "maxmemory", "1"]);
     let full = store.set(&key("k"), &json("1"), None).await;
     assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
-}
-
-const TLS_URL_VAR: &str = "STORE_TEST_TLS_URL";
-
-/// Runs in a process of its own, whose environment names the authority.
-#[tokio::test]
-#[ignore = "started by another test"]
-async fn child_that_speaks_tls() {
-    let url = std::env::var(TLS_URL_VAR).expect("started by another test");
-    let (result, took) = timed(store(&url).set(&key("k"), &json("1"), None)).await;
-    assert!(took < ANSWER_LIMIT, "it took {took:?}");
-    println!("result {result:?}");
-}
-
-#[test]
-fn tls_with_an_authority_of_ones_own() {
-    let directory = tempfile::tempdir().unwrap();
-    make_certificates(directory.path());
-    let file = |name: &str| directory.path().join(name).display().to_string();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = RedisServer::new(
-        0,
-        &[
-            "--tls-port",
-            &port.to_string(),
-            "--tls-cert-file",
-            &file("server.crt"),
-            "--tls-key-file",
-            &file("server.key"),
-            "--tls-ca-cert-file",
-            &file("ca.crt"),
-            "--tls-auth-clients",
-            "no",
-        ],
-    );
-    server.run();
-    let speak = |url: String, authority: &str| {
-        let output = child("redis::child_that_speaks_tls")
-            .env(TLS_URL_VAR, url)
-            .env("SSL_CERT_FILE", file(authority))
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    for host in ["127.0.0.1", "localhost"] {
-        let said = speak(format!("rediss://{host}:{port}"), "ca.crt");
-        assert!(said.contains("result Ok(())"), "{said}");
-    }
-    let said = speak(format!("rediss://127.0.0.1:{port}"), "other.crt");
-    assert!(said.contains("Unavailable") && said.contains("certificate"), "{said}");
-}
-
-/// An authority, a certificate of it for 127.0.0.1, and a stranger's.
-fn make_certificates(directory: &Path) {
-    let openssl = |words: &[&str]| {
-        let output = Command::new("openssl")
-            .args(words)
-            .current_dir(directory)
-            .output()
-            .expect("this test needs openssl: apt-get install openssl");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    for name in ["ca", "other"] {
-        let (key_file, file, subject) = (format!("{name}.key"), format!("{name}.crt"), format!("/CN={name}"));
-        let rest = ["-keyout", &key_file, "-out", &file, "-subj", &subject, "-days", "2"];
-        openssl(&[&["req", "-x509"], &key[..], &rest[..]].concat());
-    }
-    std::fs::write(directory.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
-    let rest = ["-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=redis"];
-    openssl(&[&["req"], &key[..], &rest[..]].concat());
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        "server.csr",
-        "-CA",
-        "ca.crt",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-extfile",
-        "names",
-        "-out",
-        "server.crt",
-    ]);
 }

@@ -32,6 +32,9 @@ pub async fn run(context: &Context) -> Judged {
     let Some(url) = &context.redis_url else {
         return Err(Verdict::not_applicable("no Redis is known (tell with --redis-url or REDIS_URL)"));
     };
+    if !url.names_one_server() {
+        return Err(Verdict::not_applicable("only a single Redis server is read here"));
+    }
     if context.backend == Some(StoreKind::Embedded) {
         return Err(Verdict::not_applicable("the cluster keeps its state in the embedded store"));
     }

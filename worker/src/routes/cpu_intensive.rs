@@ -78,7 +78,7 @@ pub(crate) async fn post(
         ticket.await.ok_or_else(|| Failure::unavailable("the computation was given up; try again"))?;
     let worker = context.worker();
     let duration = format!("{}ms", duration.as_millis());
-    let message = format!("Fibonacci({n}) = {result} calculated in {duration} by worker {}", worker.id);
+    let message = format!("Fibonacci({n}) = {result} calculated in {duration} by worker {worker}");
     Ok(Json(CpuAnswer { worker, calculation: Calculation { input: n, result, duration }, message }))
 }
 

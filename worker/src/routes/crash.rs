@@ -63,7 +63,7 @@ pub(crate) async fn post(
         .map_err(|err| Failure::unavailable(format!("could not prepare the crash: {err}")))?;
     tracing::warn!(?mode, "crashing, as asked");
     let message =
-        format!("Worker {} (PID: {}) is crashing... it should restart automatically", worker.id, worker.pid);
+        format!("Worker {worker} (PID: {}) is crashing... it should restart automatically", worker.pid);
     let mut response =
         super::json(StatusCode::OK, &CrashAnswer { message, worker_id: worker.id, pid: worker.pid });
     response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);

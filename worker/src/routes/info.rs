@@ -26,6 +26,9 @@ struct InfoWorker {
     #[schema(value_type = u32, example = 2)]
     id: WorkerId,
     pid: u32,
+    /// What a process without a cluster is called, such as its pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
     /// True only in single-process mode.
     is_primary: bool,
     is_worker: bool,
@@ -74,7 +77,13 @@ pub(crate) async fn get(context: web::Data<Context>) -> HttpResponse {
         super::json(
             StatusCode::OK,
             &Info {
-                worker: InfoWorker { id: worker.id, pid: worker.pid, is_primary: alone, is_worker: !alone },
+                worker: InfoWorker {
+                    id: worker.id,
+                    pid: worker.pid,
+                    name: worker.name,
+                    is_primary: alone,
+                    is_worker: !alone,
+                },
                 system: InfoSystem {
                     cpus: context.cpus,
                     platform: std::env::consts::OS,

@@ -30,7 +30,7 @@ pub(crate) async fn get(context: web::Data<Context>) -> impl Responder {
     Json(LocalState {
         worker,
         request_count: context.count_local_call(),
-        message: format!("This counter is LOCAL to worker {} and NOT shared between workers", worker.id),
+        message: format!("This counter is LOCAL to worker {worker} and NOT shared between workers"),
         explanation: "Each worker has its own memory space. Use Redis for shared state.",
     })
 }

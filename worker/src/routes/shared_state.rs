@@ -112,9 +112,7 @@ pub(crate) async fn get(request: HttpRequest, context: web::Data<Context>) -> Re
     let value = context.store.get(&key).await?;
     let worker = context.worker();
     let (status, message) = match &value {
-        Some(_) => {
-            (StatusCode::OK, format!("Retrieved from {} by worker {}", context.store_name(), worker.id))
-        }
+        Some(_) => (StatusCode::OK, format!("Retrieved from {} by worker {worker}", context.store_name())),
         None => (StatusCode::NOT_FOUND, format!("No value under {key} in {}", context.store_name())),
     };
     let found = value.is_some();

@@ -7,6 +7,7 @@ mod compute;
 mod crash;
 mod http;
 mod openapi;
+mod pod;
 mod process;
 mod redis;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]

@@ -29,6 +29,25 @@ fn info_says_who_answers() {
 }
 
 #[test]
+fn a_process_without_a_cluster_can_have_a_name() {
+    for (variables, name) in [
+        (&[("POD_NAME", "worker-7d9f-x2x4q")][..], "worker-7d9f-x2x4q"),
+        (&[("POD_NAME", "worker-7d9f-x2x4q"), ("WORKER_NAME", "left")], "left"),
+    ] {
+        let worker = Worker::start_with(&[], variables);
+        let me = json!({"id": 0, "pid": worker.pid(), "name": name});
+        assert_eq!(get(worker.port, "/health").ok()["worker"], me);
+        assert_eq!(get(worker.port, "/cluster/info").ok()["worker"]["name"], name);
+        let local = get(worker.port, "/cluster/local-state");
+        assert_eq!(local.header("x-worker-id"), Some("0"));
+        let message = format!("This counter is LOCAL to worker {name} and NOT shared between workers");
+        assert_eq!(local.ok()["message"], message);
+        let problem = get(worker.port, "/no/such/route");
+        assert_eq!(problem.json()["worker"], me);
+    }
+}
+
+#[test]
 fn the_request_count_leaves_health_probes_out() {
     let worker = Worker::start();
     let mut connection = Connection::open(worker.port);

@@ -19,7 +19,9 @@ pub(crate) struct RedisServer {
     pub(crate) directory: TempDir,
     /// 0 when it listens on its Unix socket only.
     pub(crate) port: u16,
-    options: Vec<String>,
+    /// A file that comes before all options; Sentinel needs one.
+    pub(crate) configuration: Option<PathBuf>,
+    pub(crate) options: Vec<String>,
 }
 
 impl RedisServer {
@@ -44,7 +46,7 @@ impl RedisServer {
     pub(crate) fn new(port: u16, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Self { child: None, directory, port, options }
+        Self { child: None, directory, port, configuration: None, options }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -66,6 +68,7 @@ impl RedisServer {
 
     fn try_run(&mut self) -> bool {
         let child = Command::new("redis-server")
+            .args(&self.configuration)
             .args([
                 "--port",
                 &self.port.to_string(),
@@ -141,6 +144,6 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
