@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod config;
 pub mod descriptors;
+pub mod http1;
 pub mod listener;
 pub mod pool;
 pub mod proxy;
@@ -30,8 +31,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use pingora::proxy::http_proxy;
-use pingora::server::configuration::ServerConf;
 use shared::config::{Setting, Sources, settings};
 use shared::store::RedisUrl;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -41,7 +40,7 @@ use cli::{Cli, Options};
 use config::{Config, Mode};
 use listener::{Phase, Serving};
 use pool::Pool;
-use proxy::{OpenRequests, Proxy};
+use proxy::{OpenRequests, Proxy, Rules};
 use roster::Roster;
 use shutdown::Shutdown;
 use signals::Signals;
@@ -122,9 +121,7 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
 
     let (pool, roster) = (Arc::new(Pool::default()), Arc::new(Roster::default()));
     let open = OpenRequests::default();
-    let proxy = Proxy { pool: Arc::clone(&pool), roster: Arc::clone(&roster), open: open.clone() };
-    let server = ServerConf { max_retries: proxy::policy::MAX_ATTEMPTS, ..ServerConf::default() };
-    let app = Arc::new(http_proxy(&Arc::new(server), proxy));
+    let app = Arc::new(Proxy::new(Arc::clone(&pool), Arc::clone(&roster), open.clone(), Rules::default()));
     let (phase, phase_seen) = watch::channel(Phase::Open);
     let (draining, draining_seen) = watch::channel(false);
     let (orders, ordered) = mpsc::channel(4);
