@@ -52,6 +52,9 @@ pub trait Upkeep {
     const EVERY: Duration;
 
     fn tidy(&self);
+
+    /// The last thing that happens on the thread's event loop.
+    fn end(&self);
 }
 
 /// Serving threads; they end when the phase is [`Phase::Ended`].
@@ -149,6 +152,7 @@ where
     // Connections live on this event loop: it goes on until the program ends. An
     // error means that the sender is gone, which is the same.
     let _ = serving.phase.wait_for(|phase| *phase == Phase::Ended).await;
+    serving.app.end();
 }
 
 async fn next(

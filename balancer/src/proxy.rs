@@ -124,6 +124,10 @@ impl Upkeep for Proxy {
     fn tidy(&self) {
         upstream::sweep(&self.pool);
     }
+
+    fn end(&self) {
+        upstream::clear();
+    }
 }
 
 #[async_trait]

@@ -120,3 +120,9 @@ pub(super) fn sweep(pool: &Pool) {
         });
     });
 }
+
+/// Drops all of this thread's connections, while there is an event loop to take
+/// them out of: the thread's own end is too late for that.
+pub(super) fn clear() {
+    SHELVES.take();
+}

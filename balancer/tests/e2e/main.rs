@@ -13,5 +13,9 @@ mod forwarding;
 mod harness;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
 mod redis_server;
+#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
+mod relay;
+mod relay_bodies;
 mod shutdown;
 mod store;
+mod strictness;
