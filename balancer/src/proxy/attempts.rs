@@ -96,7 +96,9 @@ async fn pick(proxy: &Proxy, tried: &mut Tried, stale: &mut Option<Generation>) 
     if let Some(generation) = stale.take() {
         tried.forgive(generation);
     }
-    proxy.pool.pick_or_wait(tried.as_slice(), policy::PATIENCE).await
+    let patience =
+        if tried.as_slice().is_empty() { policy::PATIENCE } else { policy::PATIENCE_AFTER_A_FAILURE };
+    proxy.pool.pick_or_wait(tried.as_slice(), patience).await
 }
 
 /// Hands the request to the leased worker. Says also whether that was on a
