@@ -209,7 +209,7 @@ impl Reader<'_> {
 /// thread was still letting go of, as an error; the balancer says what matters
 /// about those itself.
 fn default_filter() -> String {
-    "info,pingora_proxy=off,pingora_core=off".to_owned()
+    "info,pingora_core=off".to_owned()
 }
 
 fn parse_filter(text: &str) -> Option<String> {

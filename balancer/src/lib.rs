@@ -15,8 +15,9 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod descriptors;
-pub mod history;
 pub mod healthcheck;
+pub mod history;
+pub mod http1;
 pub mod journal;
 pub mod listener;
 pub mod metrics;
@@ -41,8 +42,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
-use pingora::proxy::http_proxy;
-use pingora::server::configuration::ServerConf;
 use shared::config::{Setting, Sources, settings};
 use shared::store::RedisUrl;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -54,7 +53,7 @@ use cli::{Cli, Options, Subcommands};
 use config::{Config, Mode};
 use control::{Control, ControlSocket};
 use listener::{Phase, Serving};
-use proxy::{OpenRequests, Proxy};
+use proxy::{OpenRequests, Proxy, Rules};
 use shutdown::Shutdown;
 use signals::Signals;
 use state_dir::StateDir;
@@ -152,15 +151,15 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
 
     let boards = Boards::default();
     let open = OpenRequests::default();
-    let proxy = Proxy {
-        pool: Arc::clone(&boards.pool),
-        roster: Arc::clone(&boards.roster),
-        metrics: Arc::clone(&boards.metrics),
-        open: open.clone(),
-        own_routes: matches!(config.program, Program::Bundled),
-    };
-    let server = ServerConf { max_retries: proxy::policy::MAX_ATTEMPTS, ..ServerConf::default() };
-    let app = Arc::new(http_proxy(&Arc::new(server), proxy));
+    let mut proxy = Proxy::new(
+        Arc::clone(&boards.pool),
+        Arc::clone(&boards.roster),
+        Arc::clone(&boards.metrics),
+        open.clone(),
+        Rules::default(),
+    );
+    proxy.own_routes = matches!(config.program, Program::Bundled);
+    let app = Arc::new(proxy);
     let (phase, phase_seen) = watch::channel(Phase::Open);
     let (draining, draining_seen) = watch::channel(false);
     let (orders, ordered) = mpsc::channel(ORDERS);

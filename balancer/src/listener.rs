@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::ServerApp;
 use pingora::protocols::GetSocketDigest;
 use pingora::protocols::SocketDigest;
 use pingora::protocols::l4::stream::Stream;
@@ -45,6 +45,16 @@ pub fn bind(address: SocketAddr) -> io::Result<StdTcpListener> {
     bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
     Ok(StdTcpListener::from(socket))
+}
+
+/// What is to be done now and then on every serving thread.
+pub trait Upkeep {
+    const EVERY: Duration;
+
+    fn tidy(&self);
+
+    /// The last thing that happens on the thread's event loop.
+    fn end(&self);
 }
 
 /// Serving threads; they end when the phase is [`Phase::Ended`].
@@ -87,7 +97,7 @@ impl<A> Clone for Serving<A> {
 /// When a thread, its event loop or its copy of the socket cannot be made.
 pub fn serve<A>(listener: &StdTcpListener, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
 where
-    A: HttpServerApp + Send + Sync + 'static,
+    A: ServerApp + Upkeep + Send + Sync + 'static,
 {
     let mut handles = Vec::with_capacity(threads);
     for index in 0..threads {
@@ -105,10 +115,11 @@ where
 
 async fn accept<A>(listener: TcpListener, mut serving: Serving<A>)
 where
-    A: HttpServerApp + Send + Sync + 'static,
+    A: ServerApp + Upkeep + Send + Sync + 'static,
 {
     let mut phase = serving.phase.clone();
     let mut failing = false;
+    let mut upkeep = tokio::time::interval(A::EVERY);
     loop {
         tokio::select! {
             accepted = next(&listener, &serving.room) => match accepted {
@@ -124,6 +135,7 @@ where
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
+            _ = upkeep.tick() => serving.app.tidy(),
             _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
         }
     }
@@ -140,6 +152,7 @@ where
     // Connections live on this event loop: it goes on until the program ends. An
     // error means that the sender is gone, which is the same.
     let _ = serving.phase.wait_for(|phase| *phase == Phase::Ended).await;
+    serving.app.end();
 }
 
 async fn next(
@@ -151,7 +164,7 @@ async fn next(
     Ok((stream, peer, permit))
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
+impl<A: ServerApp + Upkeep + Send + Sync + 'static> Serving<A> {
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
         let (app, draining) = (Arc::clone(&self.app), self.draining.clone());
         tokio::spawn(async move {

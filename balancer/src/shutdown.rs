@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::HttpServerApp;
+use pingora::apps::ServerApp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -35,7 +35,7 @@ pub struct Shutdown<A> {
     pub drain_timeout: Duration,
 }
 
-impl<A: HttpServerApp + Sync> Shutdown<A> {
+impl<A: ServerApp + Sync> Shutdown<A> {
     /// Runs `supervisor` until a signal ends the cluster. A second signal, at
     /// any point, ends it without waiting.
     pub async fn run(self, mut signals: Signals, supervisor: impl Future<Output = ()>) -> ExitCode {
@@ -61,7 +61,7 @@ impl<A: HttpServerApp + Sync> Shutdown<A> {
                 ExitCode::FAILURE
             }
         };
-        self.app.http_cleanup().await;
+        self.app.cleanup().await;
         let forced = tokio::select! {
             () = &mut supervisor => false,
             _ = signals.stop() => true,

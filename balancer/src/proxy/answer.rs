@@ -1,26 +1,32 @@
 //! Answers that the balancer gives in its own name.
 
 use bytes::Bytes;
-use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use http::header::RETRY_AFTER;
 use serde::Serialize;
 use shared::problem::{self, Problem};
-use shared::protocol::WorkerId;
+use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
 
-use super::headers::{X_REQUEST_ID, X_WORKER_ID};
+use crate::http1::Refusal;
 
 /// Seconds after which a client may try again when no worker was ready.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
     content_type: &'static str,
     extra: Vec<(&'static str, String)>,
     body: Bytes,
+}
+
+/// How an answer is to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Form<'a> {
+    pub request_id: &'a [u8],
+    /// It answers a HEAD request.
+    pub head_only: bool,
+    /// What is said of the connection, if anything.
+    pub connection: Option<&'static str>,
 }
 
 impl Answer {
@@ -39,70 +45,85 @@ impl Answer {
         self
     }
 
-    /// Writes the answer, without its body to a HEAD request.
-    ///
-    /// # Errors
-    /// When the client does not take it.
-    pub async fn send(self, session: &mut Session, request_id: &HeaderValue) -> Result<()> {
-        let mut header = ResponseHeader::build(self.status, Some(6 + self.extra.len()))?;
-        header.insert_header(CONTENT_TYPE, self.content_type)?;
-        header.insert_header(CONTENT_LENGTH, self.body.len())?;
-        header.insert_header(CACHE_CONTROL, "no-store")?;
-        header.insert_header(X_WORKER_ID, HeaderValue::from(WorkerId::PRIMARY.0))?;
-        header.insert_header(X_REQUEST_ID, request_id.clone())?;
-        for (name, value) in self.extra {
-            header.insert_header(name, value)?;
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Appends the answer to `out`, without its body to a HEAD request.
+    pub fn write(&self, out: &mut Vec<u8>, form: Form<'_>) {
+        let phrase = if self.status == 200 { "OK" } else { problem::title(self.status) };
+        out.extend_from_slice(format!("HTTP/1.1 {} {phrase}\r\n", self.status).as_bytes());
+        let mut line = |name: &str, value: &[u8]| {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        };
+        line("content-type", self.content_type.as_bytes());
+        line("content-length", self.body.len().to_string().as_bytes());
+        line("cache-control", b"no-store");
+        line(WORKER_ID_HEADER, WorkerId::PRIMARY.to_string().as_bytes());
+        line(REQUEST_ID_HEADER, form.request_id);
+        for (name, value) in &self.extra {
+            line(name, value.as_bytes());
         }
-        let head_only = session.req_header().method == Method::HEAD;
-        session.write_response_header(Box::new(header), head_only).await?;
-        if !head_only {
-            session.write_response_body(Some(self.body), true).await?;
+        if let Some(connection) = form.connection {
+            line("connection", connection.as_bytes());
         }
-        Ok(())
+        out.extend_from_slice(b"\r\n");
+        if !form.head_only {
+            out.extend_from_slice(&self.body);
+        }
     }
 }
 
-pub fn is_timeout(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let answer = Self::problem(Problem::new(refusal.status, refusal.detail));
+        if refusal.status == 405 {
+            answer.with("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+        } else {
+            answer
+        }
+    }
 }
 
-/// What a client is told of a request that failed for good; `None` when there is
-/// nobody left to tell.
-pub fn for_error(error: &Error, worker: Option<WorkerId>, attempts: usize) -> Option<Answer> {
+/// Why a request got no worker's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// No worker was ready.
+    NobodyReady,
+    /// No connection; took it too long?
+    Unreachable { timed_out: bool },
+    /// The worker's connection ended before the answer had begun.
+    Died,
+    /// The worker did not take the request, or not answer it, in time.
+    Slow,
+    /// What came is no answer.
+    Malformed(Refusal),
+}
+
+/// What a client is told of a request that failed for good.
+pub fn for_fault(fault: &Fault, worker: Option<WorkerId>, attempts: usize) -> Answer {
     let who = worker.map_or_else(|| "a worker".to_owned(), |id| format!("worker {id}"));
-    let problem = match (error.esource(), error.etype()) {
-        (_, ErrorType::HTTPStatus(503)) => {
+    Answer::problem(match fault {
+        Fault::NobodyReady if attempts == 0 => {
             let detail = "no worker is ready; try again in a moment";
-            return Some(
-                Answer::problem(Problem::new(503, detail)).with(RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS),
-            );
+            return Answer::problem(Problem::new(503, detail))
+                .with(RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS);
         }
-        (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
-            Problem::new(408, "the request's body did not arrive in time")
+        Fault::NobodyReady | Fault::Unreachable { timed_out: false } => Problem::new(502, tried(attempts)),
+        Fault::Unreachable { timed_out: true } | Fault::Slow => {
+            Problem::new(504, format!("{who} did not answer in time"))
         }
-        (
-            ErrorSource::Downstream,
-            ErrorType::ReadError
-            | ErrorType::WriteError
-            | ErrorType::WriteTimedout
-            | ErrorType::ConnectionClosed,
-        ) => return None,
-        (_, ErrorType::HTTPStatus(status @ 400..=599)) => Problem::new(*status, tried(attempts)),
-        (ErrorSource::Downstream, _) => Problem::new(400, "the request is not valid HTTP"),
-        (
-            ErrorSource::Upstream,
-            ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
-        ) => Problem::new(504, format!("{who} did not answer in time")),
-        (ErrorSource::Upstream, ErrorType::ConnectRefused | ErrorType::ConnectError) => {
-            Problem::new(502, tried(attempts))
-        }
-        (ErrorSource::Upstream, _) => Problem::new(
+        Fault::Died => Problem::new(
             502,
             format!("{who} ended before it had answered; the request may have been carried out"),
         ),
-        _ => Problem::new(500, "the balancer could not handle the request"),
-    };
-    Some(Answer::problem(problem))
+        Fault::Malformed(refusal) => {
+            Problem::new(502, format!("{who} gave an answer that is not valid: {}", refusal.detail))
+        }
+    })
 }
 
 fn tried(attempts: usize) -> String {
@@ -116,32 +137,34 @@ fn tried(attempts: usize) -> String {
 mod tests {
     use super::*;
 
-    fn status(source: ErrorSource, kind: ErrorType) -> Option<u16> {
-        let mut error = Error::new(kind);
-        error.esource = source;
-        for_error(&error, Some(WorkerId(2)), 1).map(|answer| answer.status)
-    }
-
     #[test]
     fn failures_become_the_status_that_says_whose_they_are() {
-        use ErrorSource::{Downstream, Internal, Unset, Upstream};
-        assert_eq!(status(Upstream, ErrorType::ConnectionClosed), Some(502));
-        assert_eq!(status(Upstream, ErrorType::ConnectRefused), Some(502));
-        assert_eq!(status(Upstream, ErrorType::ConnectTimedout), Some(504));
-        assert_eq!(status(Upstream, ErrorType::ReadTimedout), Some(504));
-        assert_eq!(status(Unset, ErrorType::HTTPStatus(503)), Some(503));
-        assert_eq!(status(Unset, ErrorType::HTTPStatus(502)), Some(502));
-        assert_eq!(status(Downstream, ErrorType::ReadTimedout), Some(408));
-        assert_eq!(status(Downstream, ErrorType::InvalidHTTPHeader), Some(400));
-        assert_eq!(status(Downstream, ErrorType::ConnectionClosed), None);
-        assert_eq!(status(Internal, ErrorType::InternalError), Some(500));
+        let status = |fault| for_fault(&fault, Some(WorkerId(2)), 1).status;
+        assert_eq!(status(Fault::Died), 502);
+        assert_eq!(status(Fault::Unreachable { timed_out: false }), 502);
+        assert_eq!(status(Fault::Unreachable { timed_out: true }), 504);
+        assert_eq!(status(Fault::Slow), 504);
+        assert_eq!(status(Fault::NobodyReady), 502);
+        assert_eq!(status(Fault::Malformed(Refusal::bad("x"))), 502);
     }
 
     #[test]
     fn only_unavailability_invites_to_try_again() {
-        let answer = for_error(&Error::new(ErrorType::HTTPStatus(503)), None, 0).unwrap();
-        assert_eq!(answer.extra, [("retry-after", "1".to_owned())]);
-        let answer = for_error(&Error::new(ErrorType::HTTPStatus(502)), None, 3).unwrap();
-        assert_eq!(answer.extra, []);
+        let answer = for_fault(&Fault::NobodyReady, None, 0);
+        assert_eq!((answer.status, answer.extra), (503, vec![("retry-after", "1".to_owned())]));
+        assert_eq!(for_fault(&Fault::NobodyReady, None, 3).extra, []);
+    }
+
+    #[test]
+    fn an_answer_is_a_whole_message() {
+        let mut out = Vec::new();
+        let answer = Answer::json(200, &1).with("x-extra", 2);
+        answer.write(&mut out, Form { request_id: b"id", head_only: false, connection: Some("close") });
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1\r\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("x-request-id: id\r\nx-extra: 2\r\nconnection: close\r\n\r\n1"), "{text}");
     }
 }

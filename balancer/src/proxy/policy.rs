@@ -14,6 +14,10 @@ pub const PATIENCE: Patience = Patience {
     grace: Duration::from_millis(100),
 };
 
+/// The same for a request that has just met a worker's death: on a busy machine
+/// it takes the supervisor longer than a moment to hear of it.
+pub const PATIENCE_AFTER_A_FAILURE: Patience = Patience { grace: Duration::from_secs(1), ..PATIENCE };
+
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

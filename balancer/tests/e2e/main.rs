@@ -20,6 +20,10 @@ mod operations;
 mod program;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
 mod redis_server;
+#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
+mod relay;
+mod relay_bodies;
 mod reload;
 mod shutdown;
 mod store;
+mod strictness;

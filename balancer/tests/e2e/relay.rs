@@ -1,0 +1,177 @@
+//! The request path by itself: a relay in this process, in front of programs
+//! that record what reaches them and answer as a test wants.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use balancer::listener::{self, Phase, Serving};
+use balancer::pool::{Pool, Worker};
+use balancer::proxy::{OpenRequests, Proxy, Rules};
+use shared::protocol::{Generation, WorkerId};
+use tokio::sync::{Semaphore, watch};
+
+/// Longest that a test waits for bytes.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A request as it reached the program behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+pub type Behaviour = dyn Fn(&mut TcpStream, &Seen) + Send + Sync;
+
+/// The program behind.
+pub struct Upstream {
+    pub address: SocketAddr,
+    pub seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Upstream {
+    /// Answers everything with `ok`.
+    pub fn start() -> Self {
+        Self::with(|stream, _| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        })
+    }
+
+    /// Calls `behaviour` for every request that has come whole.
+    pub fn with(behaviour: impl Fn(&mut TcpStream, &Seen) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let behaviour: Arc<Behaviour> = Arc::new(behaviour);
+        thread::spawn({
+            let seen = Arc::clone(&seen);
+            move || {
+                for stream in listener.incoming().map_while(Result::ok) {
+                    let (seen, behaviour) = (Arc::clone(&seen), Arc::clone(&behaviour));
+                    thread::spawn(move || record(stream, &seen, &*behaviour));
+                }
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+fn record(stream: TcpStream, seen: &Mutex<Vec<Seen>>, behaviour: &Behaviour) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            (reader.read_line(&mut head).ok()? > 0).then_some(())?;
+        }
+        let field = |name: &str| {
+            let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name))?;
+            Some(line.split_once(": ")?.1.to_owned())
+        };
+        let mut body = Vec::new();
+        if let Some(length) = field("content-length:") {
+            body.resize(length.parse().ok()?, 0);
+            reader.read_exact(&mut body).ok()?;
+        } else if field("transfer-encoding:").is_some() {
+            while !body.ends_with(b"0\r\n\r\n") {
+                (reader.read_until(b'\n', &mut body).ok()? > 0).then_some(())?;
+            }
+        }
+        let request = Seen { head, body };
+        seen.lock().unwrap().push(request.clone());
+        behaviour(&mut writer, &request);
+    }
+}
+
+/// A relay in front of `upstreams`, as workers 1, 2, and so on.
+pub struct Relay {
+    pub address: SocketAddr,
+    pub pool: Arc<Pool>,
+    phase: watch::Sender<Phase>,
+    _draining: watch::Sender<bool>,
+}
+
+impl Relay {
+    pub fn start(upstreams: &[SocketAddr], rules: Rules) -> Self {
+        let pool = Arc::new(Pool::default());
+        for (id, &address) in (1..).zip(upstreams) {
+            pool.publish(Arc::new(Worker::new(
+                WorkerId(id),
+                id,
+                Generation(u64::from(id)),
+                address,
+                Arc::default(),
+            )));
+        }
+        let mut proxy =
+            Proxy::new(Arc::clone(&pool), Arc::default(), Arc::default(), OpenRequests::default(), rules);
+        proxy.own_routes = false;
+        let (phase, phase_seen) = watch::channel(Phase::Open);
+        let (draining, draining_seen) = watch::channel(false);
+        let serving = Serving {
+            app: Arc::new(proxy),
+            phase: phase_seen,
+            draining: draining_seen,
+            room: Arc::new(Semaphore::new(1_000)),
+        };
+        let listener = listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        listener::serve(&listener, 1, &serving).unwrap();
+        Self { address: listener.local_addr().unwrap(), pool, phase, _draining: draining }
+    }
+
+    /// Sends `bytes` on a connection of their own.
+    pub fn send(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    }
+
+    /// As [`Self::send`]; returns all that comes until the relay closes.
+    pub fn ask(&self, bytes: &[u8]) -> String {
+        read_all(self.send(bytes))
+    }
+
+    /// As [`Self::ask`], by a client that sends no more after `bytes`.
+    pub fn ask_and_end(&self, bytes: &[u8]) -> String {
+        let stream = self.send(bytes);
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        read_all(stream)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Ended);
+    }
+}
+
+pub fn read_all(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    if let Err(err) = stream.read_to_end(&mut answer) {
+        panic!("the connection was not closed: {err}; so far: {}", String::from_utf8_lossy(&answer));
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads until `text` has come.
+pub fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let (mut read, mut byte) = (Vec::new(), [0]);
+    while !read.ends_with(text.as_bytes()) {
+        match stream.read(&mut byte) {
+            Ok(1) => read.push(byte[0]),
+            other => panic!("{other:?} before {text:?}: {}", String::from_utf8_lossy(&read)),
+        }
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+pub fn status(answer: &str) -> u16 {
+    answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
