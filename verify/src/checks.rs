@@ -10,6 +10,7 @@ use crate::verdict::{Judged, Verdict};
 
 pub mod availability;
 pub mod balance;
+pub mod broken_reload;
 pub mod conformance;
 pub mod counter;
 pub mod coverage;
@@ -27,8 +28,10 @@ pub mod memory;
 pub mod out_of_band;
 pub mod primary_killed;
 pub mod redis_outage;
+pub mod reload;
 pub mod repeated_crash;
 pub mod round_robin;
+pub mod scale;
 pub mod shared_state;
 pub mod workers;
 
@@ -116,6 +119,15 @@ pub const ALL: &[Check] = &[
     }),
     disruptive("graceful-stop", "requests in flight are finished on SIGTERM, and nothing is left", |c| {
         Box::pin(graceful_stop::run(c))
+    }),
+    disruptive("reload", "reloads replace every worker under traffic, and no request fails", |c| {
+        Box::pin(reload::run(c))
+    }),
+    disruptive("broken-reload", "a reload that cannot succeed says so and changes nothing", |c| {
+        Box::pin(broken_reload::run(c))
+    }),
+    disruptive("scale", "the number of workers changes under traffic, and no request fails", |c| {
+        Box::pin(scale::run(c))
     }),
     disruptive("redis-outage", "without Redis only its routes fail, soon, and they come back with it", |c| {
         Box::pin(redis_outage::run(c))

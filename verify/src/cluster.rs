@@ -2,6 +2,7 @@
 //! killed with all of their processes when dropped, whatever happens.
 
 pub mod guard;
+pub mod operate;
 pub mod redis;
 
 use std::collections::VecDeque;
@@ -29,6 +30,8 @@ use crate::target::Target;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the cluster's log that are kept.
 const LOG_LINES: usize = 200;
+/// Name of the control socket in a cluster's directory.
+const CONTROL: &str = "control.sock";
 /// For processes to vanish after their primary was killed, before they are
 /// killed themselves.
 const FOLLOW_LIMIT: Duration = Duration::from_millis(500);
@@ -77,6 +80,11 @@ impl Launcher {
         &self.program
     }
 
+    /// The same, with another executable.
+    pub fn with_program(&self, program: PathBuf) -> Self {
+        Self { program, ..self.clone() }
+    }
+
     /// Starts a cluster and waits until all of its workers are online.
     pub async fn launch(&self, arguments: &[&str]) -> Result<Cluster, ClusterError> {
         let began = Instant::now();
@@ -92,14 +100,8 @@ impl Launcher {
         }
         // From here on, dropping it kills the process.
         let client = Client::new(Target::at(([127, 0, 0, 1], 0).into()), Arc::clone(&self.journal));
-        let mut cluster = Cluster {
-            child,
-            client,
-            log,
-            startup: Duration::ZERO,
-            processes: Vec::new(),
-            _directory: directory,
-        };
+        let mut cluster =
+            Cluster { child, client, log, startup: Duration::ZERO, processes: Vec::new(), directory };
         let address = cluster.listening().await?;
         cluster.client = Client::new(Target::at(address), Arc::clone(&self.journal));
         let limit = START_LIMIT.saturating_sub(began.elapsed());
@@ -127,6 +129,7 @@ impl Launcher {
             .env("XDG_RUNTIME_DIR", directory)
             // Its port could be somebody else's.
             .env("CLUSTER_ADMIN", "off")
+            .env("CLUSTER_CONTROL", directory.join(CONTROL))
             // A Ctrl-C on the terminal is for this program, which undoes the rest.
             .process_group(0)
             .stdin(Stdio::null())
@@ -184,7 +187,7 @@ pub struct Cluster {
     pub startup: Duration,
     /// Seen below the primary at some time; they must not outlive this.
     processes: Vec<Process>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {

@@ -96,3 +96,43 @@ fn a_balancer_that_does_not_start_is_told_apart() {
     assert_eq!(outcome.code, 3, "{outcome:?}");
     assert!(outcome.stderr.contains("exit status: 7 at start; its last words: no such luck"), "{outcome:?}");
 }
+
+/// The balancer itself, with other answers of its subcommands.
+fn lying(directory: &Path, cases: &str) -> PathBuf {
+    let real = crate::harness::balancer();
+    let path = directory.join("balancer");
+    let script = format!(
+        "#!/bin/sh\nreal='{}'\ncase \"$1\" in\n{cases}\nesac\nexec \"$real\" \"$@\"\n",
+        real.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn changes_that_are_said_and_not_done_are_seen() {
+    for (cases, check, outcome, code) in [
+        ("reload) exit 0 ;;", "reload", "failed", 1),
+        ("reload) exit 0 ;;", "broken-reload", "failed", 1),
+        ("scale) exit 0 ;;", "scale", "failed", 1),
+        ("reload) exit 2 ;;", "reload", "inconclusive", 4),
+        ("scale) exit 2 ;;", "scale", "inconclusive", 4),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = lying(directory.path(), cases);
+        let arguments = [
+            "--spawn",
+            "--workers",
+            "2",
+            "--balancer",
+            path.to_str().unwrap(),
+            "--only",
+            check,
+            "--format",
+            "json",
+        ];
+        let judged = verify(&arguments);
+        assert_eq!((judged.of(check).as_str(), judged.code), (outcome, code), "{cases}: {judged:?}");
+    }
+}
