@@ -296,8 +296,13 @@ fn program(mode: Mode, command: &[OsString]) -> Result<Program, ConfigError> {
         ));
     }
     if !can_be_run(name) {
+        let hint = if name.as_encoded_bytes().contains(&b' ') {
+            ", each a word of its own, without quotes"
+        } else {
+            ""
+        };
         return Err(ConfigError::Conflict(format!(
-            "there is no command {name:?} that can be run: after -- comes the program and its arguments, \
+            "there is no executable file {name:?}: after -- comes the program and its arguments{hint}, \
              for example -- node server.js"
         )));
     }

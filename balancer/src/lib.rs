@@ -172,7 +172,8 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
         // Before the first worker is started, so that no signal finds us unprepared.
         let signals = Signals::install(orders.clone()).context("could not install signal handlers")?;
         let launcher = launcher(&config, state_dir.as_ref());
-        tokio::spawn(reaper::run(launcher.children.clone()));
+        let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
+        tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
         let settings = supervisor::Settings {
             workers: workers as usize,
@@ -201,6 +202,9 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
         let drain_timeout = config.limits.drain;
         let shutdown = Shutdown { roster, journal, open, phase, draining, orders, app, drain_timeout };
         let code = shutdown.run(signals, supervisor.run(ordered)).await;
+        if programs {
+            reaper::take(&children, std::process::id() != 1);
+        }
         threads.join();
         anyhow::Ok(code)
     })?;

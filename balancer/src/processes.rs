@@ -39,16 +39,19 @@ impl Processes {
         self.0.iter().filter(move |stat| stat.pid != root && found.contains(&stat.pid) && stat.state != 'Z')
     }
 
-    /// Children of `parent` that wait to be reaped.
-    pub fn zombies_of(&self, parent: u32) -> Vec<u32> {
+    /// Children of `parent`, and whether they wait to be reaped.
+    pub fn children_of(&self, parent: u32) -> Vec<(u32, bool)> {
         let parent = parent.cast_signed();
-        let dead = self.0.iter().filter(|stat| stat.ppid == parent && stat.state == 'Z');
-        dead.map(|stat| stat.pid.cast_unsigned()).collect()
+        let children = self.0.iter().filter(|stat| stat.ppid == parent);
+        children.map(|stat| (stat.pid.cast_unsigned(), stat.state == 'Z')).collect()
     }
 
-    /// Resident bytes of all processes below `root` together.
-    pub fn resident_below(&self, root: u32) -> u64 {
-        self.below(root).map(|stat| stat.rss * procfs::page_size()).sum()
+    /// What all processes below `root` use together.
+    pub fn usage_below(&self, root: u32) -> Usage {
+        self.below(root).map(Usage::of).fold(Usage::default(), |sum, usage| Usage {
+            resident: sum.resident + usage.resident,
+            cpu: sum.cpu + usage.cpu,
+        })
     }
 }
 
@@ -58,7 +61,7 @@ pub fn descendants(root: u32) -> Vec<u32> {
 }
 
 /// What a process uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Resident memory in bytes.
     pub resident: u64,
@@ -68,12 +71,17 @@ pub struct Usage {
 
 /// `None` when there is no such process.
 pub fn usage(pid: u32) -> Option<Usage> {
-    let stat = Process::new(pid.cast_signed()).ok()?.stat().ok()?;
-    let ticks = stat.utime + stat.stime;
-    Some(Usage {
-        resident: stat.rss * procfs::page_size(),
-        cpu: Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64),
-    })
+    Process::new(pid.cast_signed()).ok()?.stat().ok().map(|stat| Usage::of(&stat))
+}
+
+impl Usage {
+    fn of(stat: &Stat) -> Self {
+        let ticks = stat.utime + stat.stime;
+        Self {
+            resident: stat.rss * procfs::page_size(),
+            cpu: Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64),
+        }
+    }
 }
 
 /// Whose a port is.

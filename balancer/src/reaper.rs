@@ -1,10 +1,13 @@
-//! Reaping as process 1. Whoever loses its parent in a container becomes a child
-//! of process 1, and stays a zombie until that waits for it (pid_namespaces(7)).
+//! Processes that this one has inherited. Whoever loses its parent in a container
+//! becomes a child of process 1, and stays a zombie until that waits for it
+//! (pid_namespaces(7)). Elsewhere a cluster of programs adopts what a killed
+//! keeper leaves behind (prctl(2), `PR_SET_CHILD_SUBREAPER`), and ends it.
+//!
 //! Workers are waited for by those who started them, so only others are taken.
 
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, warn};
 
@@ -15,11 +18,16 @@ use crate::supervisor::process::Children;
 /// long known to its keeper by then.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Reaps what this process has inherited, for ever; returns at once unless it is
-/// process 1. `started` are the children that others wait for.
-pub async fn run(started: Children) {
-    if std::process::id() != 1 {
+/// Takes care of what this process inherits, for ever; returns at once when it
+/// inherits nothing. `started` are the children that others wait for, `programs`
+/// says that somebody else's program runs.
+pub async fn run(started: Children, programs: bool) {
+    let first = std::process::id() == 1;
+    if !first && !programs {
         return;
+    }
+    if !first && let Err(err) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        return warn!(%err, "what a killed keeper leaves behind will not be ended");
     }
     let mut deaths = match signal(SignalKind::child()) {
         Ok(deaths) => deaths,
@@ -27,11 +35,28 @@ pub async fn run(started: Children) {
     };
     while deaths.recv().await.is_some() {
         tokio::time::sleep(GATHER).await;
-        let dead = Processes::now().zombies_of(1);
-        for pid in dead.into_iter().filter(|&pid| !started.contains(pid)) {
-            let reaped = Pid::from_raw(pid.cast_signed())
-                .map(|pid| rustix::process::waitpid(Some(pid), WaitOptions::NOHANG));
-            debug!(pid, ?reaped, "reaped an orphan");
+        while take(&started, !first) {
+            tokio::time::sleep(GATHER).await;
         }
     }
+}
+
+/// Reaps the dead among what was inherited and, with `end`, kills the living,
+/// which as process 1 may be anybody's. Says whether some are left to be reaped.
+pub fn take(started: &Children, end: bool) -> bool {
+    let mut left = false;
+    for (pid, dead) in Processes::now().children_of(std::process::id()) {
+        let Some(orphan) = Pid::from_raw(pid.cast_signed()).filter(|_| !started.contains(pid)) else {
+            continue;
+        };
+        if dead {
+            let reaped = rustix::process::waitpid(Some(orphan), WaitOptions::NOHANG);
+            debug!(pid, ?reaped, "reaped an orphan");
+        } else if end {
+            let killed = rustix::process::kill_process(orphan, Signal::KILL);
+            debug!(pid, ?killed, "killed an orphan");
+            left = true;
+        }
+    }
+    left
 }

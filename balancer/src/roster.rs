@@ -15,7 +15,7 @@ use shared::protocol::{
 
 use crate::metrics::Reason;
 use crate::pool::Worker;
-use crate::processes;
+use crate::processes::{self, Processes, Usage};
 
 /// What a process is to its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Entry {
     pub role: Role,
     pub state: WorkerState,
     pub pid: Option<u32>,
+    /// Stands above all that a program has started.
+    pub keeper: Option<u32>,
     /// The process's counters, once it has a port.
     pub worker: Option<Arc<Worker>>,
     pub online_since: Option<Instant>,
@@ -67,8 +69,10 @@ impl Roster {
 
     pub fn worker_list(&self, now: Instant) -> WorkerList {
         let entries = self.entries.load();
+        let usages = Usages::now(&entries);
         let of = |role| -> Vec<_> {
-            entries.iter().filter(|entry| entry.role == role).map(|entry| entry.status(now)).collect()
+            let wanted = entries.iter().filter(|entry| entry.role == role);
+            wanted.map(|entry| entry.status(now, usages.of(entry))).collect()
         };
         let workers = of(Role::Current);
         WorkerList {
@@ -102,9 +106,24 @@ impl Roster {
     }
 }
 
+/// What workers use, a program with all that it has started.
+pub struct Usages(Option<Processes>);
+
+impl Usages {
+    pub fn now(entries: &[Entry]) -> Self {
+        Self(entries.iter().any(|entry| entry.keeper.is_some()).then(Processes::now))
+    }
+
+    pub fn of(&self, entry: &Entry) -> Option<Usage> {
+        match (&self.0, entry.keeper) {
+            (Some(processes), Some(keeper)) => Some(processes.usage_below(keeper)),
+            _ => entry.pid.and_then(processes::usage),
+        }
+    }
+}
+
 impl Entry {
-    fn status(&self, now: Instant) -> WorkerStatus {
-        let usage = self.pid.and_then(processes::usage);
+    fn status(&self, now: Instant, usage: Option<Usage>) -> WorkerStatus {
         let uptime = self.online_since.map(|since| now.saturating_duration_since(since));
         WorkerStatus {
             id: self.id,
@@ -135,6 +154,7 @@ mod tests {
             role: Role::Current,
             state,
             pid: None,
+            keeper: None,
             worker: None,
             online_since: None,
             restarts: 0,

@@ -252,6 +252,7 @@ fn entry(seat: &Seat) -> Entry {
         role: seat.role,
         state: seat.slot.state(),
         pid: post.map(|post| post.pid),
+        keeper: post.filter(|post| post.pid != post.process.child).map(|post| post.process.child),
         worker: post.and_then(|post| post.worker.clone()),
         online_since: seat.slot.online_since(),
         restarts: seat.slot.history().restarts,

@@ -18,12 +18,16 @@ use serde::Serialize;
 use shared::problem::{self, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_io_timeout::TimeoutStream;
 use tracing::debug;
 
 /// Connections at the same time; further ones wait.
 const CONNECTIONS: usize = 256;
 /// For a client to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For a client to take the next part of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers requests.
 pub trait Handler: Clone + Send + 'static {
@@ -133,6 +137,9 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Handler + Sync,
     {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let stream = Box::pin(stream);
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let handler = handler.clone();

@@ -199,13 +199,24 @@ fn describe(step: &Progress) -> Option<String> {
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
         }
-        Progress::Switched { workers } => format!("requests go to the {workers} new workers"),
+        Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
         Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
         Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
-        Progress::Done { workers, after_ms } => format!("done: {workers} workers, after {after_ms} ms"),
+        Progress::Done { workers, after_ms } => {
+            format!("done: {workers} {}, after {after_ms} ms", plural(*workers))
+        }
         // The error says it.
         Progress::Failed { .. } => return None,
     })
+}
+
+fn plural(workers: usize) -> &'static str {
+    if workers == 1 { "worker" } else { "workers" }
+}
+
+fn takes(workers: usize) -> String {
+    let verb = if workers == 1 { "takes" } else { "take" };
+    format!("{workers} new {} {verb} requests", plural(workers))
 }
 
 /// The cluster for a person.

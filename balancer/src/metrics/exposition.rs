@@ -10,8 +10,8 @@ use prometheus_client::registry::{Registry, Unit};
 use shared::protocol::{ClusterStatus, WorkerState};
 
 use super::{BOUNDS, Slot, Traffic};
-use crate::processes;
-use crate::roster::{Entry, Role};
+use crate::processes::Usage;
+use crate::roster::{Entry, Role, Usages};
 use crate::supervisor::Boards;
 
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,7 +51,9 @@ impl Collector for Snapshot {
         gauge(&mut encoder, "workers_desired", "Workers that are wanted", health.workers.desired as u64)?;
         gauge(&mut encoder, "workers_online", "Workers that get requests", health.workers.online as u64)?;
         let entries = roster.entries();
-        self.processes(&mut encoder, entries.iter().filter(|entry| entry.role == Role::Current))?;
+        let usages = Usages::now(&entries);
+        let current = entries.iter().filter(|entry| entry.role == Role::Current);
+        processes(&mut encoder, current.map(|entry| (entry, usages.of(entry))))?;
         let slots: Vec<_> = metrics.lock().iter().map(|(id, slot)| (id.to_string(), slot.clone())).collect();
         let primary = ("0".to_owned(), Slot { traffic: metrics.primary.clone(), ..Slot::default() });
         let all: Vec<_> = std::iter::once(primary).chain(slots).collect();
@@ -62,57 +64,6 @@ impl Collector for Snapshot {
 }
 
 impl Snapshot {
-    fn processes<'a>(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        entries: impl Iterator<Item = &'a Entry>,
-    ) -> Result<(), Error> {
-        let seen: Vec<_> = entries
-            .map(|entry| (entry.id.to_string(), entry, entry.pid.and_then(processes::usage)))
-            .collect();
-        let mut states = encoder.encode_descriptor(
-            "worker_state",
-            "1 for the state that a worker is in",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (id, entry, _) in &seen {
-            for state in STATES {
-                let labels = [("worker", id.clone()), ("state", state.to_string())];
-                states.encode_family(&labels)?.encode_gauge(&u64::from(entry.state == state))?;
-            }
-        }
-        let mut in_flight = encoder.encode_descriptor(
-            "worker_in_flight",
-            "Requests that a worker holds now",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (id, entry, _) in &seen {
-            let count = entry.worker.as_ref().map_or(0, |worker| worker.in_flight());
-            of(&mut in_flight, id, |mut metric| metric.encode_gauge(&count))?;
-        }
-        let help = "Resident memory of a worker's process";
-        let mut memory = encoder.encode_descriptor(
-            "worker_resident_memory",
-            help,
-            Some(&Unit::Bytes),
-            MetricType::Gauge,
-        )?;
-        for (id, _, usage) in &seen {
-            let resident = usage.map_or(0, |usage| usage.resident);
-            of(&mut memory, id, |mut metric| metric.encode_gauge(&resident))?;
-        }
-        let help = "Processor time that a worker's process has used";
-        let mut cpu =
-            encoder.encode_descriptor("worker_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
-        for (id, _, usage) in &seen {
-            let seconds = usage.map_or(0.0, |usage| usage.cpu.as_secs_f64());
-            of(&mut cpu, id, |mut metric| metric.encode_counter::<NoLabelSet, _, u64>(&seconds, None))?;
-        }
-        Ok(())
-    }
-
     fn reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         use std::sync::atomic::Ordering::Relaxed;
         let metrics = &self.0.metrics;
@@ -126,6 +77,49 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+fn processes<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    entries: impl Iterator<Item = (&'a Entry, Option<Usage>)>,
+) -> Result<(), Error> {
+    let seen: Vec<_> = entries.map(|(entry, usage)| (entry.id.to_string(), entry, usage)).collect();
+    let mut states = encoder.encode_descriptor(
+        "worker_state",
+        "1 for the state that a worker is in",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (id, entry, _) in &seen {
+        for state in STATES {
+            let labels = [("worker", id.clone()), ("state", state.to_string())];
+            states.encode_family(&labels)?.encode_gauge(&u64::from(entry.state == state))?;
+        }
+    }
+    let mut in_flight = encoder.encode_descriptor(
+        "worker_in_flight",
+        "Requests that a worker holds now",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (id, entry, _) in &seen {
+        let count = entry.worker.as_ref().map_or(0, |worker| worker.in_flight());
+        of(&mut in_flight, id, |mut metric| metric.encode_gauge(&count))?;
+    }
+    let help = "Resident memory of a worker's process";
+    let mut memory =
+        encoder.encode_descriptor("worker_resident_memory", help, Some(&Unit::Bytes), MetricType::Gauge)?;
+    for (id, _, usage) in &seen {
+        let resident = usage.map_or(0, |usage| usage.resident);
+        of(&mut memory, id, |mut metric| metric.encode_gauge(&resident))?;
+    }
+    let help = "Processor time that a worker's process has used";
+    let mut cpu = encoder.encode_descriptor("worker_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
+    for (id, _, usage) in &seen {
+        let seconds = usage.map_or(0.0, |usage| usage.cpu.as_secs_f64());
+        of(&mut cpu, id, |mut metric| metric.encode_counter::<NoLabelSet, _, u64>(&seconds, None))?;
+    }
+    Ok(())
 }
 
 fn requests(encoder: &mut DescriptorEncoder<'_>, slots: &[(String, Slot)]) -> Result<(), Error> {

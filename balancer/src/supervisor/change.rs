@@ -211,7 +211,7 @@ impl Supervisor {
             }
         }
         self.seats.retain(|seat| !seat.is_over());
-        let retiring = self.seats.iter().any(|seat| seat.role == Role::Retiring);
+        let retiring = self.seats.iter().any(|seat| seat.role == Role::Retiring && !seat.abandoned);
         if self.change.running.as_ref().is_some_and(|running| running.plan.is_none()) && !retiring {
             self.finish();
         }
@@ -277,6 +277,7 @@ impl Supervisor {
         for index in 0..self.seats.len() {
             if self.seats[index].role == Role::Candidate {
                 self.seats[index].role = Role::Retiring;
+                self.seats[index].abandoned = true;
                 self.send(index, Event::Stop, inbox);
             }
         }
@@ -371,7 +372,7 @@ impl Supervisor {
         for post in self.seats.iter_mut().filter_map(|seat| seat.post.as_mut()) {
             let resident = match &processes {
                 None => processes::usage(post.pid).map_or(0, |usage| usage.resident),
-                Some(processes) => processes.resident_below(post.process.child),
+                Some(processes) => processes.usage_below(post.process.child).resident,
             };
             if let Some(budget) = &mut post.budget {
                 budget.note_memory(resident);

@@ -1,10 +1,12 @@
 //! What has come in: reports of processes, outcomes of probes, deadlines.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::Signal;
 use shared::protocol::{Generation, WorkerRef};
 use tracing::{debug, error, warn};
 
@@ -15,6 +17,7 @@ use super::slot::{self, Event};
 use super::{Inbox, Supervisor, millis};
 use crate::journal::Kind;
 use crate::pool::Worker;
+use crate::roster::Role;
 
 impl Supervisor {
     pub(super) fn on_report(&mut self, generation: Generation, report: Report, inbox: &Inbox) {
@@ -57,18 +60,21 @@ impl Supervisor {
         if seat.slot.is_starting() {
             seat.failure.get_or_insert_with(|| format!("ended before it was ready: {how}"));
         }
-        let was_ending = seat.slot.is_ending();
+        let retired = seat.role == Role::Retiring && !seat.abandoned;
         if let Some(post) = seat.post.take() {
             self.boards.pool.withdraw(post.process.generation);
         }
-        if expected && status.is_some_and(ExitStatus::success) {
+        // Programs that do not handle the signal that we send end by it.
+        let orderly =
+            |status: &ExitStatus| status.success() || status.signal() == Some(Signal::TERM.as_raw());
+        if expected && status.is_some_and(orderly) {
             debug!(worker = %id, pid, "stopped: {how}");
         } else {
             warn!(worker = %id, pid, "ended: {how}");
         }
         let kind = if expected { Kind::Stopped } else { Kind::Ended };
         self.boards.journal.note(kind, Some(id), pid, how);
-        if let (true, Some(pid)) = (was_ending, pid) {
+        if let (true, Some(pid)) = (retired, pid) {
             self.change.tell(Progress::Stopped { worker: id, pid });
         }
         self.send(index, Event::Exited { jitter: fastrand::f64() }, inbox);

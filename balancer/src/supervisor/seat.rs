@@ -18,6 +18,8 @@ pub struct Seat {
     pub role: Role,
     pub slot: Slot,
     pub post: Option<Post>,
+    /// Was started for a change that has failed.
+    pub abandoned: bool,
     /// Why the last probe of a starting process was missed.
     pub not_ready: Option<String>,
     /// Why the slot's process never got ready.
@@ -64,6 +66,7 @@ impl Seat {
             role: Role::Current,
             slot: Slot::new(id, limits, now),
             post: None,
+            abandoned: false,
             not_ready: None,
             failure: None,
         }
@@ -74,6 +77,7 @@ impl Seat {
             role: Role::Candidate,
             slot: Slot::candidate(id, limits, now),
             post: None,
+            abandoned: false,
             not_ready: None,
             failure: None,
         }

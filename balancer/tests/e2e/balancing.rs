@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use crate::harness::{Balancer, Connection};
+use crate::harness::{Balancer, Connection, eventually};
 
 #[test]
 fn a_fresh_cluster_serves_one_two_three_four_and_again() {
@@ -46,7 +46,10 @@ fn the_primary_counts_what_it_hands_out() {
     for _ in 0..10 {
         cluster.get("/cluster/info");
     }
-    let workers = cluster.workers();
+    // A client may have its answer a moment before the balancer has let go of it.
+    let workers = eventually("nothing is in flight", || {
+        Some(cluster.workers()).filter(|workers| workers.iter().all(|worker| worker["inFlight"] == 0))
+    });
     assert_eq!(workers.len(), 2);
     for (worker, id) in workers.iter().zip(1..) {
         assert_eq!(worker["id"], id);

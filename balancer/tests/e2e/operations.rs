@@ -1,5 +1,6 @@
 //! What operators use: subcommands, admin listener, service manager, process 1.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -75,6 +76,36 @@ fn the_admin_listener_reads_and_changes_nothing() {
     let mut nameless = Connection::open(cluster.admin.unwrap()).unwrap();
     nameless.write(b"GET /health HTTP/1.0\r\n\r\n").unwrap();
     nameless.receive(false).unwrap().problem(421);
+}
+
+#[test]
+fn the_dashboard_comes_with_a_strict_policy_and_is_fed() {
+    let cluster = Balancer::cluster(2).start_ready();
+    for (path, kind) in
+        [("/", "text/html"), ("/dashboard.js", "text/javascript"), ("/dashboard.css", "text/css")]
+    {
+        let answer = ask(&cluster, "GET", path, "localhost");
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("content-type").unwrap().starts_with(kind), "{path}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    }
+    let events = ask(&cluster, "GET", "/events", "localhost").json();
+    assert_eq!(events.as_array().unwrap().iter().filter(|event| event["kind"] == "ready").count(), 2);
+    ask(&cluster, "GET", "/events/stream", "evil.example").problem(421);
+
+    let mut page = std::net::TcpStream::connect(cluster.admin.unwrap()).unwrap();
+    page.set_read_timeout(Some(DEADLINE)).unwrap();
+    page.write_all(b"GET /events/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(page).lines().map_while(Result::ok);
+    let mut wait_for = |text: &str| assert!(lines.any(|line| line.contains(text)), "{text}");
+    wait_for("content-type: text/event-stream");
+    wait_for("event: history");
+    wait_for("event: now");
+    wait_for("\"desired\":2");
+    assert_eq!(cluster.operate(&["reload"]).0, 0);
+    wait_for("reload begins");
+    wait_for("reload done");
 }
 
 #[test]

@@ -146,6 +146,29 @@ fn one_slot_that_always_fails_harms_no_other() {
 }
 
 #[test]
+fn a_keeper_that_is_killed_or_stuck_leaves_nothing_behind() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
+    let cluster = Balancer::cluster(1)
+        .env("PATH", &std::env::var("PATH").unwrap())
+        .with(&["--kill-timeout", "300ms", "--", "sh", "-c", "node \"$0\" & wait", script])
+        .start_ready();
+    let parent = |pid: u32| -> u32 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    for signal in [Signal::KILL, Signal::STOP] {
+        let shell = eventually("the worker is online", || pid_of(&cluster, 1));
+        let server: u32 = cluster.get("/pid").text().parse().unwrap();
+        send_signal(parent(shell), signal);
+        if signal == Signal::STOP {
+            assert_eq!(cluster.operate(&["reload"]).0, 0);
+        }
+        eventually("all of it is gone", || (!is_alive(shell) && !is_alive(server)).then_some(()));
+        eventually("it is replaced", || pid_of(&cluster, 1).filter(|&pid| pid != shell));
+    }
+}
+
+#[test]
 fn a_stolen_port_means_a_new_one() {
     // The program tells its first port and waits, so that the test can take it.
     let balancer = Balancer::cluster(1).env("PATH", &std::env::var("PATH").unwrap());

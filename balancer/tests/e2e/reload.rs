@@ -247,7 +247,7 @@ fn the_number_of_workers_changes_under_load() {
     for count in [5, 1, 64, 2] {
         let (code, out, err) = cluster.operate(&["scale", &count.to_string()]);
         assert_eq!(code, 0, "{err}");
-        assert!(out.contains(&format!("done: {count} workers")), "{out}");
+        assert!(out.contains(&format!("done: {count} worker")), "{out}");
         count_online(&cluster, count).expect("done means done");
         let ids: Vec<_> = cluster.workers().iter().map(|worker| worker["id"].as_u64().unwrap()).collect();
         assert_eq!(ids, (1..=count as u64).collect::<Vec<_>>());

@@ -75,30 +75,30 @@ function drawFigures() {
 }
 
 /** The row of one process; a second process of a slot has its own. */
-function rowOf(worker, joining) {
+function rowOf(worker) {
   const key = `${worker.id}/${worker.pid ?? 'none'}`;
   let row = rows.get(key);
   if (!row) {
     row = make('tr');
     row.dataset.worker = worker.id;
-    row.cells_ = {};
+    row.cellOf = {};
     const head = make('th');
     head.scope = 'row';
     row.append(head);
-    row.cells_.id = head;
+    row.cellOf.id = head;
     for (const name of ['state', 'share', 'rate', 'flight', 'p99', 'memory', 'cpu', 'restarts', 'pid', 'port']) {
       const cell = make('td', ['state', 'share'].includes(name) ? '' : 'number');
       row.append(cell);
-      row.cells_[name] = cell;
+      row.cellOf[name] = cell;
     }
     row.badge = make('span', 'badge');
     row.since = make('span', 'quiet');
-    row.cells_.state.append(row.badge, ' ', row.since);
+    row.cellOf.state.append(row.badge, ' ', row.since);
     const bar = make('span', 'bar');
     row.bar = make('span');
     bar.append(row.bar);
     row.percent = make('span', 'quiet');
-    row.cells_.share.append(bar, ' ', row.percent);
+    row.cellOf.share.append(bar, ' ', row.percent);
     row.changedAt = Date.now();
     rows.set(key, row);
   }
@@ -116,7 +116,8 @@ function drawWorkers(now) {
   all.forEach((worker, index) => {
     const row = rowOf(worker);
     seen.add(row);
-    const extra = index >= 0 && !now.workers.includes(worker);
+    // A second process of the slot, on its way in or out.
+    const extra = !now.workers.includes(worker);
     const rates = now.sample.workers[worker.id];
     if (row.badge.textContent !== worker.state) {
       row.badge.textContent = worker.state;
@@ -127,18 +128,18 @@ function drawWorkers(now) {
     }
     const online = worker.state === 'online' && worker.uptime;
     say(row.since, duration(online ? parseFloat(worker.uptime) : (Date.now() - row.changedAt) / 1000));
-    say(row.cells_.id, String(worker.id));
+    say(row.cellOf.id, String(worker.id));
     const share = total && !extra ? sum(worker.id) / total : 0;
     row.bar.style.width = `${(share * 100).toFixed(1)}%`;
     say(row.percent, `${(share * 100).toFixed(1).padStart(5, '\u2007')} %`);
-    say(row.cells_.rate, extra ? '–' : whole.format(rates?.requests ?? 0));
-    say(row.cells_.flight, whole.format(worker.inFlight));
-    say(row.cells_.p99, extra ? '–' : millis(rates?.p99));
-    say(row.cells_.memory, worker.rss ?? '–');
-    say(row.cells_.cpu, share_of_cpu(worker));
-    say(row.cells_.restarts, worker.restarts + (worker.lastRestart ? ` (${worker.lastRestart})` : ''));
-    say(row.cells_.pid, worker.pid === null ? '–' : String(worker.pid));
-    say(row.cells_.port, worker.port === null ? '–' : String(worker.port));
+    say(row.cellOf.rate, extra ? '–' : whole.format(rates?.requests ?? 0));
+    say(row.cellOf.flight, whole.format(worker.inFlight));
+    say(row.cellOf.p99, extra ? '–' : millis(rates?.p99));
+    say(row.cellOf.memory, worker.rss ?? '–');
+    say(row.cellOf.cpu, cpuShare(worker));
+    say(row.cellOf.restarts, worker.restarts + (worker.lastRestart ? ` (${worker.lastRestart})` : ''));
+    say(row.cellOf.pid, worker.pid === null ? '–' : String(worker.pid));
+    say(row.cellOf.port, worker.port === null ? '–' : String(worker.port));
     if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null);
   });
   for (const [key, row] of rows) {
@@ -150,7 +151,7 @@ function drawWorkers(now) {
 }
 
 /** Processor time since the last look, as a share of one core. */
-function share_of_cpu(worker) {
+function cpuShare(worker) {
   const before = cpu.get(worker.pid);
   const at = performance.now() / 1000;
   if (worker.cpuSeconds === undefined || worker.cpuSeconds === null) return '–';
