@@ -217,6 +217,11 @@ impl Supervisor {
         }
         if self.change.running.is_none() && !self.stopping {
             self.begin_next(inbox);
+            self.look_at_limits();
+            if self.change.running.is_some() {
+                // Nothing else may happen for a while that would bring us here.
+                self.advance(inbox);
+            }
         }
     }
 
@@ -318,7 +323,11 @@ impl Supervisor {
                 info!(workers, after_ms, "reload done");
             }
             Purpose::Grow { .. } | Purpose::Shrink => info!(workers, after_ms, "scaled"),
-            Purpose::Recycle(reason) => info!(%reason, after_ms, "worker replaced"),
+            Purpose::Recycle(reason) => {
+                info!(%reason, after_ms, "worker replaced");
+                // The next one may be waiting for its turn.
+                self.change.limits_from = None;
+            }
         }
         if let Some(reply) = running.reply {
             answer(&reply, Progress::done(workers, after));
