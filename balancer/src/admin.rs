@@ -12,23 +12,19 @@ mod page;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ::http::header::HOST;
 use ::http::uri::Authority;
 use ::http::{Method, Request};
 use shared::problem::Problem;
-use shared::protocol::ClusterStatus;
 use tokio::net::TcpListener;
-use tracing::warn;
 
+use crate::answer::{self, Answer};
 use crate::metrics::exposition;
 use crate::supervisor::Boards;
 use feed::Feed;
-use http::{Answer, Handler, Server};
+use http::{Handler, Reply, Server};
 
-/// Wait after a failed accept, which means that descriptors have run out.
-pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Paths that are answered.
 const PATHS: [&str; 4] = ["/cluster/workers", "/events", "/health", "/metrics"];
 /// Where the dashboard is fed from.
@@ -43,35 +39,25 @@ pub struct Admin {
 }
 
 impl Handler for Admin {
-    async fn answer<B: Send>(self, request: Request<B>) -> Answer {
+    async fn answer<B: Send>(self, request: Request<B>) -> Reply {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         if !host.is_some_and(|host| self.may_be_called(host)) {
             let detail = "this listener answers under its address and as localhost; set CLUSTER_ADMIN_HOSTS \
                           to the names under which it may be asked besides";
-            return Answer::problem(Problem::new(421, detail));
+            return Answer::problem(Problem::new(421, detail)).into();
         }
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::GET && path == STREAM {
             return self.feed.stream(&self.boards);
         }
         let page = matches!(*method, Method::GET | Method::HEAD).then(|| page::file(path)).flatten();
-        page.unwrap_or_else(|| read(&self.boards, method, path))
+        page.unwrap_or_else(|| read(&self.boards, method, path)).into()
     }
 }
 
 /// Accepts for ever.
 pub async fn serve(listener: TcpListener, admin: Admin) {
-    let server = Server::default();
-    loop {
-        let permit = server.room().await;
-        match listener.accept().await {
-            Ok((stream, _)) => server.spawn(stream, permit, admin.clone()),
-            Err(err) => {
-                warn!(%err, "cannot accept on the admin listener");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    Server::default().run("admin listener", listener, admin).await;
 }
 
 impl Admin {
@@ -84,20 +70,18 @@ impl Admin {
 
 /// Answers a request that changes nothing.
 pub fn read(boards: &Boards, method: &Method, path: &str) -> Answer {
-    if !PATHS.contains(&path) {
-        let detail = format!("there is no {path} here; there are {}", PATHS.join(", "));
-        return Answer::problem(Problem::new(404, detail));
-    }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return Answer::not_allowed(path, method, "GET, HEAD");
+    if let Some(answer) = answer::own(&boards.roster, method.as_str(), path) {
+        return answer;
     }
     match path {
-        "/cluster/workers" => Answer::json(200, &boards.roster.worker_list(Instant::now())),
+        "/events" | "/metrics" if !matches!(*method, Method::GET | Method::HEAD) => {
+            Answer::not_allowed(path, method.as_str(), "GET, HEAD")
+        }
         "/events" => Answer::json(200, &boards.journal.since(0)),
-        "/metrics" => Answer::text(exposition::CONTENT_TYPE, exposition::text(boards)),
+        "/metrics" => Answer::new(200, exposition::CONTENT_TYPE, exposition::text(boards)),
         _ => {
-            let health = boards.roster.health();
-            Answer::json(if health.status == ClusterStatus::Unavailable { 503 } else { 200 }, &health)
+            let detail = format!("there is no {path} here; there are {}", PATHS.join(", "));
+            Answer::problem(Problem::new(404, detail))
         }
     }
 }

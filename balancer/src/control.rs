@@ -19,12 +19,12 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use shared::problem::Problem;
 use shared::protocol::{ClusterHealth, WorkerList};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tracing::warn;
 
-use crate::admin::http::{Answer, Handler, Server};
-use crate::admin::{ACCEPT_PAUSE, read};
+use crate::admin::http::{Door, Handler, Reply, Server};
+use crate::admin::read;
+use crate::answer::Answer;
 use crate::supervisor::plan::Progress;
 use crate::supervisor::{Boards, Count, Order};
 
@@ -144,24 +144,8 @@ pub struct Control {
 impl Control {
     pub async fn serve(self, socket: &ControlSocket) -> io::Result<()> {
         let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
-        let server = Server::default();
-        let user = rustix::process::getuid();
-        loop {
-            let permit = server.room().await;
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(err) => {
-                    warn!(%err, "cannot accept on the control socket");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            // The file's mode says the same; not all systems heed it (unix(7)).
-            let peer = rustix::net::sockopt::socket_peercred(stream.as_fd());
-            if peer.is_ok_and(|peer| peer.uid == user || peer.uid.is_root()) {
-                server.spawn(stream, permit, self.clone());
-            }
-        }
+        Server::default().run("control socket", listener, self).await;
+        Ok(())
     }
 
     fn status(&self) -> Status {
@@ -176,10 +160,10 @@ impl Control {
     }
 
     /// Passes on an order and streams what becomes of it.
-    async fn order(&self, order: impl FnOnce(mpsc::Sender<Progress>) -> Order) -> Answer {
+    async fn order(&self, order: impl FnOnce(mpsc::Sender<Progress>) -> Order) -> Reply {
         let (reply, mut steps) = mpsc::channel(STEPS);
         if self.orders.send(order(reply)).await.is_err() {
-            return Answer::problem(Problem::new(503, "the cluster is stopping"));
+            return Answer::problem(Problem::new(503, "the cluster is stopping")).into();
         }
         let (lines, parts) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -191,26 +175,33 @@ impl Control {
                 }
             }
         });
-        Answer::stream(LINES, parts)
+        Reply::stream(LINES, parts)
+    }
+}
+
+impl Door for UnixListener {
+    type Stream = UnixStream;
+
+    /// Turns other users down; the file's mode does the same, but not all systems
+    /// heed it (unix(7)).
+    async fn accept(&self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = Self::accept(self).await?;
+        let (user, peer) = (rustix::process::getuid(), rustix::net::sockopt::socket_peercred(stream.as_fd()));
+        Ok(peer.is_ok_and(|peer| peer.uid == user || peer.uid.is_root()).then_some(stream))
     }
 }
 
 impl Handler for Control {
-    async fn answer<B: Body<Data = Bytes> + Send + 'static>(self, request: Request<B>) -> Answer
+    async fn answer<B: Body<Data = Bytes> + Send + 'static>(self, request: Request<B>) -> Reply
     where
         B::Error: std::error::Error + Send + Sync,
     {
         let (head, body) = request.into_parts();
-        let path = head.uri.path();
-        match (&head.method, path) {
-            (&Method::GET, "/status") => Answer::json(200, &self.status()),
+        let (method, path) = (&head.method, head.uri.path());
+        match (method, path) {
+            (&Method::GET, "/status") => Answer::json(200, &self.status()).into(),
             (&Method::POST, "/reload") => self.order(|reply| Order::Reload { reply: Some(reply) }).await,
-            (&Method::POST, "/stop") => {
-                match rustix::process::kill_process(rustix::process::getpid(), Signal::TERM) {
-                    Ok(()) => Answer::json(202, &serde_json::json!({ "pid": std::process::id() })),
-                    Err(err) => Answer::problem(Problem::new(500, format!("could not begin to stop: {err}"))),
-                }
-            }
+            (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
                 let body = Limited::new(body, BODY_LIMIT).collect().await;
                 let body = body.map(|body| body.to_bytes()).unwrap_or_default();
@@ -221,14 +212,22 @@ impl Handler for Control {
                     }
                     Err(err) => {
                         let detail = format!("the body must be like {{\"workers\":4}}: {err}");
-                        Answer::problem(Problem::new(400, detail))
+                        Answer::problem(Problem::new(400, detail)).into()
                     }
                 }
             }
-            (method, "/status") => Answer::not_allowed(path, method, "GET"),
-            (method, "/reload" | "/scale" | "/stop") => Answer::not_allowed(path, method, "POST"),
-            (method, path) => read(&self.boards, method, path),
+            (_, "/status") => Answer::not_allowed(path, method.as_str(), "GET").into(),
+            (_, "/reload" | "/scale" | "/stop") => Answer::not_allowed(path, method.as_str(), "POST").into(),
+            _ => read(&self.boards, method, path).into(),
         }
+    }
+}
+
+/// As a SIGTERM from outside would.
+fn stop() -> Answer {
+    match rustix::process::kill_process(rustix::process::getpid(), Signal::TERM) {
+        Ok(()) => Answer::json(202, &serde_json::json!({ "pid": std::process::id() })),
+        Err(err) => Answer::problem(Problem::new(500, format!("could not begin to stop: {err}"))),
     }
 }
 

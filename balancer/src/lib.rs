@@ -11,6 +11,7 @@
 //! workers are told by the kernel when the thread that started them is gone.
 
 pub mod admin;
+pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod control;

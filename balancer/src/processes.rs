@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, Stat};
+use rustix::process::{Pid, Signal};
 
 /// All processes, as they were at one moment.
 #[derive(Debug)]
@@ -58,6 +59,16 @@ impl Processes {
 /// All processes below `root`, as [`Processes::below`] has them.
 pub fn descendants(root: u32) -> Vec<u32> {
     Processes::now().below(root).map(|stat| stat.pid.cast_unsigned()).collect()
+}
+
+/// Kills all processes below `root`. Says whether there were any.
+pub fn kill_below(root: u32) -> bool {
+    let found = descendants(root);
+    for pid in found.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+    !found.is_empty()
 }
 
 /// What a process uses.

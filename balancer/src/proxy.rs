@@ -33,15 +33,13 @@ mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
-use shared::problem::Problem;
-use shared::protocol::ClusterStatus;
 
 use crate::listener::Upkeep;
 use crate::metrics::{Metrics, Traffic};
@@ -101,22 +99,10 @@ impl Proxy {
         Self { pool, roster, metrics, open, rules, own_routes: true, connector, budget: Budget::default() }
     }
 
-    /// Routes that the primary answers itself.
+    /// The answer, if it is the primary that gives it.
     pub fn local_answer(&self, method: &[u8], path: &[u8]) -> Option<Answer> {
-        if !self.own_routes || !matches!(path, b"/cluster/workers" | b"/health") {
-            return None;
-        }
-        if !matches!(method, b"GET" | b"HEAD") {
-            let (path, method) = (String::from_utf8_lossy(path), String::from_utf8_lossy(method));
-            let detail = format!("{path} answers GET and HEAD, not {method}");
-            return Some(Answer::problem(Problem::new(405, detail)).with("allow", "GET, HEAD"));
-        }
-        if path == b"/cluster/workers" {
-            return Some(Answer::json(200, &self.roster.worker_list(Instant::now())));
-        }
-        let health = self.roster.health();
-        let status = if health.status == ClusterStatus::Unavailable { 503 } else { 200 };
-        Some(Answer::json(status, &health))
+        let (method, path) = (std::str::from_utf8(method).ok()?, std::str::from_utf8(path).ok()?);
+        if self.own_routes { crate::answer::own(&self.roster, method, path) } else { None }
     }
 
     /// Every request ends here, once. `traffic` is that of the last worker asked.

@@ -228,8 +228,9 @@ pub fn is_well_formed_request_id(id: &[u8]) -> bool {
 }
 
 /// A fresh request id: 128 random bits as 32 hexadecimal digits.
-pub fn new_request_id() -> String {
-    format!("{:032x}", fastrand::u128(..))
+pub fn new_request_id() -> [u8; 32] {
+    let bits = fastrand::u128(..);
+    std::array::from_fn(|place| b"0123456789abcdef"[(bits >> (4 * place)) as usize & 0xf])
 }
 
 /// Bytes as a person reads them, in the form of the API: `"45.23 MB"`
@@ -245,7 +246,7 @@ mod tests {
     #[test]
     fn request_ids_are_checked_and_made_well_formed() {
         assert!(is_well_formed_request_id(b"abc-123_X.y:z"));
-        assert!(is_well_formed_request_id(new_request_id().as_bytes()));
+        assert!(is_well_formed_request_id(&new_request_id()));
         assert!(is_well_formed_request_id(&[b'a'; 128]));
         assert!(!is_well_formed_request_id(&[b'a'; 129]));
         for bad in [&b""[..], b"a b", b"a\"b", b"a\nb", "ä".as_bytes()] {

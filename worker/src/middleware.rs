@@ -50,7 +50,7 @@ where
 fn request_id(request: &ServiceRequest) -> HeaderValue {
     let own = request.headers().get(REQUEST_ID).filter(|id| is_well_formed_request_id(id.as_bytes()));
     own.cloned().unwrap_or_else(|| {
-        HeaderValue::try_from(new_request_id()).expect("hexadecimal digits are a valid header value")
+        HeaderValue::from_bytes(&new_request_id()).expect("hexadecimal digits are a valid header value")
     })
 }
 

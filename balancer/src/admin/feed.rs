@@ -13,7 +13,7 @@ use shared::protocol::{ClusterHealth, WorkerList};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::http::Answer;
+use super::http::Reply;
 use crate::history::{EVERY, History, Sample, Sampler};
 use crate::supervisor::Boards;
 
@@ -86,10 +86,10 @@ impl Feed {
     }
 
     /// A stream for one page.
-    pub fn stream(&self, boards: &Boards) -> Answer {
+    pub fn stream(&self, boards: &Boards) -> Reply {
         let (parts, body) = mpsc::channel(WAITING);
         tokio::spawn(feed(self.clone(), boards.clone(), parts));
-        Answer::stream(CONTENT_TYPE, body)
+        Reply::stream(CONTENT_TYPE, body)
     }
 }
 

@@ -2,6 +2,7 @@
 //! clients' requests.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,18 +15,21 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
-use shared::problem::{self, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_io_timeout::TimeoutStream;
-use tracing::debug;
+use tracing::{debug, warn};
+
+use crate::answer::Answer;
 
 /// Connections at the same time; further ones wait.
 const CONNECTIONS: usize = 256;
 /// For a client to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Wait after a failed accept, which means that descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For a client to take the next part of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,14 +38,14 @@ pub trait Handler: Clone + Send + 'static {
     fn answer<B: Body<Data = Bytes> + Send + 'static>(
         self,
         request: Request<B>,
-    ) -> impl Future<Output = Answer> + Send
+    ) -> impl Future<Output = Reply> + Send
     where
         B::Error: std::error::Error + Send + Sync;
 }
 
 /// A response, with a body that is known or one that comes in parts.
 #[derive(Debug)]
-pub struct Answer(Response<Content>);
+pub struct Reply(Response<Content>);
 
 #[derive(Debug)]
 pub enum Content {
@@ -49,7 +53,19 @@ pub enum Content {
     Parts(mpsc::Receiver<Bytes>),
 }
 
-impl Answer {
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        let mut reply = Self::new(answer.status, answer.content_type, Content::Whole(Some(answer.body)));
+        for (name, value) in answer.extra {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                reply.0.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
+        reply
+    }
+}
+
+impl Reply {
     fn new(status: u16, content_type: &'static str, content: Content) -> Self {
         let mut response = Response::new(content);
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -60,33 +76,9 @@ impl Answer {
         Self(response)
     }
 
-    pub fn json(status: u16, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).expect("answers are structs that always serialise");
-        Self::new(status, "application/json", Content::Whole(Some(body.into())))
-    }
-
-    pub fn problem(problem: Problem) -> Self {
-        let body = problem.to_json().into();
-        Self::new(problem.status, problem::CONTENT_TYPE, Content::Whole(Some(body)))
-    }
-
-    pub fn text(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self::new(200, content_type, Content::Whole(Some(body.into())))
-    }
-
     /// A body that lasts as long as `parts` does.
     pub fn stream(content_type: &'static str, parts: mpsc::Receiver<Bytes>) -> Self {
         Self::new(200, content_type, Content::Parts(parts))
-    }
-
-    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
-        self.0.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        self
-    }
-
-    pub fn not_allowed(path: &str, method: &http::Method, allowed: &'static str) -> Self {
-        let detail = format!("{path} answers {allowed}, not {method}");
-        Self::problem(Problem::new(405, detail)).with("allow", allowed)
     }
 }
 
@@ -113,8 +105,24 @@ impl Body for Content {
     }
 }
 
-/// Serves connections as they are handed over.
-#[derive(Debug, Clone)]
+/// Where connections come in.
+pub trait Door: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one, unless it is turned down.
+    fn accept(&self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<Option<TcpStream>> {
+        Self::accept(self).await.map(|(stream, _)| Some(stream))
+    }
+}
+
+/// Serves connections as they come in.
+#[derive(Debug)]
 pub struct Server {
     room: Arc<Semaphore>,
 }
@@ -126,13 +134,25 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Waits until there is room for another connection.
-    pub async fn room(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.room).acquire_owned().await.expect("this semaphore is never closed")
+    /// Takes the connections that come in by `door`, for ever; `what` is said when
+    /// that fails.
+    pub async fn run<H: Handler + Sync>(&self, what: &str, door: impl Door, handler: H) {
+        loop {
+            let permit =
+                Arc::clone(&self.room).acquire_owned().await.expect("this semaphore is never closed");
+            match door.accept().await {
+                Ok(Some(stream)) => Self::spawn(stream, permit, handler.clone()),
+                Ok(None) => {}
+                Err(err) => {
+                    warn!(%err, "cannot accept on the {what}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
     }
 
     /// Serves one connection in a task of its own.
-    pub fn spawn<S, H>(&self, stream: S, permit: OwnedSemaphorePermit, handler: H)
+    fn spawn<S, H>(stream: S, permit: OwnedSemaphorePermit, handler: H)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Handler + Sync,

@@ -1,6 +1,6 @@
 //! The dashboard's files, part of the executable.
 
-use super::http::Answer;
+use crate::answer::Answer;
 
 /// Scripts, styles and data from this listener only, and nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -15,7 +15,7 @@ pub(super) fn file(path: &str) -> Option<Answer> {
         _ => return None,
     };
     Some(
-        Answer::text(content_type, text)
+        Answer::new(200, content_type, text)
             .with("content-security-policy", POLICY)
             .with("referrer-policy", "no-referrer"),
     )

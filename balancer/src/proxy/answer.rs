@@ -1,23 +1,14 @@
-//! Answers that the balancer gives in its own name.
+//! How the balancer answers clients in its own name, and what when a worker fails.
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use serde::Serialize;
 use shared::problem::{self, Problem};
 use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
 
+pub use crate::answer::Answer;
 use crate::http1::Refusal;
 
 /// Seconds after which a client may try again when no worker was ready.
 const RETRY_AFTER_SECONDS: u32 = 1;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub status: u16,
-    content_type: &'static str,
-    extra: Vec<(&'static str, String)>,
-    body: Bytes,
-}
 
 /// How an answer is to be written.
 #[derive(Debug, Clone, Copy)]
@@ -30,25 +21,6 @@ pub struct Form<'a> {
 }
 
 impl Answer {
-    pub fn json(status: u16, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).expect("answers are structs that always serialise");
-        Self { status, content_type: "application/json", extra: vec![], body: body.into() }
-    }
-
-    pub fn problem(problem: Problem) -> Self {
-        let body = problem.to_json().into();
-        Self { status: problem.status, content_type: problem::CONTENT_TYPE, extra: vec![], body }
-    }
-
-    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.extra.push((name, value.to_string()));
-        self
-    }
-
-    pub fn body_len(&self) -> usize {
-        self.body.len()
-    }
-
     /// Appends the answer to `out`, without its body to a HEAD request.
     pub fn write(&self, out: &mut Vec<u8>, form: Form<'_>) {
         let phrase = if self.status == 200 { "OK" } else { problem::title(self.status) };

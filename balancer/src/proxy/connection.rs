@@ -68,7 +68,7 @@ async fn refuse(proxy: &Proxy, client: &mut Client, refusal: Refusal, method: &M
         upgrades: false,
         expects_continue: false,
     };
-    give(proxy, client, &job, &refusal.into(), Asked::default()).await;
+    give(proxy, client, &job, &refusal.into(), false, Asked::default()).await;
     Then::Linger
 }
 
@@ -115,8 +115,7 @@ async fn handle(proxy: &Proxy, client: &mut Client, length: usize) -> Then {
     client.inbox.consume(length);
     if let Some(answer) = own {
         let keep = framing == Framing::Empty;
-        let job = Job { keeps_alive: job.keeps_alive && keep, ..job };
-        let kept = give(proxy, client, &job, &answer, Asked::default()).await;
+        let kept = give(proxy, client, &job, &answer, keep, Asked::default()).await;
         return match (kept, keep) {
             (true, _) => Then::Next,
             (false, true) => Then::Close,
@@ -138,7 +137,6 @@ async fn conclude(proxy: &Proxy, client: &mut Client, job: &Job, upload: &Upload
         upstream: report.upstream,
         received: upload.received(),
     };
-    let closing = Job { keeps_alive: false, ..*job };
     let (status, sent, then) = match report.outcome {
         Outcome::Answered { status, sent, keep: true } => (status, sent, Then::Next),
         Outcome::Answered { status, sent, keep: false } => {
@@ -148,11 +146,11 @@ async fn conclude(proxy: &Proxy, client: &mut Client, job: &Job, upload: &Upload
         Outcome::Gone => (Finished::CLIENT_GONE, 0, Then::Abort),
         Outcome::Failed(fault) => {
             let answer = answer::for_fault(&fault, asked.worker, asked.attempts);
-            give(proxy, client, &closing, &answer, asked).await;
+            give(proxy, client, job, &answer, false, asked).await;
             return Then::Linger;
         }
         Outcome::Refused(refusal) => {
-            give(proxy, client, &closing, &refusal.into(), asked).await;
+            give(proxy, client, job, &refusal.into(), false, asked).await;
             return Then::Linger;
         }
     };
@@ -171,18 +169,22 @@ struct Asked {
     received: u64,
 }
 
-/// Gives an answer of our own. Says whether the connection may be kept.
-async fn give(proxy: &Proxy, client: &mut Client, job: &Job, answer: &Answer, asked: Asked) -> bool {
-    let keep = job.keeps_alive && !proxy.roster.is_draining();
-    let connection = match (keep, job.is_1_1) {
-        (false, _) => Some("close"),
-        (true, false) => Some("keep-alive"),
-        (true, true) => None,
-    };
+/// Gives an answer of our own. Says whether the connection may be kept, which is
+/// out of the question without `may_keep`.
+async fn give(
+    proxy: &Proxy,
+    client: &mut Client,
+    job: &Job,
+    answer: &Answer,
+    may_keep: bool,
+    asked: Asked,
+) -> bool {
+    let keep = may_keep && job.keeps_alive && !proxy.roster.is_draining();
+    let connection = job.connection(keep);
     let form = Form { request_id: job.id.as_bytes(), head_only: job.head_only, connection };
     answer.write(client.out.bytes(), form);
     let taken = client.flush(&proxy.rules).await.is_ok();
-    finish(proxy, job, answer.status, answer.body_len() as u64, asked);
+    finish(proxy, job, answer.status, answer.body.len() as u64, asked);
     keep && taken
 }
 

@@ -19,7 +19,7 @@ use crate::http1::scan::Scanner;
 use crate::http1::{Framing, Refusal};
 
 /// What is known of the request once its head has been read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: RequestId,
     pub(super) started: Instant,
@@ -29,6 +29,17 @@ pub(super) struct Job {
     pub(super) keeps_alive: bool,
     pub(super) upgrades: bool,
     pub(super) expects_continue: bool,
+}
+
+impl Job {
+    /// What is said of a connection that is kept, or not (RFC 9112, section 9.3).
+    pub(super) fn connection(&self, keep: bool) -> Option<&'static str> {
+        match (keep, self.is_1_1) {
+            (false, _) => Some("close"),
+            (true, false) => Some("keep-alive"),
+            (true, true) => None,
+        }
+    }
 }
 
 /// How it ended.
@@ -191,12 +202,7 @@ impl Exchange<'_> {
             && self.upload.is_received()
             && framing != Framing::UntilClose
             && !self.proxy.roster.is_draining();
-        let connection = match (keep, self.job.is_1_1) {
-            (false, _) => Some("close"),
-            (true, false) => Some("keep-alive"),
-            (true, true) => None,
-        };
-        self.write_head(&upstream, &response, length, framing, connection);
+        self.write_head(&upstream, &response, length, framing, self.job.connection(keep));
         upstream.inbox.consume(length);
         let mut download = Download::new(response.framing, framing);
         let carried = self.carry(&mut download, &mut upstream).await;

@@ -22,7 +22,7 @@ impl RequestId {
     pub fn choose(claimed: Option<&[u8]>) -> Self {
         match claimed {
             Some(id) if is_well_formed_request_id(id) => Self::of(id),
-            _ => Self::of(new_request_id().as_bytes()),
+            _ => Self::of(&new_request_id()),
         }
     }
 

@@ -169,12 +169,8 @@ impl Kept {
                 if !state.ended {
                     let _ = rustix::process::kill_process_group(self.program, Signal::KILL);
                 }
-                let left = processes::descendants(std::process::id());
-                if left.is_empty() && state.ended {
+                if !processes::kill_below(std::process::id()) && state.ended {
                     return;
-                }
-                for pid in left.into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
-                    let _ = rustix::process::kill_process(pid, Signal::KILL);
                 }
             }
             thread::sleep(ROUND);

@@ -255,7 +255,11 @@ impl Attendant {
                         let _ = timeout(KEEPER_TIMEOUT, writer.write_all(keeper::KILL)).await;
                         match timeout(KEEPER_TIMEOUT, self.child.wait()).await {
                             Ok(status) => break status,
-                            Err(_) => self.kill_with_descendants(),
+                            // It does not do it itself.
+                            Err(_) => {
+                                processes::kill_below(self.pid);
+                                self.signal_group(Signal::KILL);
+                            }
                         }
                     }
                     (true, _) => drop(timeout(KEEPER_TIMEOUT, writer.write_all(keeper::TERMINATE)).await),
@@ -303,17 +307,6 @@ impl Attendant {
     async fn report(&self, report: Report) {
         // Fails only when the supervisor has ended, and nobody wants to know.
         let _ = self.reports.send((self.generation, report)).await;
-    }
-
-    /// For a keeper that does not do it itself.
-    fn kill_with_descendants(&self) {
-        for pid in processes::descendants(self.pid) {
-            if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
-                // Gone by itself, then.
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
-        }
-        self.signal_group(Signal::KILL);
     }
 
     fn signal_group(&self, signal: Signal) {

@@ -26,9 +26,10 @@ const routes = {
     kept.push(Buffer.alloc(Number(query.get('mb')) << 20, 1));
     answer.end('kept');
   },
+  // Memory of a child, which takes it away with it.
   '/spike': (answer, query) => {
-    Buffer.alloc(Number(query.get('mb')) << 20, 1);
-    answer.end('forgotten');
+    const script = `b = Buffer.alloc(${Number(query.get('mb'))} << 20, 1); setTimeout(() => b.length, 3000)`;
+    spawn(process.execPath, ['-e', script], { stdio: 'ignore' }).on('exit', () => answer.end('over'));
   },
   // A child in this process group, and one that leaves it.
   '/fork': (answer) => {
