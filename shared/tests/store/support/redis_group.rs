@@ -1,6 +1,6 @@
 //! Several real Redis servers that watch each other: Sentinels with a master and
 //! a replica, or a Redis Cluster. Times are short, so that a failover takes
-//! about a second and not half a minute.
+//! some seconds and not half a minute.
 
 use std::process::Command;
 use std::thread;
@@ -34,6 +34,22 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 /// A replica takes its link for up before the master sends it what is written.
 fn wait_until_followed(master: &RedisServer) {
     wait_until("a replica follows", || cli(master, &["INFO", "replication"]).contains("state=online"));
+}
+
+/// Waits until the replica of `master` has said that it has what was written up
+/// to now. A master takes one for online that has loaded the first copy and may
+/// send it nothing further until it has heard from it again, some seconds later on
+/// a busy machine; who takes over before that takes over without those writes.
+pub(crate) fn wait_until_caught_up(master: &RedisServer) {
+    // `master_repl_offset:1234`, and for the replica
+    // `slave0:ip=127.0.0.1,port=6380,state=online,offset=1220,lag=0`, in bytes.
+    let number = |name: &str| {
+        let said = cli(master, &["INFO", "replication"]);
+        let digits = said.split(name).nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse::<u64>().ok()
+    };
+    let written = number("master_repl_offset:").expect("a master tells how much was written");
+    wait_until("the replica has what was written", || number(",offset=") >= Some(written));
 }
 
 /// A master called `mymaster`, its replicas, and the Sentinels that watch them.
@@ -187,7 +203,7 @@ fn node(options: &[&str]) -> RedisServer {
         "--cluster-enabled",
         "yes",
         "--cluster-node-timeout",
-        "1000",
+        "2000",
         "--cluster-port",
         &bus,
         "--repl-diskless-sync-delay",
