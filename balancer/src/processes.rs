@@ -150,6 +150,10 @@ mod tests {
         assert!(descendants(std::process::id()).contains(&other.id()));
         assert!(usage(other.id()).unwrap().resident > 0);
         other.kill().unwrap();
+        // Until it has died, without reaping it.
+        let pid = rustix::process::WaitId::Pid(Pid::from_child(&other));
+        let how = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(pid, how).unwrap();
         assert!(!descendants(std::process::id()).contains(&other.id()), "a zombie does not count");
         other.wait().unwrap();
         assert_eq!(usage(other.id()), None);
