@@ -16,6 +16,7 @@ mod healthcheck;
 mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
+mod memory;
 mod operations;
 mod program;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
@@ -27,3 +28,4 @@ mod reload;
 mod shutdown;
 mod store;
 mod strictness;
+mod tools;
