@@ -72,14 +72,19 @@ class Lab:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         for process in self.processes:
-            process.terminate()
+            self.signal(process, signal.SIGTERM)
         for process in self.processes:
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                process.kill()
+                self.signal(process, signal.SIGKILL)
                 process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def signal(self, process, number):
+        """Each process has been started as the first of a group of its own."""
+        if process.poll() is None:
+            os.killpg(process.pid, number)
 
     def write(self, name, text):
         path = self.directory / name
