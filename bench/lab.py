@@ -140,6 +140,12 @@ def memory(pids):
     return kilobytes / 1024
 
 
+def connections(port):
+    """Open connections to this port (proc(5), /proc/net/tcp: local address, and state 01)."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(f" 0100007F:{port:04X} " in line and line.split()[3] == "01" for line in lines)
+
+
 def version(command):
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
