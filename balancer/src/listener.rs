@@ -1,20 +1,20 @@
 //! Takes connections: one thread and one event loop per usable CPU, all
 //! accepting from the same socket, each serving what it has accepted.
 
+mod accepted;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use pingora::apps::ServerApp;
-use pingora::protocols::GetSocketDigest;
-use pingora::protocols::SocketDigest;
-use pingora::protocols::l4::stream::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::warn;
+
+use accepted::Accepted;
 
 /// Connections that the kernel may hold for us to accept.
 const BACKLOG: i32 = 4096;
@@ -42,6 +42,9 @@ pub fn bind(address: SocketAddr) -> io::Result<StdTcpListener> {
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     // A restart may take the port while old connections linger in TIME_WAIT (socket(7)).
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    // Small answers leave at once. Linux hands this down to accepted connections, which
+    // spares each of them a system call.
+    sockopt::set_tcp_nodelay(&socket, true)?;
     bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
     Ok(StdTcpListener::from(socket))
@@ -168,19 +171,8 @@ impl<A: ServerApp + Upkeep + Send + Sync + 'static> Serving<A> {
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
         let (app, draining) = (Arc::clone(&self.app), self.draining.clone());
         tokio::spawn(async move {
-            app.process_new(Box::new(downstream(stream, peer)), &draining).await;
+            app.process_new(Box::new(Accepted::new(stream, peer)), &draining).await;
             drop(permit);
         });
     }
-}
-
-fn downstream(stream: TcpStream, peer: SocketAddr) -> Stream {
-    // Small answers leave at once; nothing is lost if the kernel refuses.
-    let _ = stream.set_nodelay(true);
-    let mut stream = Stream::from(stream);
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    // Spares a system call per request; the cell of a new digest is always empty.
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    stream.set_socket_digest(digest);
-    stream
 }

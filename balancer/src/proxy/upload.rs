@@ -100,6 +100,15 @@ impl Upload {
         upstream: &mut Upstream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Stopped>> {
+        // What has come with the head goes out with it: one system call for us, and
+        // one wake-up for the worker.
+        if self.out.sent() == 0
+            && self.body.is_some()
+            && !client.inbox.is_empty()
+            && let Err(refusal) = self.take(client)
+        {
+            return Poll::Ready(Err(Stopped::Refused(refusal)));
+        }
         loop {
             while !self.out.is_flushed() && !self.refused {
                 // It may have answered without reading all: the answer counts.

@@ -13,9 +13,14 @@ mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+#[expect(dead_code, reason = "answers are damaged elsewhere")]
+#[path = "../properties/inputs.rs"]
+mod inputs;
 mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
+mod memory;
+mod mutations;
 mod operations;
 mod program;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
@@ -27,3 +32,4 @@ mod reload;
 mod shutdown;
 mod store;
 mod strictness;
+mod tools;

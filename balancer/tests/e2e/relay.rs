@@ -79,14 +79,24 @@ fn record(stream: TcpStream, seen: &Mutex<Vec<Seen>>, behaviour: &Behaviour) -> 
             body.resize(length.parse().ok()?, 0);
             reader.read_exact(&mut body).ok()?;
         } else if field("transfer-encoding:").is_some() {
-            while !body.ends_with(b"0\r\n\r\n") {
-                (reader.read_until(b'\n', &mut body).ok()? > 0).then_some(())?;
-            }
+            while read_chunk(&mut reader, &mut body)? {}
         }
         let request = Seen { head, body };
         seen.lock().unwrap().push(request.clone());
         behaviour(&mut writer, &request);
     }
+}
+
+/// Appends one chunk as it is. Says whether another one follows; there are no trailers.
+fn read_chunk(reader: &mut impl BufRead, body: &mut Vec<u8>) -> Option<bool> {
+    let start = body.len();
+    (reader.read_until(b'\n', body).ok()? > 0).then_some(())?;
+    let size = std::str::from_utf8(&body[start..]).ok()?.trim_end();
+    let size = usize::from_str_radix(size, 16).ok()?;
+    let data = body.len();
+    body.resize(data + size + 2, 0);
+    reader.read_exact(&mut body[data..]).ok()?;
+    Some(size > 0)
 }
 
 /// A relay in front of `upstreams`, as workers 1, 2, and so on.

@@ -70,26 +70,30 @@ fn chunked_answers_arrive_as_they_come_and_trailers_are_dropped() {
 
 #[test]
 fn events_reach_the_client_within_milliseconds() {
-    let relay = played(|mut stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").unwrap();
-        for _ in 0..20 {
-            let nanos =
-                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-            stream.write_all(format!("data: {nanos}\n\n").as_bytes()).unwrap();
-            thread::sleep(Duration::from_millis(5));
-        }
-    });
-    let mut client = relay.send(GET);
-    read_until(&mut client, "\r\n\r\n");
-    let mut latencies: Vec<u128> = (0..20)
-        .map(|_| {
+    const EVENTS: usize = 5;
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    // The first event of a stream comes right behind the head, the others by themselves.
+    let (mut firsts, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let relay = played(move |mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").unwrap();
+            for _ in 0..EVENTS {
+                stream.write_all(format!("data: {}\n\n", now()).as_bytes()).unwrap();
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut client = relay.send(GET);
+        read_until(&mut client, "\r\n\r\n");
+        for index in 0..EVENTS {
             let event = read_until(&mut client, "\n\n");
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-            now - event.split("data: ").nth(1).unwrap().trim().parse::<u128>().unwrap()
-        })
-        .collect();
-    latencies.sort_unstable();
-    assert!(latencies[10] < 20_000_000, "{latencies:?}");
+            let sent: u128 = event.split("data: ").nth(1).unwrap().trim().parse().unwrap();
+            if index == 0 { &mut firsts } else { &mut others }.push(now() - sent);
+        }
+    }
+    for latencies in [&mut firsts, &mut others] {
+        latencies.sort_unstable();
+        assert!(latencies[latencies.len() / 2] < 20_000_000, "{latencies:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,22 @@ if (mode === 'exit') {
 const kept = [];
 
 const routes = {
+  // Takes a body, and says how long it was.
+  '/sink': (answer, query, request) => {
+    let bytes = 0;
+    request.on('data', (part) => { bytes += part.length; });
+    request.on('end', () => answer.end(String(bytes)));
+  },
+  '/zeros': (answer, query) => {
+    const part = Buffer.alloc(1 << 20);
+    let left = Number(query.get('mb'));
+    answer.setHeader('content-length', left * part.length);
+    const more = () => {
+      while (left-- > 0) if (!answer.write(part)) return answer.once('drain', more);
+      answer.end();
+    };
+    more();
+  },
   '/pid': (answer) => answer.end(String(process.pid)),
   '/mode': (answer) => answer.end(mode),
   '/env': (answer) => answer.end(JSON.stringify(process.env)),
@@ -59,7 +75,7 @@ const server = http.createServer((request, answer) => {
   }
   const url = new URL(request.url, 'http://program');
   const route = routes[url.pathname];
-  if (route) return route(answer, url.searchParams);
+  if (route) return route(answer, url.searchParams, request);
   answer.statusCode = 404;
   answer.end('not here');
 });
