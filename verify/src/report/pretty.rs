@@ -134,7 +134,7 @@ impl Reporter for Pretty {
         let line = format!("{:width$} {:>6.1}s  {}", check.name, elapsed.as_secs_f64(), check.proves);
         // A line that is broken by the terminal could not be written anew.
         let line = cut(&line, (self.columns)().map_or(usize::MAX, |columns| columns.saturating_sub(3)));
-        let told = line.char_indices().nth(width + TIME_WIDTH).map_or(line.len(), |(at, _)| at);
+        let told = line.char_indices().nth(width + TIME_WIDTH + 1).map_or(line.len(), |(at, _)| at);
         let (plain, dim) = line.split_at(told);
         let dim = self.paint("2", dim);
         write!(self.out, "{CLEAR}{spinner} {plain}{dim}")?;
@@ -255,7 +255,7 @@ mod tests {
     fn a_terminal_gets_colour_and_a_spinner() {
         let text = written(|out| Box::new(Pretty::new(out, true, true, || Some(80))));
         assert!(text.contains("\x1b[36m⠋\x1b[0m") && text.contains(CLEAR), "{text:?}");
-        assert!(text.contains("    0.1s\x1b[2m  100 of 100 requests are answered\x1b[0m"), "{text:?}");
+        assert!(text.contains("    0.1s  \x1b[2m100 of 100 requests are answered\x1b[0m"), "{text:?}");
         assert!(text.ends_with("\x1b[1;31m1 passed, 1 failed, 1 inconclusive\x1b[0m\n"), "{text:?}");
     }
 }

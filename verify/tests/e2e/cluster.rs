@@ -154,11 +154,14 @@ fn an_interruption_before_the_first_check_leaves_nothing() {
 fn a_reload_meanwhile_is_no_failure() {
     let cluster = Cluster::start(&["--workers", "2"]);
     let stop = AtomicBool::new(false);
-    let outcome = thread::scope(|scope| {
-        scope.spawn(|| {
+    let (outcome, reloads) = thread::scope(|scope| {
+        let reloading = scope.spawn(|| {
+            let mut reloads = 0;
             while !stop.load(Ordering::SeqCst) {
                 cluster.reload();
+                reloads += 1;
             }
+            reloads
         });
         let outcome = verify(&[
             "--url",
@@ -169,13 +172,15 @@ fn a_reload_meanwhile_is_no_failure() {
             "json",
         ]);
         stop.store(true, Ordering::SeqCst);
-        outcome
+        (outcome, reloading.join().unwrap())
     });
     let failed: Vec<_> = outcome.checks().into_iter().filter(|check| check["outcome"] == "failed").collect();
     assert!(failed.is_empty(), "{failed:#?}");
-    assert_eq!((outcome.of("availability"), outcome.of("errors")), ("passed".into(), "passed".into()));
-    // Otherwise nobody was at work.
-    assert_eq!((outcome.of("workers"), outcome.code), ("inconclusive".into(), 4), "{outcome:?}");
+    // What does not depend on who the workers are is judged all the same.
+    for check in ["availability", "shared-state", "shared-counter", "errors"] {
+        assert_eq!(outcome.of(check), "passed", "{check}: {outcome:?}");
+    }
+    assert!(reloads >= 2, "{reloads} reloads were in time");
 }
 
 #[test]

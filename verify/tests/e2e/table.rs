@@ -94,8 +94,8 @@ fn judge(row: &Row) -> Option<Outcome> {
             verify(&[&["--url", &server.url(), "--skip", &skip.join(",")], &json[..]].concat())
         }
         Stand::WithRedis => {
-            let (server, redis) = (Server::start(row.fault), redis?.url());
-            verify(&[&["--url", &server.url(), "--redis-url", &redis], &only[..], &json].concat())
+            let (server, redis) = (Server::start(row.fault), redis?);
+            verify(&[&["--url", &server.url(), "--redis-url", &redis.url()], &only[..], &json].concat())
         }
         Stand::Apart => {
             let server = Apart::start(row.fault);
