@@ -4,9 +4,10 @@
 //! evidence, and undoes its faults (what it starts dies when it is dropped).
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::context::Context;
-use crate::verdict::{Judged, Verdict};
+use crate::verdict::{Judged, Outcome, Verdict, seconds};
 
 pub mod availability;
 pub mod balance;
@@ -35,6 +36,10 @@ pub mod scale;
 pub mod shared_state;
 pub mod workers;
 
+/// A check that takes longer than this judges a cluster that is too slow for it.
+const LIMIT: Duration = Duration::from_secs(60);
+const DISRUPTIVE_LIMIT: Duration = Duration::from_secs(180);
+
 type Running<'a> = Pin<Box<dyn Future<Output = Judged> + 'a>>;
 
 pub struct Check {
@@ -43,12 +48,31 @@ pub struct Check {
     pub proves: &'static str,
     /// Breaks something: private clusters only.
     pub disruptive: bool,
+    /// Judges who the workers are, which an operator who reloads or scales the
+    /// cluster meanwhile makes impossible.
+    steady: bool,
     run: for<'a> fn(&'a Context) -> Running<'a>,
 }
 
 impl Check {
     pub async fn run(&self, context: &Context) -> Verdict {
-        (self.run)(context).await.unwrap_or_else(|early| early)
+        let before = if self.steady { context.staff().await } else { None };
+        let limit = if self.disruptive { DISRUPTIVE_LIMIT } else { LIMIT };
+        let verdict = match tokio::time::timeout(limit, (self.run)(context)).await {
+            Ok(judged) => judged.unwrap_or_else(|early| early),
+            Err(_) => {
+                let reason = format!("not over after {}: the answers are too slow", seconds(limit));
+                Verdict::inconclusive(reason)
+            }
+        };
+        let Some(before) = before.filter(|_| verdict.outcome == Outcome::Failed) else { return verdict };
+        match context.staff().await.is_some_and(|now| before.changed_on_purpose(&now)) {
+            true => Verdict::inconclusive(format!(
+                "workers were replaced or scaled during the check; it saw: {}",
+                verdict.figure
+            )),
+            false => verdict,
+        }
     }
 }
 
@@ -57,7 +81,16 @@ const fn live(
     proves: &'static str,
     run: for<'a> fn(&'a Context) -> Running<'a>,
 ) -> Check {
-    Check { name, proves, disruptive: false, run }
+    Check { name, proves, disruptive: false, steady: false, run }
+}
+
+/// As [`live`], for a check that needs the same workers all the time.
+const fn steady(
+    name: &'static str,
+    proves: &'static str,
+    run: for<'a> fn(&'a Context) -> Running<'a>,
+) -> Check {
+    Check { steady: true, ..live(name, proves, run) }
 }
 
 const fn disruptive(
@@ -65,19 +98,21 @@ const fn disruptive(
     proves: &'static str,
     run: for<'a> fn(&'a Context) -> Running<'a>,
 ) -> Check {
-    Check { name, proves, disruptive: true, run }
+    Check { disruptive: true, ..live(name, proves, run) }
 }
 
 /// All checks, in the order in which they run.
 pub const ALL: &[Check] = &[
     live("availability", "100 of 100 requests are answered", |c| Box::pin(availability::run(c))),
-    live("coverage", "every worker gets requests", |c| Box::pin(coverage::run(c))),
-    live("balance", "no worker gets notably more or fewer requests than another", |c| {
+    steady("coverage", "every worker gets requests", |c| Box::pin(coverage::run(c))),
+    steady("balance", "no worker gets notably more or fewer requests than another", |c| {
         Box::pin(balance::run(c))
     }),
-    live("round-robin", "requests one after another go to the workers in turn, on one connection too", |c| {
-        Box::pin(round_robin::run(c))
-    }),
+    steady(
+        "round-robin",
+        "requests one after another go to the workers in turn, on one connection too",
+        |c| Box::pin(round_robin::run(c)),
+    ),
     live("shared-state", "what is written through one worker is read through every other", |c| {
         Box::pin(shared_state::run(c))
     }),
@@ -93,7 +128,7 @@ pub const ALL: &[Check] = &[
     ),
     live("out-of-band", "Redis itself holds what the API says", |c| Box::pin(out_of_band::run(c))),
     live("local-state", "each worker counts alone: memory is not shared", |c| Box::pin(local_state::run(c))),
-    live("cpu-distribution", "computations run in parallel, on all workers", |c| Box::pin(cpu::run(c))),
+    steady("cpu-distribution", "computations run in parallel, on all workers", |c| Box::pin(cpu::run(c))),
     live("cpu-interference", "computations do not hold up other requests", |c| {
         Box::pin(interference::run(c))
     }),
@@ -102,10 +137,8 @@ pub const ALL: &[Check] = &[
         Box::pin(errors::run(c))
     }),
     live("headers", "every answer names its worker and its request", |c| Box::pin(headers::run(c))),
-    live("leaks", "descriptors and memory are back to where they were after load", |c| {
-        Box::pin(leaks::run(c))
-    }),
-    live("workers", "the primary's list of workers agrees with who answers", |c| Box::pin(workers::run(c))),
+    live("leaks", "descriptors and memory stop growing under load that goes on", |c| Box::pin(leaks::run(c))),
+    steady("workers", "the primary's list of workers agrees with who answers", |c| Box::pin(workers::run(c))),
     disruptive("crash", "a crash loses no GET, and only that worker is replaced, at once", |c| {
         Box::pin(crash::run(c))
     }),
@@ -143,7 +176,7 @@ pub const ALL: &[Check] = &[
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SelectionError {
-    #[error("there is no check {name:?}; the checks are {}", names().join(", "))]
+    #[error("there is no check {name:?}{}; the checks are {}", suggestion(name), names().join(", "))]
     Unknown { name: String },
     #[error("{name} is disruptive and runs on private clusters only: add --spawn")]
     Disruptive { name: String },
@@ -153,6 +186,13 @@ pub enum SelectionError {
 
 fn names() -> Vec<&'static str> {
     ALL.iter().map(|check| check.name).collect()
+}
+
+/// What a mistyped name may have been meant to be, as a remark.
+fn suggestion(name: &str) -> String {
+    let distance = |known: &&str| strsim::damerau_levenshtein(&name.to_lowercase(), known);
+    let near = names().into_iter().min_by_key(distance).filter(|known| distance(known) <= known.len() / 3);
+    near.map(|known| format!(" (did you mean {known}?)")).unwrap_or_default()
 }
 
 /// The checks that the user asked for, in their order of running.
@@ -205,6 +245,11 @@ mod tests {
         assert_eq!(selected(&["balance", "availability"], &[], false).unwrap(), ["availability", "balance"]);
         assert_eq!(selected(&["balance"], &["balance"], false).unwrap_err(), SelectionError::Nothing);
         let err = selected(&["ballance"], &[], false).unwrap_err().to_string();
-        assert!(err.starts_with("there is no check \"ballance\"; the checks are availability, "), "{err}");
+        let start = "there is no check \"ballance\" (did you mean balance?); the checks are availability, ";
+        assert!(err.starts_with(start), "{err}");
+        assert_eq!(suggestion("Leak"), " (did you mean leaks?)");
+        assert_eq!(suggestion("sharedstate"), " (did you mean shared-state?)");
+        assert_eq!(suggestion("cpu"), "");
+        assert_eq!(suggestion(""), "");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -21,6 +21,11 @@ use crate::target::Target;
 
 /// To connect, and then to have the whole answer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// No answer of a cluster comes near this many bytes; one that goes beyond may
+/// never end.
+const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// Characters of a body that evidence has room for.
+const QUOTED: usize = 300;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
@@ -108,10 +113,9 @@ impl Answer {
 
     /// The answer in one line, for evidence.
     pub fn quote(&self) -> String {
-        let text: String = String::from_utf8_lossy(&self.body).chars().take(300).collect();
         let by = self.header(WORKER_ID_HEADER).map(|id| format!(" from worker {id}")).unwrap_or_default();
-        let cut = if self.body.len() > text.len() { "…" } else { "" };
-        format!("{} {} → {}{by}: {}{cut}", self.method, self.path, self.status.as_u16(), text.trim())
+        let body = excerpt(&self.body);
+        format!("{} {} → {}{by}: {body}", self.method, self.path, self.status.as_u16())
     }
 }
 
@@ -200,7 +204,16 @@ impl Client {
         }
         let started = Instant::now();
         let (head, body) = sender.send_request(message).await.map_err(broken)?.into_parts();
-        let body = body.collect().await.map_err(broken)?.to_bytes();
+        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|err| {
+            let what = what.clone();
+            match err.downcast::<hyper::Error>() {
+                Ok(err) => ClientError::Broken { what, why: chain(&*err) },
+                Err(_) => {
+                    ClientError::Broken { what, why: format!("a body of more than {BODY_LIMIT} bytes") }
+                }
+            }
+        })?;
+        let body = body.to_bytes();
         let answer = Answer {
             method: request.method,
             path: request.path,
@@ -213,6 +226,25 @@ impl Client {
         self.journal().record(&answer);
         Ok(answer)
     }
+}
+
+/// The beginning of a body in one line that a terminal can be trusted with: what
+/// a server sends may be anything.
+pub fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * QUOTED)]);
+    let mut line = String::new();
+    let mut chars = text.trim().chars();
+    for c in chars.by_ref().take(QUOTED) {
+        match c {
+            '\n' | '\r' | '\t' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_unicode()),
+            c => line.push(c),
+        }
+    }
+    if chars.next().is_some() || body.len() > 4 * QUOTED {
+        line.push('…');
+    }
+    line
 }
 
 /// The message with its causes, which hyper keeps apart.
@@ -268,5 +300,20 @@ impl Session {
             }
         };
         self.client.exchange(sender, request, false).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_sends_does_not_reach_the_terminal_as_it_is() {
+        assert_eq!(excerpt(b"{\n  \"a\": 1\n}\n"), "{   \"a\": 1 }");
+        assert_eq!(excerpt(b"\x1b[2Jgone\x07"), "\\u{1b}[2Jgone\\u{7}");
+        assert_eq!(excerpt(&[0xff, b'a']), "\u{fffd}a");
+        assert_eq!(excerpt(&[b'x'; QUOTED]).len(), QUOTED);
+        assert_eq!(excerpt(&[b'x'; QUOTED + 1]).chars().count(), QUOTED + 1);
+        assert_eq!(excerpt(&vec![b'x'; 1 << 20]).chars().count(), QUOTED + 1);
     }
 }

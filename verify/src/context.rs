@@ -11,15 +11,16 @@ use shared::store::RedisUrl;
 use crate::client::{Answer, Client, ClientError, Request};
 use crate::cluster::Launcher;
 use crate::load::{Connections, eventually, volley};
-use crate::observe::{Tally, Who};
+use crate::observe::{Staff, Tally, Who};
 use crate::openapi::Document;
 use crate::proc;
 use crate::verdict::Verdict;
 
 /// Requests that tell how many workers there are when nobody says it.
 const CENSUS: usize = 64;
-/// For one attempt at first contact.
+/// For one attempt at first contact, and for each question after it.
 const FIRST_LIMIT: Duration = Duration::from_secs(5);
+const QUESTION_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ContactError {
@@ -82,6 +83,8 @@ impl Context {
     ) -> Result<Self, ContactError> {
         let began = Instant::now();
         let first = first_answer(&client, wait).await?;
+        let patient = client;
+        let client = patient.with_limit(QUESTION_LIMIT);
         complete(&client, wait.saturating_sub(began.elapsed())).await;
         let list = roster(&client).await;
         let workers = match (&list, stated) {
@@ -97,7 +100,7 @@ impl Context {
         let primary = list.map(|list| list.primary.pid);
         let backend = store_kind(&client).await;
         let document = Document::fetch(&client).await;
-        Ok(Self { client, workers, local, primary, backend, document, redis_url, launcher: None })
+        Ok(Self { client: patient, workers, local, primary, backend, document, redis_url, launcher: None })
     }
 
     /// How many workers to expect, for checks that need two at least.
@@ -155,6 +158,11 @@ impl Context {
         roster(&self.client).await
     }
 
+    /// Who works for the cluster now, when it says so.
+    pub async fn staff(&self) -> Option<Staff> {
+        self.roster().await.map(|list| Staff::of(&list))
+    }
+
     /// Requests handed to workers so far, by the primary's count.
     pub async fn requests(&self) -> Option<u64> {
         let list = self.roster().await?;
@@ -180,7 +188,7 @@ async fn first_answer(client: &Client, wait: Duration) -> Result<Who, ContactErr
             Ok(answer) if answer.status.is_server_error() => {
                 ContactError::Unready { url: url.clone(), why: answer.quote() }
             }
-            Ok(answer) => return Err(ContactError::Stranger { url, why: answer.quote() }),
+            Ok(answer) => return Err(ContactError::Stranger { url, why: unexpected(&answer) }),
             Err(ClientError::Connect { why, .. }) => ContactError::Unreachable { url: url.clone(), why },
             Err(err) => ContactError::Stranger { url: url.clone(), why: err.to_string() },
         };
@@ -188,6 +196,16 @@ async fn first_answer(client: &Client, wait: Duration) -> Result<Who, ContactErr
             return Err(err);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An answer that is not of a cluster; with where it wants to send us, if it does.
+fn unexpected(answer: &Answer) -> String {
+    match answer.header("location") {
+        Some(location) if answer.status.is_redirection() => {
+            format!("GET /cluster/info → {}, a redirect to {location}", answer.status.as_u16())
+        }
+        _ => answer.quote(),
     }
 }
 

@@ -6,12 +6,14 @@ use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER};
 
 use crate::client::Answer;
 
-/// More are counted, not kept.
+/// More answers, or more bytes of them, are counted, not kept.
 const CAPACITY: usize = 60_000;
+const BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Journal {
     answers: Vec<Seen>,
+    bytes: usize,
     left_out: usize,
 }
 
@@ -30,10 +32,11 @@ pub struct Seen {
 
 impl Journal {
     pub fn record(&mut self, answer: &Answer) {
-        if self.answers.len() >= CAPACITY {
+        if self.answers.len() >= CAPACITY || self.bytes + answer.body.len() > BYTES {
             self.left_out += 1;
             return;
         }
+        self.bytes += answer.body.len();
         self.answers.push(Seen {
             method: answer.method.clone(),
             path: answer.path.clone(),

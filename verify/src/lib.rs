@@ -44,7 +44,7 @@ use cli::Cli;
 use client::Client;
 use cluster::{Cluster, Launcher};
 use context::{Context, Workers};
-use report::{Record, Reporter, Subject, Summary};
+use report::{Interrupted, Record, Reporter, Subject, Summary};
 use target::Target;
 
 /// Redraws of a waiting line.
@@ -149,7 +149,12 @@ async fn execute(cli: &Cli, plan: Plan) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let ready = tokio::select! {
         biased;
-        signal = &mut interruption => return Ok(ExitCode::from(code(&signal?))),
+        signal = &mut interruption => {
+            let signal = signal?;
+            // Whatever was started until now is gone already.
+            eprintln!("verify: interrupted before the first check");
+            return Ok(ExitCode::from(code(&signal)));
+        }
         ready = prepare(cli, &plan) => ready,
     };
     // Dropped at the very end, or with an error: the private cluster.
@@ -157,7 +162,8 @@ async fn execute(cli: &Cli, plan: Plan) -> anyhow::Result<ExitCode> {
         Ok(ready) => ready,
         Err(err) => return Ok(complain(&err, UNREACHABLE)),
     };
-    reporter.begin(&subject(&context, plan.checks.len())).context("could not write the report")?;
+    let all = plan.checks.len();
+    reporter.begin(&subject(&context, all)).context("could not write the report")?;
     let mut records = Vec::new();
     let mut interrupted = None;
     for check in plan.checks {
@@ -166,7 +172,7 @@ async fn execute(cli: &Cli, plan: Plan) -> anyhow::Result<ExitCode> {
         let verdict = tokio::select! {
             biased;
             signal = &mut interruption => {
-                interrupted = Some(signal?);
+                interrupted = Some((signal?, check.name));
                 break;
             }
             verdict = observed(check, &context, reporter.as_mut()) => verdict?,
@@ -175,9 +181,10 @@ async fn execute(cli: &Cli, plan: Plan) -> anyhow::Result<ExitCode> {
         reporter.finished(&record).context("could not write the report")?;
         records.push(record);
     }
-    let summary = Summary::of(&records, began.elapsed(), interrupted.is_some());
+    let cut = interrupted.as_ref().map(|&(_, during)| Interrupted { during, missing: all - records.len() });
+    let summary = Summary::of(&records, began.elapsed(), cut);
     reporter.end(&records, &summary).context("could not write the report")?;
-    Ok(ExitCode::from(interrupted.as_ref().map_or(summary.exit_code(), code)))
+    Ok(ExitCode::from(interrupted.map_or(summary.exit_code(), |(signal, _)| code(&signal))))
 }
 
 fn code(signal: &Interruption) -> u8 {

@@ -1,5 +1,6 @@
 //! Many requests at once.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,8 +21,14 @@ pub enum Connections {
     Kept,
 }
 
+/// More bytes of answers than a volley of any check can have.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
 /// Sends `total` requests over `lanes` lanes, each one at a time (closed loop);
 /// `make` gets the index of the request. The answers are in no order.
+///
+/// There are fewer of them when one did not come in time, or all of them together
+/// are beyond reason: that is known then, and the rest would take for ever.
 pub async fn volley(
     client: &Client,
     total: usize,
@@ -31,14 +38,24 @@ pub async fn volley(
 ) -> Vec<Outcome> {
     let lanes = lanes.clamp(1, total.max(1));
     let make = &make;
+    let bytes = &Cell::new(0);
+    let given_up = &Cell::new(false);
     let lane = |lane: usize| async move {
         let mut session = client.session();
         let mut outcomes = Vec::new();
         for index in (lane..total).step_by(lanes) {
-            outcomes.push(match connections {
+            if given_up.get() {
+                break;
+            }
+            let outcome = match connections {
                 Connections::Fresh => client.send(make(index)).await,
                 Connections::Kept => session.send(make(index)).await,
-            });
+            };
+            bytes.set(bytes.get() + outcome.as_ref().map_or(0, |answer| answer.body.len()));
+            if matches!(outcome, Err(ClientError::Timeout { .. })) || bytes.get() > MOST_BYTES {
+                given_up.set(true);
+            }
+            outcomes.push(outcome);
         }
         outcomes
     };

@@ -1,9 +1,10 @@
 //! What answers tell: who answered, and how often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
+use shared::protocol::WorkerList;
 
 use crate::client::{Answer, ClientError};
 
@@ -25,6 +26,35 @@ impl Who {
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {} (pid {})", self.id, self.pid)
+    }
+}
+
+/// The worker processes of a cluster at one moment, as its primary lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staff {
+    pub processes: BTreeSet<Who>,
+    /// Replacements that nobody wanted, so far.
+    pub restarts: u64,
+    /// Some are about to join or to leave.
+    moving: bool,
+}
+
+impl Staff {
+    pub fn of(list: &WorkerList) -> Self {
+        let who = |worker: &shared::protocol::WorkerStatus| Some(Who { id: worker.id.0, pid: worker.pid? });
+        Self {
+            processes: list.workers.iter().filter_map(who).collect(),
+            restarts: list.workers.iter().map(|worker| worker.restarts).sum(),
+            moving: !list.joining.is_empty() || !list.leaving.is_empty(),
+        }
+    }
+
+    /// Between this and `later` an operator was at work: processes came and went,
+    /// and none of them by a death.
+    pub fn changed_on_purpose(&self, later: &Self) -> bool {
+        let changed = self.moving || later.moving || self.processes != later.processes;
+        // A slot that was scaled away takes its count with it.
+        changed && later.restarts <= self.restarts
     }
 }
 
@@ -76,5 +106,25 @@ impl Tally {
     /// One line per worker, for evidence.
     pub fn lines(&self) -> Vec<String> {
         self.by_process.iter().map(|(who, count)| format!("{who}: {count}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staff(pids: &[u32], restarts: u64, moving: bool) -> Staff {
+        let processes = pids.iter().zip(1..).map(|(&pid, id)| Who { id, pid }).collect();
+        Staff { processes, restarts, moving }
+    }
+
+    #[test]
+    fn a_reload_is_told_from_a_death() {
+        let before = staff(&[10, 11], 3, false);
+        assert!(before.changed_on_purpose(&staff(&[20, 21], 3, false)));
+        assert!(before.changed_on_purpose(&staff(&[10, 11], 3, true)));
+        assert!(before.changed_on_purpose(&staff(&[10], 1, false)));
+        assert!(!before.changed_on_purpose(&before.clone()));
+        assert!(!before.changed_on_purpose(&staff(&[10, 21], 4, false)));
     }
 }

@@ -1,5 +1,6 @@
 //! What the user sees: one reporter per format.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -38,12 +39,28 @@ pub struct Summary {
     pub inconclusive: usize,
     pub not_applicable: usize,
     pub took: Duration,
-    /// Ended by a signal, with checks still to come.
-    pub interrupted: bool,
+    /// Ended by a signal before its time.
+    pub interrupted: Option<Interrupted>,
+}
+
+/// Where a signal has ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The check that was running.
+    pub during: &'static str,
+    /// Checks without a verdict, this one included.
+    pub missing: usize,
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.missing == 1 { "" } else { "s" };
+        write!(f, "interrupted during {}: {} check{s} without a verdict", self.during, self.missing)
+    }
 }
 
 impl Summary {
-    pub fn of(records: &[Record], took: Duration, interrupted: bool) -> Self {
+    pub fn of(records: &[Record], took: Duration, interrupted: Option<Interrupted>) -> Self {
         let count = |outcome| records.iter().filter(|record| record.verdict.outcome == outcome).count();
         Self {
             passed: count(Outcome::Passed),
@@ -85,11 +102,20 @@ pub fn reporter(format: Option<Format>) -> Box<dyn Reporter> {
     let terminal = io::stdout().is_terminal();
     let out: Box<dyn Write> = Box::new(io::stdout());
     match format.unwrap_or(if terminal { Format::Pretty } else { Format::Tap }) {
-        Format::Pretty => Box::new(pretty::Pretty::new(out, terminal, terminal && colour_is_welcome())),
+        Format::Pretty => {
+            let columns: pretty::Columns = if terminal { columns } else { || None };
+            Box::new(pretty::Pretty::new(out, terminal, terminal && colour_is_welcome(), columns))
+        }
         Format::Tap => Box::new(tap::Tap::new(out)),
         Format::Junit => Box::new(junit::Junit::new(out)),
         Format::Json => Box::new(json::Json::new(out)),
     }
+}
+
+/// How wide the terminal is now; a terminal that does not know says 0.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns > 0)
 }
 
 /// See no-color.org.
@@ -143,7 +169,7 @@ mod tests {
             reporter.waiting(record.check, Duration::from_millis(100)).unwrap();
             reporter.finished(record).unwrap();
         }
-        reporter.end(&records, &Summary::of(&records, Duration::from_secs(6), false)).unwrap();
+        reporter.end(&records, &Summary::of(&records, Duration::from_secs(6), None)).unwrap();
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -155,7 +181,7 @@ mod tests {
         };
         assert_eq!((code(3, 0, 0), code(3, 1, 1), code(3, 0, 1), code(0, 0, 1)), (0, 1, 4, 4));
         assert_eq!(code(0, 0, 0), 4);
-        let summary = Summary::of(&records(), Duration::ZERO, false);
+        let summary = Summary::of(&records(), Duration::ZERO, None);
         assert_eq!(summary.line(), "1 passed, 1 failed, 1 inconclusive");
     }
 }

@@ -4,8 +4,8 @@
 //! ratio of that to the time they took is the efficiency. A machine that is busy
 //! with other things cannot reach 1 either, so its own efficiency, with threads
 //! of this program, is measured in the same moment and scales the threshold.
-//! Where that makes serial work hard to tell from parallel, a second figure must
-//! speak for parallelism as well: how many tasks computed at a time on average.
+//! A second figure must speak for parallelism as well, because others may have
+//! been there for the single tasks only: how many computed at a time on average.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use crate::stats::{coverage_samples, median};
 use crate::verdict::{Judged, Verdict, percent, seconds};
 
 const PATH: &str = "/cluster/cpu-intensive";
+const SIZING_RUNS: usize = 3;
 const SOLO_RUNS: usize = 5;
 const ROUNDS: usize = 3;
 /// A machine whose own efficiency is below this is wanted by others as well.
@@ -105,7 +106,7 @@ impl Round {
     }
 
     fn is_parallel(&self) -> bool {
-        self.efficiency >= THRESHOLD || (self.efficiency >= self.least() && self.overlap >= THRESHOLD)
+        self.efficiency >= self.least() && self.overlap >= THRESHOLD
     }
 }
 
@@ -113,10 +114,12 @@ impl Round {
 fn judge(rounds: &[Round], tasks: usize, units: usize, workers: usize, seen: usize) -> Verdict {
     let round = rounds.last().expect("there is a first round");
     let mut figure = format!(
-        "{seen} of {workers} workers took part; {tasks} tasks of {} in {}: efficiency {} on {units} cores",
+        "{seen} of {workers} workers took part; {tasks} tasks of {} in {}: efficiency {} on {units} cores, \
+         {:.1} at a time",
         seconds(round.one),
         seconds(round.makespan),
-        percent(round.efficiency)
+        percent(round.efficiency),
+        round.overlap * units as f64
     );
     if rounds.len() > 1 {
         figure.push_str(&format!(", in round {} of at most {ROUNDS}", rounds.len()));
@@ -129,6 +132,7 @@ fn judge(rounds: &[Round], tasks: usize, units: usize, workers: usize, seen: usi
             percent(round.machine)
         ),
     };
+    let threshold = format!("{threshold}, {:.1} at a time", THRESHOLD * units as f64);
     let mut evidence =
         vec![format!("if it were serial, the efficiency would be {}", percent(1.0 / units as f64))];
     evidence.extend(rounds.iter().map(|round| {
@@ -166,15 +170,19 @@ fn known(n: u32) -> u64 {
     (0..n).fold((0, 1), |(a, b), _| (b, a + b)).0
 }
 
-/// The smallest n whose computation takes long enough here.
+/// The smallest n whose computation takes long enough here, each time: on a busy
+/// machine a single small one may do so as well.
 pub(super) async fn right_size(context: &Context) -> Result<u32, Verdict> {
-    for n in FIRST_N..LAST_N {
+    let mut n = FIRST_N;
+    let mut long = 0;
+    while n < LAST_N && long < SIZING_RUNS {
         // The duration as reported would do, but is not to be relied on.
-        if compute(context, n).await?.answer.took() >= TASK_TIME {
-            return Ok(n);
+        match compute(context, n).await?.answer.took() >= TASK_TIME {
+            true => long += 1,
+            false => (n, long) = (n + 1, 0),
         }
     }
-    Ok(LAST_N)
+    Ok(n)
 }
 
 /// `"156ms"`, as the answer has it.
@@ -232,6 +240,8 @@ mod tests {
     fn serial_work_is_told_from_a_busy_machine() {
         assert!(parallel(0.9, 1.0, 1.0));
         assert!(!parallel(0.5, 0.5, 1.0));
+        // Somebody was there for the single tasks only.
+        assert!(!parallel(5.0, 0.5, 1.0));
         // Half of the machine is somebody else's.
         assert!(parallel(0.5, 1.0, 0.5));
         assert!(!parallel(0.5, 0.5, 0.5));

@@ -47,7 +47,8 @@ impl Reporter for Json {
                 "failed": summary.failed,
                 "inconclusive": summary.inconclusive,
                 "notApplicable": summary.not_applicable,
-                "interrupted": summary.interrupted,
+                "interrupted": summary.interrupted.is_some(),
+                "interruptedDuring": summary.interrupted.map(|one| one.during),
                 "seconds": summary.took.as_secs_f64(),
             },
         });

@@ -89,8 +89,8 @@ impl Reporter for Junit {
         for record in records {
             self.case(record)?;
         }
-        if summary.interrupted {
-            writeln!(self.out, "  <system-err>interrupted: not all checks have run</system-err>")?;
+        if let Some(interrupted) = summary.interrupted {
+            writeln!(self.out, "  <system-err>{}</system-err>", escaped(&interrupted.to_string()))?;
         }
         writeln!(self.out, "</testsuite>")?;
         self.out.flush()?;

@@ -11,19 +11,30 @@ const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 /// Back to the first column, and the line is empty.
 const CLEAR: &str = "\r\x1b[2K";
 
+/// Between the name's column and where texts begin: the time taken.
+const TIME_WIDTH: usize = 9;
+/// Narrower terminals get texts on lines of their own.
+const NARROW: usize = 60;
+const INDENT: usize = 4;
+
+/// Columns of the terminal, which may change meanwhile; `None` where lines may be
+/// of any length.
+pub(super) type Columns = fn() -> Option<usize>;
+
 pub(super) struct Pretty {
     out: Box<dyn Write>,
     /// Lines may be written anew.
     live: bool,
     colour: bool,
+    columns: Columns,
     frame: usize,
     width: usize,
 }
 
 impl Pretty {
-    pub(super) fn new(out: Box<dyn Write>, live: bool, colour: bool) -> Self {
+    pub(super) fn new(out: Box<dyn Write>, live: bool, colour: bool, columns: Columns) -> Self {
         let width = ALL.iter().map(|check| check.name.len()).max().unwrap_or(0);
-        Self { out, live, colour, frame: 0, width }
+        Self { out, live, colour, columns, frame: 0, width }
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -33,9 +44,73 @@ impl Pretty {
         }
     }
 
+    /// `text` behind what stands in the first `column` columns already, on as
+    /// many lines as it needs.
+    fn text(&mut self, column: usize, code: &str, text: &str) -> io::Result<()> {
+        let columns = (self.columns)();
+        let narrow = columns.is_some_and(|columns| columns < NARROW);
+        let indent = if narrow { INDENT } else { column };
+        let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(1));
+        if narrow {
+            write!(self.out, "\n{:indent$}", "")?;
+        }
+        for (index, line) in wrapped(text, room).iter().enumerate() {
+            let line = if code.is_empty() { line.clone() } else { self.paint(code, line) };
+            let before = if index == 0 { 0 } else { indent };
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(self.out, "{newline}{:before$}{line}", "")?;
+        }
+        Ok(())
+    }
+
     fn detail(&mut self, label: &str, text: &str) -> io::Result<()> {
         let label = self.paint("2", &format!("{label:>10}"));
-        writeln!(self.out, "  {label}  {text}")
+        write!(self.out, "  {label}  ")?;
+        self.text(14, "", text)?;
+        writeln!(self.out)
+    }
+
+    /// What was measured, and against what: on one line if there is room for both.
+    fn result(&mut self, figure: &str, against: &str) -> io::Result<()> {
+        let column = 2 + self.width + TIME_WIDTH + 1;
+        let both = column + figure.chars().count() + 2 + against.chars().count();
+        self.text(column, "", figure)?;
+        if (self.columns)().is_none_or(|columns| both <= columns) {
+            let against = self.paint("2", against);
+            return writeln!(self.out, "  {against}");
+        }
+        let narrow = (self.columns)().is_some_and(|columns| columns < NARROW);
+        if !narrow {
+            write!(self.out, "\n{:column$}", "")?;
+        }
+        self.text(column, "2", against)?;
+        writeln!(self.out)
+    }
+}
+
+/// Lines of at most `room` characters, broken between words; a longer word is
+/// left whole, so that it can be copied.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one from the beginning");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= room {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// The beginning of `text`, in one line.
+fn cut(text: &str, room: usize) -> String {
+    match text.chars().count() <= room {
+        true => text.to_owned(),
+        false => text.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
     }
 }
 
@@ -56,7 +131,13 @@ impl Reporter for Pretty {
         let spinner = self.paint("36", SPINNER[self.frame % SPINNER.len()]);
         self.frame += 1;
         let width = self.width;
-        write!(self.out, "{CLEAR}{spinner} {:width$} {:>6.1}s", check.name, elapsed.as_secs_f64())?;
+        let line = format!("{:width$} {:>6.1}s  {}", check.name, elapsed.as_secs_f64(), check.proves);
+        // A line that is broken by the terminal could not be written anew.
+        let line = cut(&line, (self.columns)().map_or(usize::MAX, |columns| columns.saturating_sub(3)));
+        let told = line.char_indices().nth(width + TIME_WIDTH + 1).map_or(line.len(), |(at, _)| at);
+        let (plain, dim) = line.split_at(told);
+        let dim = self.paint("2", dim);
+        write!(self.out, "{CLEAR}{spinner} {plain}{dim}")?;
         self.out.flush()
     }
 
@@ -74,15 +155,22 @@ impl Reporter for Pretty {
         let width = self.width;
         let name = format!("{:width$}", record.check.name);
         let (mark, name) = (self.paint(code, mark), self.paint(code, &name));
-        let line = match (verdict.outcome, &verdict.reason) {
-            (Outcome::Inconclusive, Some(reason)) => format!("inconclusive: {reason}"),
-            (_, Some(reason)) => format!("not applicable: {reason}"),
-            (_, None) => {
-                let rest = format!("[{}; N = {}]", verdict.threshold, verdict.samples);
-                format!("{}  {}", verdict.figure, self.paint("2", &rest))
+        write!(self.out, "{mark} {name} {:>6.1}s  ", record.took.as_secs_f64())?;
+        let column = 2 + width + TIME_WIDTH + 1;
+        match (verdict.outcome, &verdict.reason) {
+            (Outcome::Inconclusive, Some(reason)) => {
+                self.text(column, "", &format!("inconclusive: {reason}"))?;
+                writeln!(self.out)?;
             }
-        };
-        writeln!(self.out, "{mark} {name} {:>6.1}s  {line}", record.took.as_secs_f64())?;
+            (_, Some(reason)) => {
+                self.text(column, "", &format!("not applicable: {reason}"))?;
+                writeln!(self.out)?;
+            }
+            (_, None) => {
+                let against = format!("[{}; N = {}]", verdict.threshold, verdict.samples);
+                self.result(&verdict.figure, &against)?;
+            }
+        }
         if verdict.outcome == Outcome::Failed {
             self.detail("proves", &format!("that {}", record.check.proves))?;
             self.detail("expected", &verdict.threshold)?;
@@ -102,8 +190,8 @@ impl Reporter for Pretty {
             write!(self.out, "{CLEAR}")?;
         }
         writeln!(self.out)?;
-        if summary.interrupted {
-            writeln!(self.out, "{}", self.paint("1;33", "interrupted: not all checks have run"))?;
+        if let Some(interrupted) = summary.interrupted {
+            writeln!(self.out, "{}", self.paint("1;33", &interrupted.to_string()))?;
         }
         if summary.not_applicable > 0 {
             writeln!(self.out, "{} not applicable", summary.not_applicable)?;
@@ -111,7 +199,7 @@ impl Reporter for Pretty {
         writeln!(self.out, "{:.1} s", summary.took.as_secs_f64())?;
         let code = match (summary.failed, summary.exit_code()) {
             (1.., _) => "1;31",
-            (_, 0) if !summary.interrupted => "1;32",
+            (_, 0) if summary.interrupted.is_none() => "1;32",
             _ => "1;33",
         };
         let line = self.paint(code, &summary.line());
@@ -127,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_pipe_gets_plain_lines() {
-        let text = written(|out| Box::new(Pretty::new(out, false, false)));
+        let text = written(|out| Box::new(Pretty::new(out, false, false, || None)));
         assert!(!text.contains('\x1b') && !text.contains('\r'), "{text}");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "http://h:1  4 workers, 4 checks");
@@ -143,9 +231,31 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_broken_by_the_terminal() {
+        for (columns, make) in [(80, (|| Some(80)) as Columns), (40, || Some(40))] {
+            let text = written(|out| Box::new(Pretty::new(out, true, false, make)));
+            for line in text.replace(CLEAR, "\n").lines() {
+                assert!(line.chars().count() <= columns, "{columns}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_broken_between_words() {
+        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrapped("a http://long-word b", 4), ["a", "http://long-word", "b"]);
+        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(
+            (cut("abcdef", 4), cut("abc", 4), cut("abc", 0)),
+            ("abc…".into(), "abc".into(), "…".into())
+        );
+    }
+
+    #[test]
     fn a_terminal_gets_colour_and_a_spinner() {
-        let text = written(|out| Box::new(Pretty::new(out, true, true)));
+        let text = written(|out| Box::new(Pretty::new(out, true, true, || Some(80))));
         assert!(text.contains("\x1b[36m⠋\x1b[0m") && text.contains(CLEAR), "{text:?}");
+        assert!(text.contains("    0.1s  \x1b[2m100 of 100 requests are answered\x1b[0m"), "{text:?}");
         assert!(text.ends_with("\x1b[1;31m1 passed, 1 failed, 1 inconclusive\x1b[0m\n"), "{text:?}");
     }
 }

@@ -85,8 +85,8 @@ impl Reporter for Tap {
     }
 
     fn end(&mut self, _: &[Record], summary: &Summary) -> io::Result<()> {
-        if summary.interrupted {
-            writeln!(self.out, "Bail out! interrupted")?;
+        if let Some(interrupted) = summary.interrupted {
+            writeln!(self.out, "Bail out! {interrupted}")?;
         }
         writeln!(self.out, "# {}", summary.line())?;
         self.out.flush()

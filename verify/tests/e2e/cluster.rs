@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use rustix::process::{Pid, Signal};
 
@@ -74,8 +76,8 @@ fn fewer_workers_than_expected_are_a_failure() {
 }
 
 /// A run that is in the middle of a disruptive check, with the pids below it.
-fn in_the_middle(directory: &Path) -> (Child, Vec<u32>) {
-    let mut child = command(&["--spawn", "--workers", "2", "--only", "availability,hang"])
+fn in_the_middle(directory: &Path, check: &str) -> (Child, Vec<u32>) {
+    let mut child = command(&["--spawn", "--workers", "2", "--only", &format!("availability,{check}")])
         .env("TMPDIR", directory)
         .spawn()
         .unwrap();
@@ -87,7 +89,7 @@ fn in_the_middle(directory: &Path) -> (Child, Vec<u32>) {
         line.starts_with("ok 1 - availability").then_some(())
     });
     drop(out);
-    // Two clusters of three processes each.
+    // Two clusters of three processes each, at least.
     let processes = eventually("the second cluster runs", || {
         let pids: Vec<u32> = verify::proc::descendants(child.id()).iter().map(|one| one.pid).collect();
         (pids.len() >= 6).then_some(pids)
@@ -98,12 +100,14 @@ fn in_the_middle(directory: &Path) -> (Child, Vec<u32>) {
 #[test]
 fn an_interruption_ends_in_order_with_a_partial_report() {
     let directory = tempfile::tempdir().unwrap();
-    let (child, processes) = in_the_middle(directory.path());
+    let (child, processes) = in_the_middle(directory.path(), "hang");
     signal(child.id(), Signal::INT);
     let outcome = finish(child);
     assert_eq!(outcome.code, 130, "{outcome:?}");
     assert!(
-        outcome.stdout.contains("Bail out! interrupted\n# 1 passed, 0 failed, 0 inconclusive\n"),
+        outcome.stdout.contains(
+            "Bail out! interrupted during hang: 1 check without a verdict\n# 1 passed, 0 failed, 0 inconclusive\n"
+        ),
         "{outcome:?}"
     );
     assert!(!processes.iter().any(|&pid| is_alive(pid)), "nothing is left when it has ended");
@@ -111,9 +115,78 @@ fn an_interruption_ends_in_order_with_a_partial_report() {
 }
 
 #[test]
+fn an_interrupted_outage_is_undone() {
+    if !redis_is_installed() {
+        eprintln!("redis-server is not installed: no outage to interrupt");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (child, processes) = in_the_middle(directory.path(), "redis-outage");
+    // A frozen server must not be left behind, stopped as it is.
+    eventually("Redis is frozen", || processes.iter().any(|&pid| is_stopped(pid)).then_some(()));
+    signal(child.id(), Signal::TERM);
+    let outcome = finish(child);
+    assert_eq!(outcome.code, 143, "{outcome:?}");
+    assert!(!processes.iter().any(|&pid| is_alive(pid)), "nothing is left when it has ended");
+    assert_eq!(entries(directory.path()), 0);
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+#[test]
+fn an_interruption_before_the_first_check_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = command(&["--spawn", "--workers", "16"]).env("TMPDIR", directory.path()).spawn().unwrap();
+    eventually("the cluster is about to start", || {
+        (!verify::proc::descendants(child.id()).is_empty()).then_some(())
+    });
+    signal(child.id(), Signal::INT);
+    let outcome = finish(child);
+    assert_eq!(outcome.code, 130, "{outcome:?}");
+    assert_eq!(outcome.stderr, "verify: interrupted before the first check\n");
+    assert_eq!(entries(directory.path()), 0);
+}
+
+#[test]
+fn a_reload_meanwhile_is_no_failure() {
+    let cluster = Cluster::start(&["--workers", "2"]);
+    let stop = AtomicBool::new(false);
+    let (outcome, reloads) = thread::scope(|scope| {
+        let reloading = scope.spawn(|| {
+            let mut reloads = 0;
+            while !stop.load(Ordering::SeqCst) {
+                cluster.reload();
+                reloads += 1;
+            }
+            reloads
+        });
+        let outcome = verify(&[
+            "--url",
+            &cluster.url(),
+            "--only",
+            "availability,coverage,balance,round-robin,shared-state,shared-counter,local-state,errors,workers",
+            "--format",
+            "json",
+        ]);
+        stop.store(true, Ordering::SeqCst);
+        (outcome, reloading.join().unwrap())
+    });
+    let failed: Vec<_> = outcome.checks().into_iter().filter(|check| check["outcome"] == "failed").collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    // What does not depend on who the workers are is judged all the same.
+    for check in ["availability", "shared-state", "shared-counter", "errors"] {
+        assert_eq!(outcome.of(check), "passed", "{check}: {outcome:?}");
+    }
+    assert!(reloads >= 2, "{reloads} reloads were in time");
+}
+
+#[test]
 fn nothing_outlives_a_run_that_is_killed() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut child, processes) = in_the_middle(directory.path());
+    let (mut child, processes) = in_the_middle(directory.path(), "hang");
     child.kill().unwrap();
     child.wait().unwrap();
     eventually("nothing is left", || (!processes.iter().any(|&pid| is_alive(pid))).then_some(()));

@@ -115,7 +115,7 @@ fn text_of(reader: &mut impl Read) -> String {
 pub struct Cluster {
     child: Child,
     pub address: SocketAddr,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -126,6 +126,8 @@ impl Cluster {
             .args(arguments)
             .env_remove("REDIS_URL")
             .env("TMPDIR", directory.path())
+            .env("CLUSTER_CONTROL", directory.path().join("control.sock"))
+            .env("CLUSTER_ADMIN", "off")
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -144,11 +146,20 @@ impl Cluster {
             }
         });
         let address = address.recv_timeout(DEADLINE).expect("the balancer listens");
-        Self { child, address, _directory: directory }
+        Self { child, address, directory }
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Replaces all of its workers.
+    pub fn reload(&self) {
+        let mut command = Command::new(balancer());
+        command.args(["reload", "--control"]).arg(self.directory.path().join("control.sock"));
+        let status =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(status.success(), "reload: {status}");
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod cluster;
+#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod disruption;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
@@ -11,4 +12,7 @@ mod harness;
 mod misbehaving;
 mod mutants;
 mod node;
+mod odd;
+#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
+mod table;
 mod usage;

@@ -1,9 +1,11 @@
 //! A server that looks like a cluster of four workers and misbehaves in one way.
 //!
 //! One process, one thread per connection; its workers are made up. Computing is
-//! sleeping, so that no figure depends on how busy the machine is.
+//! sleeping, so that no figure depends on how busy the machine is. What takes real
+//! workers is done by the real balancer behind a [`proxy`] or a wrapper.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,6 +19,7 @@ use serde_json::{Value, json};
 
 mod fault;
 mod http;
+pub mod proxy;
 
 pub use fault::Fault;
 use http::{Request, read};
@@ -32,6 +35,7 @@ struct State {
     values: HashMap<String, (Value, Option<Instant>)>,
     increments: u64,
     kept: Vec<File>,
+    hoard: Vec<u8>,
     crashed: Option<Instant>,
     hung: Option<usize>,
 }
@@ -57,17 +61,17 @@ struct Inner {
 
 impl Server {
     pub fn start(fault: Fault) -> Self {
-        Self::with_redis(fault, None)
+        Self::at(([127, 0, 0, 1], 0).into(), fault, None)
     }
 
-    pub fn with_redis(fault: Fault, redis: Option<SocketAddr>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    pub fn at(address: SocketAddr, fault: Fault, redis: Option<SocketAddr>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let mut children = Vec::new();
         // Beyond what the system gives to processes.
         let mut pids: Vec<u32> = (1..=WORKERS as u32).map(|id| 2_000_000_000 + id).collect();
-        if fault == Fault::LeaksDescriptors {
-            children = (0..WORKERS).map(|_| sleeper()).collect();
+        if fault.leaks() {
+            children = (0..WORKERS).map(|_| guarded("sleep").arg("600").spawn().unwrap()).collect();
             pids = children.iter().map(Child::id).collect();
         }
         let inner = Arc::new(Inner {
@@ -98,8 +102,16 @@ impl Server {
     }
 }
 
-pub fn sleeper() -> Child {
+/// Outlives this process, unless somebody kills it.
+pub fn orphan() -> Child {
     Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// A command whose process dies with this thread.
+pub fn guarded(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+    command.arg("guarded-child").arg(std::process::id().to_string()).arg(program).stdin(Stdio::null());
+    command
 }
 
 impl Drop for Server {
@@ -202,8 +214,16 @@ impl Inner {
             let mut state = self.state.lock().unwrap();
             // The primary answers these itself.
             state.requests += u64::from(request.path != "/cluster/workers");
-            if self.fault == Fault::LeaksDescriptors && state.requests.is_multiple_of(10) {
+            let every = match self.fault {
+                Fault::LeaksDescriptors => 10,
+                Fault::LeaksSlowly => 200,
+                _ => u64::MAX,
+            };
+            if state.requests.is_multiple_of(every) {
                 state.kept.push(File::open("/dev/null").unwrap());
+            }
+            if self.fault == Fault::LeaksMemory {
+                state.hoard.extend([7; 1024]);
             }
             (state.pids[worker], state.requests)
         };

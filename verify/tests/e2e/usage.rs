@@ -11,7 +11,12 @@ use crate::misbehaving::{Fault, Server};
 fn bad_usage_is_2_and_says_what() {
     for (arguments, part) in [
         (&["--nope"][..], "--nope"),
-        (&["--only", "ballance"], "there is no check \"ballance\"; the checks are availability, coverage"),
+        (
+            &["--only", "ballance"],
+            "there is no check \"ballance\" (did you mean balance?); the checks are availability, coverage",
+        ),
+        (&["--skip", "rond-robin"], "(did you mean round-robin?)"),
+        (&["--skp", "leaks"], "'--skip'"),
         (&["--only", "crash"], "crash is disruptive and runs on private clusters only: add --spawn"),
         (&["--only", "balance", "--skip", "balance"], "no check is left to run"),
         (&["--url", "https://127.0.0.1:1"], "invalid value \"https://127.0.0.1:1\" from --url: only http://"),

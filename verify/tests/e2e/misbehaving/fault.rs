@@ -38,6 +38,12 @@ pub enum Fault {
     WrongForm,
     /// A descriptor is kept for each tenth request.
     LeaksDescriptors,
+    /// A descriptor is kept for each two hundredth request.
+    LeaksSlowly,
+    /// A kilobyte is kept for each request.
+    LeaksMemory,
+    /// What Redis holds is not what the API says.
+    KeepsStateElsewhere,
     /// A crash is never made good.
     NeverRestarts,
     /// A crash replaces all workers.
@@ -54,4 +60,36 @@ pub enum Fault {
     LeavesOrphan,
     /// Store calls hang when Redis is away.
     HangsWithoutRedis,
+    /// One request in a thousand is lost while a reload goes on.
+    ReloadDrops,
+    /// A reload does nothing and says that it succeeded.
+    ReloadOnlySaysSo,
+    /// A reload that fails, and says so, kills the old workers all the same.
+    BrokenReloadKills,
+    /// A reload that cannot succeed says that it did.
+    BrokenReloadSaysOk,
+    /// One request in a hundred is lost while the cluster is scaled.
+    ScaleDrops,
+    /// Scaling does nothing and says that it succeeded.
+    ScaleOnlySaysSo,
+}
+
+impl Fault {
+    pub fn named(name: &str) -> Option<Self> {
+        crate::table::TABLE.iter().map(|row| row.fault).find(|fault| format!("{fault:?}") == name)
+    }
+
+    /// Processes of this machine are looked at, so its workers must be some.
+    pub fn leaks(self) -> bool {
+        matches!(self, Self::LeaksDescriptors | Self::LeaksSlowly | Self::LeaksMemory)
+    }
+
+    /// Of so many requests during a change, one is lost.
+    pub fn loses_one_in(self) -> Option<usize> {
+        match self {
+            Self::ReloadDrops => Some(1000),
+            Self::ScaleDrops => Some(100),
+            _ => None,
+        }
+    }
 }
