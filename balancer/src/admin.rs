@@ -18,6 +18,7 @@ use ::http::uri::Authority;
 use ::http::{Method, Request};
 use shared::problem::Problem;
 use tokio::net::TcpListener;
+use tracing::debug;
 
 use crate::answer::{self, Answer};
 use crate::metrics::exposition;
@@ -29,6 +30,8 @@ use http::{Handler, Reply, Server};
 const PATHS: [&str; 4] = ["/cluster/workers", "/events", "/health", "/metrics"];
 /// Where the dashboard is fed from.
 const STREAM: &str = "/events/stream";
+/// Bytes that may wait in the kernel for somebody who does not read.
+const UNREAD: usize = 64 * 1024;
 
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -47,16 +50,27 @@ impl Handler for Admin {
             return Answer::problem(Problem::new(421, detail)).into();
         }
         let (method, path) = (request.method(), request.uri().path());
-        if *method == Method::GET && path == STREAM {
-            return self.feed.stream(&self.boards);
+        if path == STREAM {
+            return match *method {
+                Method::GET => self.feed.stream(&self.boards),
+                _ => Answer::not_allowed(path, method.as_str(), "GET").into(),
+            };
         }
-        let page = matches!(*method, Method::GET | Method::HEAD).then(|| page::file(path)).flatten();
-        page.unwrap_or_else(|| read(&self.boards, method, path)).into()
+        let Some(file) = page::file(path) else { return read(&self.boards, method, path).into() };
+        match *method {
+            Method::GET | Method::HEAD => file.into(),
+            _ => Answer::not_allowed(path, method.as_str(), "GET, HEAD").into(),
+        }
     }
 }
 
 /// Accepts for ever.
 pub async fn serve(listener: TcpListener, admin: Admin) {
+    // Connections inherit it (socket(7)). It bounds what the kernel keeps for those
+    // who open a stream and do not read; without it they just get what is usual.
+    if let Err(err) = rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNREAD) {
+        debug!(%err, "could not bound the admin listener's buffers");
+    }
     Server::default().run("admin listener", listener, admin).await;
 }
 
@@ -88,13 +102,17 @@ pub fn read(boards: &Boards, method: &Method, path: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use feed::About;
 
     #[test]
     fn only_addresses_and_known_names_are_answered_to() {
+        let about = About { address: String::new(), bundled: true, started: Instant::now() };
         let admin = Admin {
             boards: Boards::default(),
-            feed: Feed::default(),
+            feed: Feed::new(about),
             names: Arc::new(["balancer".to_owned()]),
         };
         for good in ["127.0.0.1:3180", "[::1]:3180", "localhost", "LOCALHOST:1", "192.0.2.1", "balancer:3180"]
