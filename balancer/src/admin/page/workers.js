@@ -71,6 +71,8 @@ export function drawWorkers(now) {
     mark(row, worker);
     fill(row, worker, extra, {
       share: total && !extra ? served(worker.id) / total : 0,
+      // A whole bar is twice a fair share, so that few and many workers can be compared alike.
+      full: Math.min(1, 2 / workers.length),
       rates: extra ? null : now.sample?.workers?.[worker.id] ?? { requests: 0 },
       cpu: cpu.get(worker.pid),
     });
@@ -84,15 +86,16 @@ export function drawWorkers(now) {
   }
 }
 
-function fill(row, worker, extra, { share, rates, cpu }) {
+function fill(row, worker, extra, { share, full, rates, cpu }) {
   const cells = row.parts;
   const orDash = (value) => (isNothing(value) ? '–' : String(value));
   say(cells.id, String(worker.id));
   say(row.badge, worker.state);
   row.badge.className = `badge ${worker.state}`;
   say(row.since, `for ${duration(worker.stateSeconds)}`);
-  row.bar.style.width = `${(share * 100).toFixed(1)}%`;
-  say(row.percent, extra ? '–' : `${(share * 100).toFixed(0)} %`);
+  row.bar.style.width = `${Math.min(100, (share * 100) / full).toFixed(1)}%`;
+  row.bar.parentElement.classList.toggle('marked', full < 1);
+  say(row.percent, extra ? '–' : `${(share * 100).toFixed(full < 0.1 ? 1 : 0)} %`);
   say(cells.rate, rates ? whole(rates.requests) : '–');
   say(cells.flight, whole(worker.inFlight));
   say(cells.p99, millis(rates?.p99));
