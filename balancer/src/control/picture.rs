@@ -207,7 +207,7 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
         })
     });
     let widest = style.width.unwrap_or(usize::MAX);
-    while columns.iter().map(|column| column.width() + 2).sum::<usize>() > widest + 2 {
+    while columns.iter().map(|column| column.width() + 2).sum::<usize>() > widest.saturating_add(2) {
         let least = columns.iter().map(|column| column.dispensable).max().unwrap_or(0);
         if least == 0 {
             break;
