@@ -136,15 +136,18 @@ impl Browser {
         messages.filter(|message| !away.iter().any(|away| message.contains(away))).collect()
     }
 
-    /// The URLs that the page has asked for since the last call.
+    /// The URLs that pages have asked for since the last call.
     pub fn requests(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({"type": "performance"}));
         let entries = log.as_array().unwrap().iter();
         let sent = entries.filter_map(|entry| {
             let message: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
             let message = &message["message"];
-            (message["method"] == "Network.requestWillBeSent")
-                .then(|| message["params"]["request"]["url"].as_str().unwrap().to_owned())
+            // The browser's own pages have no part in it.
+            let asked = &message["params"];
+            let own = asked["documentURL"].as_str().is_none_or(|page| page.starts_with("chrome:"));
+            (message["method"] == "Network.requestWillBeSent" && !own)
+                .then(|| asked["request"]["url"].as_str().unwrap().to_owned())
         });
         sent.collect()
     }

@@ -40,6 +40,7 @@ fn assert_self_contained(browser: &Browser, cluster: &Cluster) {
     let (own, requests) = (url(cluster), browser.requests());
     let outside: Vec<_> =
         requests.iter().filter(|asked| !asked.starts_with(&own) && !asked.starts_with("data:")).collect();
+    assert!(requests.iter().any(|asked| asked.ends_with("/events/stream")), "{requests:?}");
     assert!(outside.is_empty(), "asked for from outside: {outside:?}");
     let complaints = browser.complaints();
     assert!(complaints.is_empty(), "{complaints:#?}");

@@ -25,7 +25,7 @@ impl Watcher {
     /// Below script(1), which gives it a terminal.
     fn on_terminal(control: &Path, variables: &[(&str, &str)]) -> Self {
         let line =
-            format!("{} status --watch --control {}", env!("CARGO_BIN_EXE_balancer"), control.display());
+            format!("exec {} status --watch --control {}", env!("CARGO_BIN_EXE_balancer"), control.display());
         let mut command = Command::new("script");
         command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
         command
