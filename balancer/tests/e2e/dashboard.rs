@@ -248,7 +248,7 @@ fn the_dashboard_is_accessible() {
             badges[index].className = `badge ${state}`;
             badges[index].textContent = state;
         });
-        document.querySelector('tr').classList.add('changed');";
+        document.querySelector('#workers tr').classList.add('changed');";
     for scheme in ["light", "dark"] {
         browser.look(1280, 900, scheme);
         browser.run(states);
