@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Of a terminal that does not tell its size.
 const USUAL_SIZE: (usize, usize) = (80, 24);
 /// Lines for events at least, where workers compete for them.
-const EVENTS: usize = 5;
+const EVENTS: usize = 3;
 
 /// What was seen at one moment.
 struct Seen {
@@ -241,7 +241,7 @@ impl Drop for Screen {
 /// ones are left out, those that are not online at the latest.
 fn frame(seen: &Seen, cpu: &HashMap<u32, f64>, style: Style, height: usize) -> Vec<String> {
     let mut status = seen.status.clone();
-    let room = height.saturating_sub(picture::HEAD + EVENTS + 3).max(1);
+    let room = height.saturating_sub(picture::HEAD + EVENTS + 2).max(1);
     let all = status.list.workers.len();
     let hidden = all.saturating_sub(room);
     if hidden > 0 {
