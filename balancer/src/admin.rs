@@ -43,8 +43,7 @@ pub struct Admin {
 
 impl Handler for Admin {
     async fn answer<B: Send>(self, request: Request<B>) -> Reply {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        if !host.is_some_and(|host| self.may_be_called(host)) {
+        if !self.is_meant(&request) {
             let detail = "this listener answers under its address and as localhost; set CLUSTER_ADMIN_HOSTS \
                           to the names under which it may be asked besides";
             return Answer::problem(Problem::new(421, detail)).into();
@@ -75,8 +74,19 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
 }
 
 impl Admin {
+    /// By its one Host, and by its target if that names somebody (RFC 9112, section 3.2).
+    fn is_meant<B>(&self, request: &Request<B>) -> bool {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        host.to_str().is_ok_and(|host| self.may_be_called(host))
+            && request.uri().authority().is_none_or(|authority| self.may_be_called(authority.as_str()))
+    }
+
     fn may_be_called(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
+        if host.contains('@') {
+            return false;
+        }
         let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.names.contains(&name)
     }
@@ -119,8 +129,18 @@ mod tests {
         {
             assert!(admin.may_be_called(good), "{good}");
         }
-        for bad in ["evil.example", "localhost.evil.example:3180", "", "a b", "127.0.0.1.nip.example"] {
+        let bad = ["evil.example", "localhost.evil.example:3180", "", "a b", "127.0.0.1.nip.example"];
+        for bad in bad.into_iter().chain(["evil@127.0.0.1", "127.1", "2130706433", "127.0.0.1,evil.example"])
+        {
             assert!(!admin.may_be_called(bad), "{bad:?}");
         }
+        let is_meant = |uri: &str, hosts: &[&str]| {
+            let request = Request::builder().uri(uri);
+            let request = hosts.iter().fold(request, |request, host| request.header(HOST, *host));
+            admin.is_meant(&request.body(()).unwrap())
+        };
+        assert!(is_meant("/", &["localhost"]) && is_meant("http://localhost/", &["localhost"]));
+        assert!(!is_meant("/", &[]) && !is_meant("/", &["localhost", "evil.example"]));
+        assert!(!is_meant("http://evil.example/", &["localhost"]));
     }
 }

@@ -120,7 +120,9 @@ impl Feed {
     pub fn stream(&self, boards: &Boards) -> Reply {
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
             let detail = format!("{PAGES} dashboards are open already: close one of them");
-            return Answer::problem(Problem::new(503, detail)).with("retry-after", 5).into();
+            // Who is turned away is not to take up a connection either.
+            let answer = Answer::problem(Problem::new(503, detail));
+            return answer.with("retry-after", 5).with("connection", "close").into();
         };
         let (parts, body) = mpsc::channel(WAITING);
         tokio::spawn(feed(self.clone(), boards.clone(), parts, place));
