@@ -6,7 +6,7 @@ use std::time::Instant;
 use shared::protocol::Generation;
 use tracing::{debug, error, info, warn};
 
-use super::process::Start;
+use super::process::{Program, Start};
 use super::recycle::Budget;
 use super::seat::Post;
 use super::slot::{Action, Event};
@@ -79,7 +79,9 @@ impl Supervisor {
                     Role::Candidate => "on trial",
                     Role::Current | Role::Retiring => "not ready yet",
                 };
-                self.boards.journal.note(Kind::Started, Some(id), Some(pid), what);
+                // A program's own process is not known yet, only its keeper.
+                let worker = matches!(self.launcher.program, Program::Bundled).then_some(pid);
+                self.boards.journal.note(Kind::Started, Some(id), worker, what);
                 seat.post = Some(Post::new(process, Instant::now()));
             }
             Err(err) => {

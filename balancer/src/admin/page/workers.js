@@ -70,7 +70,7 @@ export function drawWorkers(now) {
     kept.add(key);
     mark(row, worker);
     fill(row, worker, extra, {
-      share: total && !extra ? served(worker.id) / total : 0,
+      share: total && !extra ? served(worker.id) / total : null,
       // A whole bar is twice a fair share, so that few and many workers can be compared alike.
       full: Math.min(1, 2 / workers.length),
       rates: extra ? null : now.sample?.workers?.[worker.id] ?? { requests: 0 },
@@ -93,9 +93,9 @@ function fill(row, worker, extra, { share, full, rates, cpu }) {
   say(row.badge, worker.state);
   row.badge.className = `badge ${worker.state}`;
   say(row.since, `for ${duration(worker.stateSeconds)}`);
-  row.bar.style.width = `${Math.min(100, (share * 100) / full).toFixed(1)}%`;
+  row.bar.style.width = `${Math.min(100, ((share ?? 0) * 100) / full).toFixed(1)}%`;
   row.bar.parentElement.classList.toggle('marked', full < 1);
-  say(row.percent, extra ? '–' : `${(share * 100).toFixed(full < 0.1 ? 1 : 0)} %`);
+  say(row.percent, isNothing(share) ? '–' : `${(share * 100).toFixed(full < 0.1 ? 1 : 0)} %`);
   say(cells.rate, rates ? whole(rates.requests) : '–');
   say(cells.flight, whole(worker.inFlight));
   say(cells.p99, millis(rates?.p99));
