@@ -18,6 +18,7 @@ use ::http::uri::Authority;
 use ::http::{Method, Request};
 use shared::problem::Problem;
 use tokio::net::TcpListener;
+use tracing::debug;
 
 use crate::answer::{self, Answer};
 use crate::metrics::exposition;
@@ -29,6 +30,8 @@ use http::{Handler, Reply, Server};
 const PATHS: [&str; 4] = ["/cluster/workers", "/events", "/health", "/metrics"];
 /// Where the dashboard is fed from.
 const STREAM: &str = "/events/stream";
+/// Bytes that may wait in the kernel for somebody who does not read.
+const UNREAD: usize = 64 * 1024;
 
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -40,29 +43,50 @@ pub struct Admin {
 
 impl Handler for Admin {
     async fn answer<B: Send>(self, request: Request<B>) -> Reply {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        if !host.is_some_and(|host| self.may_be_called(host)) {
+        if !self.is_meant(&request) {
             let detail = "this listener answers under its address and as localhost; set CLUSTER_ADMIN_HOSTS \
                           to the names under which it may be asked besides";
             return Answer::problem(Problem::new(421, detail)).into();
         }
         let (method, path) = (request.method(), request.uri().path());
-        if *method == Method::GET && path == STREAM {
-            return self.feed.stream(&self.boards);
+        if path == STREAM {
+            return match *method {
+                Method::GET => self.feed.stream(&self.boards),
+                _ => Answer::not_allowed(path, method.as_str(), "GET").into(),
+            };
         }
-        let page = matches!(*method, Method::GET | Method::HEAD).then(|| page::file(path)).flatten();
-        page.unwrap_or_else(|| read(&self.boards, method, path)).into()
+        let Some(file) = page::file(path) else { return read(&self.boards, method, path).into() };
+        match *method {
+            Method::GET | Method::HEAD => file.into(),
+            _ => Answer::not_allowed(path, method.as_str(), "GET, HEAD").into(),
+        }
     }
 }
 
 /// Accepts for ever.
 pub async fn serve(listener: TcpListener, admin: Admin) {
+    // Connections inherit it (socket(7)). It bounds what the kernel keeps for those
+    // who open a stream and do not read; without it they just get what is usual.
+    if let Err(err) = rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNREAD) {
+        debug!(%err, "could not bound the admin listener's buffers");
+    }
     Server::default().run("admin listener", listener, admin).await;
 }
 
 impl Admin {
+    /// By its one Host, and by its target if that names somebody (RFC 9112, section 3.2).
+    fn is_meant<B>(&self, request: &Request<B>) -> bool {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        host.to_str().is_ok_and(|host| self.may_be_called(host))
+            && request.uri().authority().is_none_or(|authority| self.may_be_called(authority.as_str()))
+    }
+
     fn may_be_called(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
+        if host.contains('@') {
+            return false;
+        }
         let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.names.contains(&name)
     }
@@ -88,21 +112,35 @@ pub fn read(boards: &Boards, method: &Method, path: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use feed::About;
 
     #[test]
     fn only_addresses_and_known_names_are_answered_to() {
+        let about = About { address: String::new(), bundled: true, started: Instant::now() };
         let admin = Admin {
             boards: Boards::default(),
-            feed: Feed::default(),
+            feed: Feed::new(about),
             names: Arc::new(["balancer".to_owned()]),
         };
         for good in ["127.0.0.1:3180", "[::1]:3180", "localhost", "LOCALHOST:1", "192.0.2.1", "balancer:3180"]
         {
             assert!(admin.may_be_called(good), "{good}");
         }
-        for bad in ["evil.example", "localhost.evil.example:3180", "", "a b", "127.0.0.1.nip.example"] {
+        let bad = ["evil.example", "localhost.evil.example:3180", "", "a b", "127.0.0.1.nip.example"];
+        for bad in bad.into_iter().chain(["evil@127.0.0.1", "127.1", "2130706433", "127.0.0.1,evil.example"])
+        {
             assert!(!admin.may_be_called(bad), "{bad:?}");
         }
+        let is_meant = |uri: &str, hosts: &[&str]| {
+            let request = Request::builder().uri(uri);
+            let request = hosts.iter().fold(request, |request, host| request.header(HOST, *host));
+            admin.is_meant(&request.body(()).unwrap())
+        };
+        assert!(is_meant("/", &["localhost"]) && is_meant("http://localhost/", &["localhost"]));
+        assert!(!is_meant("/", &[]) && !is_meant("/", &["localhost", "evil.example"]));
+        assert!(!is_meant("http://evil.example/", &["localhost"]));
     }
 }

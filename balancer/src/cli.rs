@@ -17,6 +17,7 @@ Examples:
 
 Operate it, from another terminal:
   balancer status                   who is online, and how they are
+  balancer status --watch           the same and what happens, kept up to date
   balancer reload                   replace all workers without losing a request
   balancer scale 8                  change the number of workers
   balancer stop                     finish what is in flight, then end
@@ -64,10 +65,14 @@ pub enum Subcommands {
 /// What can be asked of a running cluster.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show the workers of a running cluster
+    /// Show the workers of a running cluster, what they do and what has happened
     Status {
         #[command(flatten)]
         to: Recipient,
+        /// Go on showing it, every second, until Ctrl-C: in place on a terminal; into a pipe one line
+        /// a second and one for each event, or with --json one object a second
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Replace all workers of a running cluster without losing a request: new ones
     /// take over when all of them are ready, and if one fails the old ones stay
@@ -153,7 +158,7 @@ pub struct Options {
     /// [default: 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub health_rise: Option<String>,
-    /// Where to serve health, worker list and metrics, read-only: an address with a port, a port on
+    /// Where to serve dashboard, health, worker list and metrics, read-only: an address with a port, a port on
     /// 127.0.0.1, or off [env: CLUSTER_ADMIN] [default: 127.0.0.1, port 80 above --port]
     #[arg(long, value_name = "ADDR|off")]
     pub admin: Option<String>,

@@ -3,11 +3,14 @@
 //! changes the cluster is answered nowhere else.
 
 pub mod client;
+mod picture;
+mod watch;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -25,6 +28,7 @@ use tokio::sync::mpsc;
 use crate::admin::http::{Door, Handler, Reply, Server};
 use crate::admin::read;
 use crate::answer::Answer;
+use crate::history::{History, Sample};
 use crate::supervisor::plan::Progress;
 use crate::supervisor::{Boards, Count, Order};
 
@@ -46,6 +50,9 @@ pub struct Status {
     /// Seconds since the primary's start.
     pub uptime_seconds: f64,
     pub health: ClusterHealth,
+    /// The last second; `null` in the first one.
+    #[serde(default)]
+    pub sample: Option<Sample>,
     #[serde(flatten)]
     pub list: WorkerList,
 }
@@ -134,6 +141,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[derive(Debug, Clone)]
 pub struct Control {
     pub boards: Boards,
+    pub history: Arc<History>,
     pub orders: mpsc::Sender<Order>,
     /// Where clients connect.
     pub address: String,
@@ -155,6 +163,7 @@ impl Control {
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.boards.roster.health(),
+            sample: self.history.last(),
             list: self.boards.roster.worker_list(Instant::now()),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::protocol::WorkerId;
 
 use crate::metrics::{BOUNDS, Metrics, Traffic};
@@ -15,9 +15,11 @@ use crate::metrics::{BOUNDS, Metrics, Traffic};
 pub const EVERY: Duration = Duration::from_secs(1);
 /// Samples that are kept: five minutes.
 const KEPT: usize = 300;
+/// The newest of them, which also tell the workers apart.
+const DETAILED: usize = 10;
 
 /// What happened in one second.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
     /// Milliseconds since 1970-01-01 UTC.
@@ -26,12 +28,14 @@ pub struct Sample {
     pub all: Rates,
     /// Requests being worked on at its end.
     pub in_flight: u64,
-    /// By worker; those that had no request are left out.
+    /// By worker; those that had no request are left out, and all of them in samples
+    /// that are older.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub workers: BTreeMap<u32, Rates>,
 }
 
 /// Requests of one second. Latencies are in milliseconds, `null` without requests.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     pub requests: u64,
     /// Those with a status from 500 on.
@@ -108,8 +112,16 @@ impl History {
         self.lock().iter().cloned().collect()
     }
 
+    /// The newest one.
+    pub fn last(&self) -> Option<Sample> {
+        self.lock().back().cloned()
+    }
+
     fn push(&self, sample: Sample) {
         let mut samples = self.lock();
+        if let Some(older) = samples.len().checked_sub(DETAILED) {
+            samples[older].workers = BTreeMap::new();
+        }
         if samples.len() == KEPT {
             samples.pop_front();
         }
@@ -172,6 +184,11 @@ mod tests {
         let first = sampler.sample(&metrics, 4, &history);
         assert_eq!((first.all.requests, first.all.errors, first.in_flight), (3, 1, 4));
         assert_eq!(first.workers.keys().collect::<Vec<_>>(), [&1, &2]);
+        assert_eq!(history.last(), Some(first));
+        (1..DETAILED).for_each(|_| drop(sampler.sample(&metrics, 0, &history)));
+        assert_eq!(history.all()[0].workers.len(), 2);
+        sampler.sample(&metrics, 0, &history);
+        assert!(history.all()[0].workers.is_empty());
         for _ in 0..2 * KEPT {
             assert_eq!(sampler.sample(&metrics, 0, &history).all, Rates::default());
         }

@@ -5,20 +5,27 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::protocol::WorkerId;
 use tokio::sync::watch;
 
 /// Events that are kept.
 const KEPT: usize = 100;
+/// Characters of an event's text; what a worker said about itself may be long.
+const DETAIL: usize = 300;
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Started,
     Ready,
-    Ended,
+    /// Ended without having been asked to.
+    Crashed,
+    /// Started in place of one that has ended or was ended.
+    Restarted,
+    /// Keeps ending: its next start has to wait.
+    Backoff,
     Hung,
     NotReady,
     PortTaken,
@@ -30,7 +37,28 @@ pub enum Kind {
     Shutdown,
 }
 
-#[derive(Debug, Clone, Serialize)]
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Started => "started",
+            Self::Ready => "ready",
+            Self::Crashed => "crashed",
+            Self::Restarted => "restarted",
+            Self::Backoff => "backoff",
+            Self::Hung => "hung",
+            Self::NotReady => "not-ready",
+            Self::PortTaken => "port-taken",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Reload => "reload",
+            Self::Scale => "scale",
+            Self::Limit => "limit",
+            Self::Shutdown => "shutdown",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// Grows by one with each event of this primary.
@@ -43,7 +71,7 @@ pub struct Event {
     pub worker: Option<WorkerId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// For a person to read.
+    /// For a person to read: one line without control characters.
     pub detail: String,
 }
 
@@ -60,15 +88,16 @@ impl Default for Journal {
 }
 
 impl Journal {
-    pub fn note(&self, kind: Kind, worker: Option<WorkerId>, pid: Option<u32>, detail: impl Into<String>) {
+    pub fn note(&self, kind: Kind, worker: Option<WorkerId>, pid: Option<u32>, detail: impl AsRef<str>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let detail = one_line(detail.as_ref());
         let mut events = self.lock();
         let sequence = events.back().map_or(1, |last| last.sequence + 1);
         if events.len() == KEPT {
             events.pop_front();
         }
-        events.push_back(Event { sequence, at_ms, kind, worker, pid, detail: detail.into() });
+        events.push_back(Event { sequence, at_ms, kind, worker, pid, detail });
         drop(events);
         self.last.send_replace(sequence);
     }
@@ -88,9 +117,24 @@ impl Journal {
     }
 }
 
+/// A part of this may be a worker's own words, and they may end up in a terminal.
+fn one_line(text: &str) -> String {
+    text.chars().take(DETAIL).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_one_short_line() {
+        let journal = Journal::default();
+        journal.note(Kind::Crashed, None, None, format!("\x1b[2J<b>\r\n\u{9b}{}", "x".repeat(1000)));
+        let event = &journal.since(0)[0];
+        assert!(event.detail.starts_with(" [2J<b>   xx") && event.detail.chars().count() == DETAIL);
+        let json = serde_json::to_value(event).unwrap();
+        assert_eq!(json["kind"], event.kind.to_string());
+    }
 
     #[test]
     fn the_last_events_are_kept_and_numbered() {

@@ -221,12 +221,17 @@ fn operate(
     socket: ControlSocket,
     address: SocketAddr,
 ) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let bundled = matches!(config.program, Program::Bundled);
+    let feed = Feed::new(About { address: address.to_string(), bundled, started });
+    tokio::spawn(feed.clone().run(boards.clone()));
     let control = Control {
         boards: boards.clone(),
+        history: Arc::clone(&feed.history),
         orders: orders.clone(),
         address: address.to_string(),
         admin: admin.as_ref().and_then(|admin| admin.local_addr().ok()).map(|address| address.to_string()),
-        started: Instant::now(),
+        started,
     };
     // The file goes away with the task, which is when the event loop ends.
     tokio::spawn(async move {
@@ -237,13 +242,6 @@ fn operate(
     if let Some(admin) = admin {
         let listener =
             tokio::net::TcpListener::from_std(admin).context("could not serve the admin listener")?;
-        let feed = Feed::default();
-        let about = About {
-            address: address.to_string(),
-            bundled: matches!(config.program, Program::Bundled),
-            started: Instant::now(),
-        };
-        tokio::spawn(feed.clone().run(boards.clone(), about));
         let handler = Admin { boards: boards.clone(), feed, names: config.admin_hosts.clone().into() };
         tokio::spawn(admin::serve(listener, handler));
     }

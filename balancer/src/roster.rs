@@ -34,6 +34,8 @@ pub struct Entry {
     pub id: WorkerId,
     pub role: Role,
     pub state: WorkerState,
+    /// When it got into this state; [`Roster::publish`] keeps it while it stays.
+    pub since: Instant,
     pub pid: Option<u32>,
     /// Stands above all that a program has started.
     pub keeper: Option<u32>,
@@ -54,7 +56,15 @@ pub struct Roster {
 
 impl Roster {
     /// Supervisor only.
-    pub fn publish(&self, entries: Vec<Entry>) {
+    pub fn publish(&self, mut entries: Vec<Entry>) {
+        let before = self.entries.load();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            // Mostly it is where it was.
+            let same = before.get(index).filter(|before| before.is_still(entry));
+            if let Some(same) = same.or_else(|| before.iter().find(|before| before.is_still(entry))) {
+                entry.since = same.since;
+            }
+        }
         self.entries.store(Arc::new(entries));
     }
 
@@ -123,12 +133,18 @@ impl Usages {
 }
 
 impl Entry {
+    /// The same process in the same state.
+    fn is_still(&self, other: &Self) -> bool {
+        (self.id, self.pid, self.state) == (other.id, other.pid, other.state)
+    }
+
     fn status(&self, now: Instant, usage: Option<Usage>) -> WorkerStatus {
         let uptime = self.online_since.map(|since| now.saturating_duration_since(since));
         WorkerStatus {
             id: self.id,
             pid: self.pid,
             state: self.state,
+            state_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
             port: self.worker.as_ref().map(|worker| worker.address.port()),
             uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
             restarts: self.restarts,
@@ -153,6 +169,7 @@ mod tests {
             id: WorkerId(id),
             role: Role::Current,
             state,
+            since: Instant::now(),
             pid: None,
             keeper: None,
             worker: None,
@@ -177,6 +194,20 @@ mod tests {
         assert_eq!(status(vec![entry(1, Online, true)]), ClusterStatus::Ok);
         assert_eq!(status(vec![entry(1, Online, true), entry(2, Backoff, true)]), ClusterStatus::Degraded);
         assert_eq!(status(vec![entry(1, Online, true), entry(2, Online, false)]), ClusterStatus::Degraded);
+    }
+
+    #[test]
+    fn a_state_lasts_until_it_changes() {
+        let roster = Roster::default();
+        let since = || roster.entries()[0].since;
+        let later =
+            |state| Entry { since: since() + std::time::Duration::from_secs(5), ..entry(1, state, true) };
+        roster.publish(vec![entry(1, WorkerState::Starting, true)]);
+        let first = since();
+        roster.publish(vec![later(WorkerState::Starting)]);
+        assert_eq!(since(), first);
+        roster.publish(vec![later(WorkerState::Online)]);
+        assert!(since() > first);
     }
 
     #[test]

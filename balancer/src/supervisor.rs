@@ -251,6 +251,7 @@ fn entry(seat: &Seat) -> Entry {
         id: seat.slot.id,
         role: seat.role,
         state: seat.slot.state(),
+        since: Instant::now(),
         pid: post.map(|post| post.pid),
         keeper: post.filter(|post| post.pid != post.process.child).map(|post| post.process.child),
         worker: post.and_then(|post| post.worker.clone()),

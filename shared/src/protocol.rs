@@ -111,6 +111,9 @@ pub struct WorkerStatus {
     /// `null` while no process runs in this slot.
     pub pid: Option<u32>,
     pub state: WorkerState,
+    /// How long it has been in this state.
+    #[serde(default)]
+    pub state_seconds: f64,
     /// Loopback port; `null` until the worker has reported it.
     pub port: Option<u16>,
     /// Time since this process became ready, such as `"12.34s"`; `null` before.

@@ -176,6 +176,8 @@ struct WorkerStatusSchema {
     id: u32,
     pid: Option<u32>,
     state: WorkerStateSchema,
+    #[schema(example = 12.34)]
+    state_seconds: f64,
     port: Option<u16>,
     #[schema(example = "12.34s")]
     uptime: Option<String>,

@@ -1,26 +1,38 @@
 //! What the dashboard is fed with: server-sent events (WHATWG HTML, section 9.2),
-//! made once a second for however many pages are open.
+//! each of them made once for however many pages are open.
 //!
-//! A page gets `history` and the kept events first, and then a `now` each second
-//! and an `event` when something has happened.
+//! A page gets `history`, the kept events and a `now` first; then a `now` each
+//! second, and when something has happened an `event` at once and a `now` soon.
+//! A page that reads too slowly to keep up gets all from the beginning again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
+use shared::problem::Problem;
 use shared::protocol::{ClusterHealth, WorkerList};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::http::Reply;
+use crate::answer::Answer;
 use crate::history::{EVERY, History, Sample, Sampler};
 use crate::supervisor::Boards;
 
 const CONTENT_TYPE: &str = "text/event-stream";
-/// Parts that may wait for a page that reads slowly; it misses seconds, not the
-/// connection.
+/// Pages at the same time. Fewer than the listener has room for connections, so that
+/// health and metrics can be read however many pages there are.
+const PAGES: usize = 128;
+/// Parts that may wait for the connection of one page.
 const WAITING: usize = 2;
+/// Messages that a page may be behind before it begins anew.
+const BEHIND: usize = 16;
+/// From an event to a `now` that shows it: what happens together is shown together.
+const SOON: Duration = Duration::from_millis(100);
+/// Tells the page to come back after a second when the stream has broken off.
+const RETRY: &str = "retry: 1000\n\n";
 
 /// The cluster at one moment.
 #[derive(Debug, Serialize)]
@@ -30,23 +42,12 @@ struct Now<'a> {
     address: &'a str,
     bundled: bool,
     uptime_seconds: u64,
+    /// It is shutting down.
+    draining: bool,
     health: ClusterHealth,
     #[serde(flatten)]
     list: WorkerList,
-    sample: &'a Sample,
-}
-
-#[derive(Debug, Clone)]
-pub struct Feed {
-    history: Arc<History>,
-    /// The newest `now`, ready to be sent.
-    now: watch::Sender<Bytes>,
-}
-
-impl Default for Feed {
-    fn default() -> Self {
-        Self { history: Arc::default(), now: watch::Sender::new(Bytes::new()) }
-    }
+    sample: Option<Sample>,
 }
 
 /// What a [`Now`] says that does not change.
@@ -59,68 +60,172 @@ pub struct About {
     pub started: Instant,
 }
 
+#[derive(Debug, Clone)]
+pub struct Feed {
+    pub history: Arc<History>,
+    about: Arc<About>,
+    /// What is new, ready to be sent.
+    messages: broadcast::Sender<Bytes>,
+    room: Arc<Semaphore>,
+}
+
 impl Feed {
-    /// Samples for ever.
-    pub async fn run(self, boards: Boards, about: About) {
+    pub fn new(about: About) -> Self {
+        Self {
+            history: Arc::default(),
+            about: Arc::new(about),
+            messages: broadcast::Sender::new(BEHIND),
+            room: Arc::new(Semaphore::new(PAGES)),
+        }
+    }
+
+    /// Samples and tells for ever.
+    pub async fn run(self, boards: Boards) {
         let mut sampler = Sampler::default();
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut noted = boards.journal.watch();
+        let mut told = 0;
+        let mut soon = None;
         loop {
-            ticks.tick().await;
-            let in_flight = boards.pool.ready().iter().map(|worker| worker.in_flight()).sum();
-            let sample = sampler.sample(&boards.metrics, in_flight, &self.history);
-            // The worker list costs system calls; nobody may be looking.
-            if self.now.receiver_count() > 0 {
-                let now = Now {
-                    version: env!("CARGO_PKG_VERSION"),
-                    address: &about.address,
-                    bundled: about.bundled,
-                    uptime_seconds: about.started.elapsed().as_secs(),
-                    health: boards.roster.health(),
-                    list: boards.roster.worker_list(Instant::now()),
-                    sample: &sample,
-                };
-                self.now.send_replace(message("now", &now));
+            let due = soon.unwrap_or_else(tokio::time::Instant::now);
+            tokio::select! {
+                _ = ticks.tick() => {
+                    let entries = boards.roster.entries();
+                    let workers = entries.iter().filter_map(|entry| entry.worker.as_ref());
+                    let in_flight = workers.map(|worker| worker.in_flight()).sum();
+                    sampler.sample(&boards.metrics, in_flight, &self.history);
+                }
+                changed = noted.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let events = events_since(&boards, &mut told);
+                    // Nobody may be looking.
+                    let _ = self.messages.send(events.into());
+                    soon.get_or_insert_with(|| tokio::time::Instant::now() + SOON);
+                    continue;
+                }
+                () = sleep_until(due), if soon.is_some() => {}
+            }
+            soon = None;
+            // The worker list costs system calls.
+            if self.messages.receiver_count() > 0 {
+                let _ = self.messages.send(self.now(&boards).into());
             }
         }
     }
 
     /// A stream for one page.
     pub fn stream(&self, boards: &Boards) -> Reply {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+            let detail = format!("{PAGES} dashboards are open already: close one of them");
+            // Who is turned away is not to take up a connection either.
+            let answer = Answer::problem(Problem::new(503, detail));
+            return answer.with("retry-after", 5).with("connection", "close").into();
+        };
         let (parts, body) = mpsc::channel(WAITING);
-        tokio::spawn(feed(self.clone(), boards.clone(), parts));
+        tokio::spawn(feed(self.clone(), boards.clone(), parts, place));
         Reply::stream(CONTENT_TYPE, body)
     }
+
+    /// All that a page needs that knows nothing yet.
+    fn opening(&self, boards: &Boards) -> Bytes {
+        let history = message("history", &self.history.all());
+        [RETRY, &history, &events_since(boards, &mut 0), &self.now(boards)].concat().into()
+    }
+
+    fn now(&self, boards: &Boards) -> String {
+        let about = &self.about;
+        let now = Now {
+            version: env!("CARGO_PKG_VERSION"),
+            address: &about.address,
+            bundled: about.bundled,
+            uptime_seconds: about.started.elapsed().as_secs(),
+            draining: boards.roster.is_draining(),
+            health: boards.roster.health(),
+            list: boards.roster.worker_list(Instant::now()),
+            sample: self.history.last(),
+        };
+        message("now", &now)
+    }
 }
 
-async fn feed(feed: Feed, boards: Boards, parts: mpsc::Sender<Bytes>) {
-    let (mut now, mut last) = (feed.now.subscribe(), boards.journal.watch());
-    let mut sent = 0;
-    if parts.send(message("history", &feed.history.all())).await.is_err() {
-        return;
-    }
-    loop {
-        last.mark_unchanged();
-        for event in boards.journal.since(sent) {
-            sent = event.sequence;
-            if parts.send(message("event", &event)).await.is_err() {
-                return;
-            }
-        }
-        tokio::select! {
-            changed = now.changed() => {
-                let next = now.borrow_and_update().clone();
-                if changed.is_err() || parts.send(next).await.is_err() {
-                    return;
-                }
-            }
-            changed = last.changed() => if changed.is_err() { return },
+async fn feed(feed: Feed, boards: Boards, parts: mpsc::Sender<Bytes>, _place: OwnedSemaphorePermit) {
+    // Before the opening is made, so that nothing is missed in between. The page knows
+    // events by their number, and does not mind hearing of one twice.
+    let mut messages = feed.messages.subscribe();
+    let mut next = feed.opening(&boards);
+    while parts.send(next).await.is_ok() {
+        let message = tokio::select! {
+            message = messages.recv() => message,
             () = parts.closed() => return,
-        }
+        };
+        next = match message {
+            Ok(message) => message,
+            Err(RecvError::Lagged(_)) => feed.opening(&boards),
+            Err(RecvError::Closed) => return,
+        };
     }
 }
 
-fn message(name: &str, data: &impl Serialize) -> Bytes {
+/// The events after number `told`, which becomes that of the last one.
+fn events_since(boards: &Boards, told: &mut u64) -> String {
+    let events = boards.journal.since(*told);
+    *told = events.last().map_or(*told, |last| last.sequence);
+    events.iter().map(|event| message("event", event)).collect()
+}
+
+fn message(name: &str, data: &impl Serialize) -> String {
+    // JSON has no line breaks of its own, so one `data` field will do.
     let data = serde_json::to_string(data).expect("messages are structs that always serialise");
-    format!("event: {name}\ndata: {data}\n\n").into()
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::protocol::WorkerId;
+
+    use super::*;
+    use crate::journal::Kind;
+
+    fn a_feed() -> Feed {
+        let about = About { address: "127.0.0.1:1".to_owned(), bundled: true, started: Instant::now() };
+        Feed::new(about)
+    }
+
+    #[tokio::test]
+    async fn a_page_hears_of_an_event_at_once_and_a_slow_one_begins_anew() {
+        let (fed, boards) = (a_feed(), Boards::default());
+        tokio::spawn(fed.clone().run(boards.clone()));
+        let place = || Arc::clone(&fed.room).try_acquire_owned().unwrap();
+        let (parts, mut page) = mpsc::channel(1);
+        tokio::spawn(feed(fed.clone(), boards.clone(), parts, place()));
+        let text = |bytes: Option<Bytes>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+        assert!(text(page.recv().await).starts_with("retry: 1000\n\nevent: history\ndata: ["));
+        boards.journal.note(Kind::Crashed, Some(WorkerId(2)), Some(7), "a\nb");
+        let heard = loop {
+            let next = text(page.recv().await);
+            if next.starts_with("event: event") {
+                break next;
+            }
+        };
+        assert_eq!(heard.matches('\n').count(), 3, "{heard}");
+        assert!(heard.contains("\"kind\":\"crashed\",\"worker\":2,\"pid\":7,\"detail\":\"a b\""), "{heard}");
+        (0..10 * BEHIND).for_each(|_| drop(fed.messages.send(Bytes::from_static(b"x"))));
+        while !text(page.recv().await).contains("event: history") {}
+    }
+
+    #[tokio::test]
+    async fn pages_leave_room_for_others_and_give_their_place_back() {
+        let (fed, boards) = (a_feed(), Boards::default());
+        let mut pages: Vec<_> = (0..PAGES).map(|_| fed.stream(&boards)).collect();
+        assert_eq!(fed.room.available_permits(), 0);
+        assert_eq!(fed.stream(&boards).status(), 503);
+        pages.pop();
+        while fed.room.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fed.stream(&boards).status(), 200);
+    }
 }

@@ -73,7 +73,12 @@ impl Reply {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
         Self(response)
+    }
+
+    pub fn status(&self) -> u16 {
+        self.0.status().as_u16()
     }
 
     /// A body that lasts as long as `parts` does.

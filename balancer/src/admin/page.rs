@@ -2,6 +2,10 @@
 
 use crate::answer::Answer;
 
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// Scripts, styles and data from this listener only, and nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -9,9 +13,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// The file at `path`, if there is one.
 pub(super) fn file(path: &str) -> Option<Answer> {
     let (content_type, text) = match path {
-        "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
-        "/dashboard.css" => ("text/css; charset=utf-8", include_str!("page/dashboard.css")),
-        "/dashboard.js" => ("text/javascript; charset=utf-8", include_str!("page/dashboard.js")),
+        "/" => (HTML, include_str!("page/index.html")),
+        "/dashboard.css" => (CSS, include_str!("page/dashboard.css")),
+        "/dashboard.js" => (SCRIPT, include_str!("page/dashboard.js")),
+        "/events.js" => (SCRIPT, include_str!("page/events.js")),
+        "/figures.js" => (SCRIPT, include_str!("page/figures.js")),
+        "/text.js" => (SCRIPT, include_str!("page/text.js")),
+        "/tour.js" => (SCRIPT, include_str!("page/tour.js")),
+        "/workers.js" => (SCRIPT, include_str!("page/workers.js")),
         _ => return None,
     };
     Some(

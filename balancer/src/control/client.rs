@@ -1,6 +1,6 @@
 //! The subcommands that talk to a running cluster over its control socket.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use hyper_util::rt::TokioIo;
 use rustix::event::{PollFd, PollFlags};
 use serde::de::DeserializeOwned;
 use shared::config::{Sources, settings};
-use shared::protocol::{WorkerState, WorkerStatus};
 use tokio::net::UnixStream;
 
-use super::{Scale, Status, default_path};
+use super::picture::{self, Style};
+use super::{Scale, Status, default_path, watch};
 use crate::cli::{Action, Recipient};
 use crate::config::{CONTROL, parse_socket};
 use crate::supervisor::plan::Progress;
@@ -33,19 +33,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When no cluster could be reached, or it did not do what it was asked to.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
-    let (Action::Status { to } | Action::Reload { to } | Action::Scale { to, .. } | Action::Stop { to }) =
+    let (Action::Status { to, .. } | Action::Reload { to } | Action::Scale { to, .. } | Action::Stop { to }) =
         action;
     let path = socket(to)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut cluster = Cluster::connect(&path).await?;
         match action {
+            Action::Status { watch: true, .. } => watch::run(cluster, &path, to.json).await,
             Action::Status { .. } => {
                 let status: Status = cluster.read("/status").await?;
                 if to.json {
                     print(&serde_json::to_string_pretty(&status)?)?;
                 } else {
-                    print(&table(&status, io::stdout().is_terminal()))?;
+                    let style = Style { colour: picture::may_colour(), width: None };
+                    print(&picture::status(&status, None, style).join("\n"))?;
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -69,12 +71,13 @@ fn socket(to: &Recipient) -> anyhow::Result<PathBuf> {
     Ok(default_path(port))
 }
 
-struct Cluster {
+/// A connection to a cluster's control socket.
+pub(super) struct Cluster {
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Cluster {
-    async fn connect(path: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn connect(path: &Path) -> anyhow::Result<Self> {
         let stream = UnixStream::connect(path).await.map_err(|err| match err.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow::anyhow!(
                 "no cluster listens on {} (is it running? --port or --control says which one is meant)",
@@ -111,7 +114,7 @@ impl Cluster {
         Ok(answer)
     }
 
-    async fn read<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
+    pub(super) async fn read<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
         let answer = self.send(Method::GET, path, Bytes::new()).await?;
         let body = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
         let body =
@@ -217,61 +220,4 @@ fn plural(workers: usize) -> &'static str {
 fn takes(workers: usize) -> String {
     let verb = if workers == 1 { "takes" } else { "take" };
     format!("{workers} new {} {verb} requests", plural(workers))
-}
-
-/// The cluster for a person.
-fn table(status: &Status, colour: bool) -> String {
-    let health = &status.health;
-    let mut text = format!(
-        "{} on http://{}  {}/{} workers online  primary {}, up {}, version {}\n",
-        serde_json::to_value(health.status)
-            .ok()
-            .and_then(|s| Some(s.as_str()?.to_owned()))
-            .unwrap_or_default(),
-        status.address,
-        health.workers.online,
-        health.workers.desired,
-        status.list.primary.pid,
-        humantime::format_duration(Duration::from_secs(status.uptime_seconds as u64)),
-        status.version,
-    );
-    if let Some(admin) = &status.admin {
-        text.push_str(&format!("admin on http://{admin}\n"));
-    }
-    text.push_str(&format!(
-        "\n{:>4}  {:>8}  {:>5}  {:<10}  {:>10}  {:>10}  {:>9}  {:>10}  {}\n",
-        "ID", "PID", "PORT", "STATE", "UPTIME", "REQUESTS", "IN FLIGHT", "MEMORY", "RESTARTS"
-    ));
-    let list = &status.list;
-    for worker in list.workers.iter().chain(&list.joining).chain(&list.leaving) {
-        text.push_str(&row(worker, colour));
-    }
-    text
-}
-
-fn row(worker: &WorkerStatus, colour: bool) -> String {
-    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let state = format!("{:<10}", worker.state.to_string());
-    let state = match worker.state {
-        _ if !colour || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) => state,
-        WorkerState::Online => format!("\x1b[32m{state}\x1b[0m"),
-        WorkerState::Starting | WorkerState::Draining => format!("\x1b[33m{state}\x1b[0m"),
-        WorkerState::Unhealthy | WorkerState::Backoff | WorkerState::Failed => {
-            format!("\x1b[31m{state}\x1b[0m")
-        }
-    };
-    let restarts = match &worker.last_restart {
-        Some(reason) => format!("{} ({reason})", worker.restarts),
-        None => worker.restarts.to_string(),
-    };
-    format!(
-        "{:>4}  {:>8}  {:>5}  {state}  {:>10}  {:>10}  {:>9}  {:>10}  {restarts}\n",
-        worker.id.to_string(),
-        or_dash(worker.pid.map(|pid| pid.to_string())),
-        or_dash(worker.port.map(|port| port.to_string())),
-        or_dash(worker.uptime.clone()),
-        worker.requests,
-        worker.in_flight,
-        or_dash(worker.rss.clone()),
-    )
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use shared::protocol::Generation;
 use tracing::{debug, error, info, warn};
 
-use super::process::Start;
+use super::process::{Program, Start};
 use super::recycle::Budget;
 use super::seat::Post;
 use super::slot::{Action, Event};
@@ -28,6 +28,9 @@ impl Supervisor {
                 (Action::Launch, _) => {
                     let reason = self.seats[index].slot.history().last_reason.unwrap_or(Reason::Crash);
                     self.boards.metrics.replaced(id, reason);
+                    let restarts = self.seats[index].slot.history().restarts;
+                    let detail = format!("because of {reason}, restart number {restarts}");
+                    self.boards.journal.note(Kind::Restarted, Some(id), None, detail);
                     self.launch(index, inbox);
                 }
                 (Action::Publish, Some(post)) => {
@@ -72,12 +75,20 @@ impl Supervisor {
             Ok(process) => {
                 let pid = process.child;
                 debug!(worker = %id, pid, generation = self.generations, "started");
-                self.boards.journal.note(Kind::Started, Some(id), Some(pid), "started");
+                let what = match seat.role {
+                    Role::Candidate => "on trial",
+                    Role::Current | Role::Retiring => "not ready yet",
+                };
+                // A program's own process is not known yet, only its keeper.
+                let worker = matches!(self.launcher.program, Program::Bundled).then_some(pid);
+                self.boards.journal.note(Kind::Started, Some(id), worker, what);
                 seat.post = Some(Post::new(process, Instant::now()));
             }
             Err(err) => {
                 error!(worker = %id, %err, "could not be started");
-                seat.failure = Some(format!("could not be started: {err}"));
+                let failure = format!("could not be started: {err}");
+                self.boards.journal.note(Kind::NotReady, Some(id), None, &failure);
+                seat.failure = Some(failure);
                 seat.post = None;
                 self.send(index, Event::LaunchFailed { jitter: fastrand::f64() }, inbox);
             }

@@ -199,9 +199,10 @@ impl Supervisor {
             }
             let ready = candidates.find(|seat| seat.slot.is_standby() && plan.stands_by(seat.slot.id));
             if let Some((id, post)) = ready.and_then(|seat| Some((seat.slot.id, seat.post.as_ref()?))) {
-                let progress =
-                    Progress::Ready { worker: id, pid: post.pid, after_ms: millis(post.launched.elapsed()) };
-                self.change.tell(progress);
+                let (pid, after_ms) = (post.pid, millis(post.launched.elapsed()));
+                let detail = format!("after {after_ms} ms, waits to take over");
+                self.boards.journal.note(Kind::Ready, Some(id), Some(pid), detail);
+                self.change.tell(Progress::Ready { worker: id, pid, after_ms });
             } else if let Some(id) = plan.start_next() {
                 self.start_candidate(id, inbox);
             } else if plan.is_complete() {
@@ -246,9 +247,12 @@ impl Supervisor {
             Purpose::Recycle(reason) => Some(reason),
             Purpose::Grow { .. } | Purpose::Shrink => None,
         };
+        let kind = running.purpose.kind();
         let candidates: Vec<_> =
             (0..self.seats.len()).filter(|&index| self.seats[index].role == Role::Candidate).collect();
         self.change.tell(Progress::Switched { workers: candidates.len() });
+        let detail = format!("new workers take over: {}", candidates.len());
+        self.boards.journal.note(kind, None, None, detail);
         for index in candidates {
             let id = self.seats[index].slot.id;
             let old = self.seats.iter().position(|seat| seat.role == Role::Current && seat.slot.id == id);
@@ -300,7 +304,7 @@ impl Supervisor {
             Purpose::Grow { .. } | Purpose::Shrink => "scaling given up",
         };
         warn!("{what}: {reason}");
-        self.boards.journal.note(Kind::Reload, None, None, format!("{what}: {reason}"));
+        self.boards.journal.note(running.purpose.kind(), None, None, format!("{what}: {reason}"));
         if let Some(reply) = running.reply {
             answer(&reply, Progress::Failed { reason: reason.to_owned() });
         }
@@ -310,15 +314,16 @@ impl Supervisor {
         let Some(running) = self.change.running.take() else { return };
         let (workers, after) = (self.workers(), running.began.elapsed());
         let after_ms = millis(after);
+        let done = match running.purpose {
+            Purpose::Reload => "reload done",
+            Purpose::Grow { .. } | Purpose::Shrink => "scaled",
+            Purpose::Recycle(_) => "worker replaced",
+        };
+        let detail = format!("{done} after {after_ms} ms: {workers} workers");
+        self.boards.journal.note(running.purpose.kind(), None, None, detail);
         match running.purpose {
             Purpose::Reload => {
                 self.boards.metrics.reloaded(ReloadOutcome::Done);
-                self.boards.journal.note(
-                    Kind::Reload,
-                    None,
-                    None,
-                    format!("reload done after {after_ms} ms"),
-                );
                 notify::ready(&format!("{workers} workers, reloaded"));
                 info!(workers, after_ms, "reload done");
             }

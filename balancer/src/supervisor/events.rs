@@ -72,7 +72,7 @@ impl Supervisor {
         } else {
             warn!(worker = %id, pid, "ended: {how}");
         }
-        let kind = if expected { Kind::Stopped } else { Kind::Ended };
+        let kind = if expected { Kind::Stopped } else { Kind::Crashed };
         self.boards.journal.note(kind, Some(id), pid, how);
         if let (true, Some(pid)) = (retired, pid) {
             self.change.tell(Progress::Stopped { worker: id, pid });
@@ -81,6 +81,7 @@ impl Supervisor {
         if let Some(at) = self.seats[index].slot.starts_at().filter(|&at| at > Instant::now()) {
             let wait_ms = millis(at.saturating_duration_since(Instant::now()));
             warn!(worker = %id, wait_ms, "keeps ending: waits before its next start");
+            self.boards.journal.note(Kind::Backoff, Some(id), None, format!("next start in {wait_ms} ms"));
         }
     }
 
@@ -142,7 +143,7 @@ impl Supervisor {
                 let why = seat.not_ready.take().unwrap_or_else(|| "it has not told its port".to_owned());
                 let why = format!("not ready within {:?}: {why}", self.settings.limits.startup);
                 warn!(worker = %seat.slot.id, "{why}");
-                self.boards.journal.note(Kind::NotReady, Some(seat.slot.id), seat.pid(), why.clone());
+                self.boards.journal.note(Kind::NotReady, Some(seat.slot.id), seat.pid(), &why);
                 seat.failure = Some(why);
             }
         }

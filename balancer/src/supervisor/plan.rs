@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::protocol::WorkerId;
 
+use crate::journal::Kind;
 use crate::metrics::Reason;
 
 /// Why candidates are started.
@@ -22,6 +23,17 @@ pub enum Purpose {
     Shrink,
     /// One worker has reached a limit.
     Recycle(Reason),
+}
+
+impl Purpose {
+    /// What its steps are to operators.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Reload => Kind::Reload,
+            Self::Grow { .. } | Self::Shrink => Kind::Scale,
+            Self::Recycle(_) => Kind::Limit,
+        }
+    }
 }
 
 /// Candidates and how far they are.

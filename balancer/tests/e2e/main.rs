@@ -6,8 +6,11 @@
 
 mod api;
 mod balancing;
+#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
+mod browser;
 mod configuration;
 mod crash;
+mod dashboard;
 mod documented;
 mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
@@ -33,3 +36,4 @@ mod shutdown;
 mod store;
 mod strictness;
 mod tools;
+mod watch;

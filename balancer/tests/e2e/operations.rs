@@ -64,11 +64,12 @@ fn the_admin_listener_reads_and_changes_nothing() {
     let list = ask(&cluster, "GET", "/cluster/workers", "127.0.0.1:1").json();
     assert_eq!(list["count"], 2);
     assert_eq!(ask(&cluster, "HEAD", "/metrics", "[::1]").status, 200);
-    for path in ["/health", "/cluster/workers", "/metrics"] {
+    for path in ["/health", "/cluster/workers", "/metrics", "/events", "/", "/dashboard.js"] {
         let answer = ask(&cluster, "POST", path, "localhost");
         assert_eq!(answer.header("allow"), Some("GET, HEAD"));
         answer.problem(405);
     }
+    assert_eq!(ask(&cluster, "POST", "/events/stream", "localhost").header("allow"), Some("GET"));
     for path in ["/reload", "/scale", "/stop", "/status", "/cluster/info"] {
         ask(&cluster, "POST", path, "localhost").problem(404);
     }
@@ -82,7 +83,7 @@ fn the_admin_listener_reads_and_changes_nothing() {
 fn the_dashboard_comes_with_a_strict_policy_and_is_fed() {
     let cluster = Balancer::cluster(2).start_ready();
     for (path, kind) in
-        [("/", "text/html"), ("/dashboard.js", "text/javascript"), ("/dashboard.css", "text/css")]
+        [("/", "text/html"), ("/workers.js", "text/javascript"), ("/dashboard.css", "text/css")]
     {
         let answer = ask(&cluster, "GET", path, "localhost");
         assert_eq!(answer.status, 200, "{path}");

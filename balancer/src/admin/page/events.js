@@ -1,0 +1,39 @@
+// What has happened, newest first.
+
+import { byId, make } from '/text.js';
+
+/** As many as the balancer keeps. */
+const KEPT = 100;
+/** Kinds of events that are bad news, and those that ask for patience. */
+const BAD = new Set(['crashed', 'hung', 'not-ready', 'port-taken']);
+const WAITING = new Set(['backoff', 'draining', 'started', 'restarted', 'limit', 'shutdown']);
+
+let newest = 0;
+
+/** The balancer is about to tell all it remembers. */
+export function forget() {
+  newest = 0;
+  byId('events').replaceChildren();
+}
+
+export function drawEvent(event) {
+  if (event.sequence <= newest) return;
+  newest = event.sequence;
+  const at = new Date(event.atMs);
+  const time = make('time', 'quiet', at.toLocaleTimeString([], { hour12: false }));
+  time.dateTime = at.toISOString();
+  time.title = at.toLocaleString();
+  const tone = BAD.has(event.kind) ? 'bad' : WAITING.has(event.kind) ? 'wait' : 'fine';
+  const item = make('li');
+  item.dataset.kind = event.kind;
+  item.append(
+    time,
+    make('span', 'whom', event.worker === undefined ? 'cluster' : `worker ${event.worker}`),
+    make('span', `kind ${tone}`, event.kind.replace('-', ' ')),
+    make('span', 'detail', event.detail + (event.pid ? ` (pid ${event.pid})` : '')),
+  );
+  const list = byId('events');
+  list.prepend(item);
+  while (list.children.length > KEPT) list.lastChild.remove();
+  byId('no-events').hidden = true;
+}
