@@ -4,8 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+mod access_log;
 mod api;
 mod balancing;
+mod clients;
 mod configuration;
 mod crash;
 mod documented;
@@ -18,6 +20,7 @@ mod limits;
 mod load;
 mod operations;
 mod program;
+mod queue;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
 mod redis_server;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
@@ -26,4 +29,5 @@ mod relay_bodies;
 mod reload;
 mod shutdown;
 mod store;
+mod strategies;
 mod strictness;

@@ -11,12 +11,25 @@ if (mode === 'exit') {
   process.exit(1);
 }
 const kept = [];
+const held = { now: 0, peak: 0, seen: [] };
 
 const routes = {
   '/pid': (answer) => answer.end(String(process.pid)),
   '/mode': (answer) => answer.end(mode),
   '/env': (answer) => answer.end(JSON.stringify(process.env)),
   '/slow': (answer, query) => setTimeout(() => answer.end('slow'), Number(query.get('ms'))),
+  // Knows how many of these there were at a time, and in which order they came.
+  '/held': (answer, query) => {
+    held.seen.push(query.get('name'));
+    held.now += 1;
+    held.peak = Math.max(held.peak, held.now);
+    setTimeout(() => {
+      held.now -= 1;
+      answer.end('held');
+    }, Number(query.get('ms')));
+  },
+  '/seen': (answer) => answer.end(JSON.stringify(held)),
+  '/headers': (answer, _, request) => answer.end(JSON.stringify(request.headers)),
   '/exit': () => process.exit(Number(3)),
   '/busy': (answer) => {
     answer.end('busy from now on');
@@ -59,7 +72,7 @@ const server = http.createServer((request, answer) => {
   }
   const url = new URL(request.url, 'http://program');
   const route = routes[url.pathname];
-  if (route) return route(answer, url.searchParams);
+  if (route) return route(answer, url.searchParams, request);
   answer.statusCode = 404;
   answer.end('not here');
 });
