@@ -1,9 +1,13 @@
 //! The command line, as typed: every value is still text here, so that
 //! [`crate::config`] can name the flag, variable or `.env` line that was wrong.
 
+mod traffic;
+
 use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use traffic::{AccessLogOptions, BalancingOptions, ClientOptions};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +18,10 @@ Examples:
                                     shared state in Redis instead of the embedded store
   balancer --workers 4 -- node server.js
                                     any program that listens on $PORT of $HOST
+  balancer --workers 4 --strategy least-connections --access-log -
+                                    to the least busy worker; a line for each request
+  balancer --workers 4 --max-concurrency 1 --queue 50 -- ./server
+                                    one request at a time for each, 50 may wait
 
 Operate it, from another terminal:
   balancer status                   who is online, and how they are
@@ -112,76 +120,82 @@ pub struct Recipient {
 #[derive(Debug, Default, Args)]
 pub struct Options {
     /// Number of workers; implies --cluster manual [env: CLUSTER_WORKERS]
-    #[arg(short, long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, help_heading = "Cluster")]
     pub workers: Option<String>,
     /// One worker per CPU (auto), a given number (manual, 4 unless --workers says otherwise),
     /// or a single process (off) [env: CLUSTER_MODE; CLUSTER_ENABLED=false means off] [default: auto]
-    #[arg(long, value_name = "auto|manual|off")]
+    #[arg(long, value_name = "auto|manual|off", help_heading = "Cluster")]
     pub cluster: Option<String>,
     /// Address where clients connect [env: HOST] [default: 127.0.0.1]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help_heading = "Cluster")]
     pub host: Option<String>,
     /// Port where clients connect; 0 takes a free one [env: PORT] [default: 3100]
-    #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PORT", allow_hyphen_values = true, help_heading = "Cluster")]
     pub port: Option<String>,
     /// Keep shared state in Redis: redis://, rediss:// or redis+unix://, redis+sentinel://host:port,…/master
     /// or redis+cluster://host:port,… [env: REDIS_URL] [default: none, an embedded store]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Shared state")]
     pub redis_url: Option<String>,
     /// Where the embedded store lives; a named directory survives restarts [env: CLUSTER_STATE_DIR]
     /// [default: a private temporary directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Shared state")]
     pub state_dir: Option<String>,
     /// On shutdown, how long requests in flight may take [env: CLUSTER_DRAIN_TIMEOUT] [default: 30s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
     pub drain_timeout: Option<String>,
     /// How long a worker may take until it is ready [env: CLUSTER_STARTUP_TIMEOUT] [default: 30s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
     pub startup_timeout: Option<String>,
     /// From SIGTERM to SIGKILL for a worker [env: CLUSTER_KILL_TIMEOUT] [default: 5s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
     pub kill_timeout: Option<String>,
     /// Path of the health probe, or tcp: a connection will do [env: CLUSTER_HEALTH_PATH]
     /// [default: /health]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "Health of workers")]
     pub health_path: Option<String>,
     /// Time between probes of a worker [env: CLUSTER_HEALTH_INTERVAL] [default: 2s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Health of workers")]
     pub health_interval: Option<String>,
     /// How long a worker may take to answer a probe [env: CLUSTER_HEALTH_TIMEOUT] [default: 1s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Health of workers")]
     pub health_timeout: Option<String>,
     /// Missed probes in a row after which a worker is replaced [env: CLUSTER_HEALTH_FALL] [default: 3]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Health of workers")]
     pub health_fall: Option<String>,
     /// Answered probes in a row after which a starting worker is ready [env: CLUSTER_HEALTH_RISE]
     /// [default: 1]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Health of workers")]
     pub health_rise: Option<String>,
     /// Where to serve dashboard, health, worker list and metrics, read-only: an address with a port, a port on
     /// 127.0.0.1, or off [env: CLUSTER_ADMIN] [default: 127.0.0.1, port 80 above --port]
-    #[arg(long, value_name = "ADDR|off")]
+    #[arg(long, value_name = "ADDR|off", help_heading = "Operators")]
     pub admin: Option<String>,
     /// Unix socket through which status, reload, scale and stop reach this cluster
     /// [env: CLUSTER_CONTROL] [default: in $XDG_RUNTIME_DIR or the temporary directory]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "Operators")]
     pub control: Option<String>,
     /// Workers of a reload that start at the same time [env: CLUSTER_RELOAD_PARALLEL] [default: 1]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Workers")]
     pub reload_parallel: Option<String>,
     /// Replace a worker that keeps more resident memory than this for some seconds
     /// [env: CLUSTER_MAX_MEMORY] [default: no limit]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Workers")]
     pub max_memory: Option<String>,
     /// Replace a worker after so many requests, or up to a fifth fewer [env: CLUSTER_MAX_REQUESTS]
     /// [default: no limit]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Workers")]
     pub max_requests: Option<String>,
     /// Replace a worker at this age, or up to a fifth earlier [env: CLUSTER_MAX_LIFETIME]
     /// [default: no limit]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
     pub max_lifetime: Option<String>,
     /// Form of the log on standard error [env: LOG_FORMAT] [default: text on a terminal, else json]
-    #[arg(long, value_name = "text|json")]
+    #[arg(long, value_name = "text|json", help_heading = "Operators")]
     pub log_format: Option<String>,
+    #[command(flatten)]
+    pub balancing: BalancingOptions,
+    #[command(flatten)]
+    pub clients: ClientOptions,
+    #[command(flatten)]
+    pub access_log: AccessLogOptions,
 }

@@ -56,6 +56,28 @@ pub fn share(limit: u64, workers: u32) -> Result<(usize, usize), TooFew> {
     }
 }
 
+/// As many client connections as there `can` be, or as were `asked` for.
+///
+/// # Errors
+/// When that is more than there can be.
+pub fn bounded(can: usize, asked: Option<usize>) -> Result<usize, TooMany> {
+    match asked {
+        Some(asked) if asked > can => Err(TooMany { asked, can }),
+        Some(asked) => Ok(asked),
+        None => Ok(can),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{asked} client connections are more than the limit of file descriptors leaves room for, which is {can} \
+     (raise it, for example with ulimit -n 65536, or lower --max-connections)"
+)]
+pub struct TooMany {
+    asked: usize,
+    can: usize,
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{workers} workers need at least {needed} file descriptors, and the limit is {limit} \
@@ -83,6 +105,14 @@ mod tests {
         assert_eq!(share(1 << 16, 200).unwrap().1, 400);
         assert_eq!(share(1024, 4), Ok(((1024 - 64 - 32) / 2, 4)));
         assert!(share(64, 4).is_err());
+    }
+
+    #[test]
+    fn fewer_connections_may_be_asked_for_and_not_more() {
+        assert_eq!(bounded(100, None), Ok(100));
+        assert_eq!(bounded(100, Some(7)), Ok(7));
+        let err = bounded(100, Some(101)).unwrap_err().to_string();
+        assert!(err.contains("--max-connections") && err.contains("which is 100"), "{err}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! The supervisor runs on the main thread, which lives as long as the program:
 //! workers are told by the kernel when the thread that started them is gone.
 
+pub mod access_log;
 pub mod admin;
 pub mod answer;
 pub mod cli;
@@ -32,6 +33,7 @@ pub mod shutdown;
 pub mod signals;
 pub mod state_dir;
 pub mod supervisor;
+pub mod workplace;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -43,23 +45,26 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
-use shared::config::{Setting, Sources, settings};
-use shared::store::RedisUrl;
+use shared::config::Sources;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
+use access_log::AccessLog;
 use admin::Admin;
 use admin::feed::{About, Feed};
 use cli::{Cli, Options, Subcommands};
 use config::{Config, Mode};
 use control::{Control, ControlSocket};
 use listener::{Phase, Serving};
-use proxy::{OpenRequests, Proxy, Rules};
+use pool::Pool;
+use pool::select::Strategy;
+use proxy::sticky::Sticky;
+use proxy::{OpenRequests, Proxy};
 use shutdown::Shutdown;
 use signals::Signals;
 use state_dir::StateDir;
 use supervisor::executable::Executable;
-use supervisor::process::{self, Children, Launcher, Program};
+use supervisor::process::{self, Program};
 use supervisor::{Boards, Order, Supervisor, keeper};
 
 /// Orders that may wait for the supervisor.
@@ -139,7 +144,8 @@ fn run_worker(primary: Option<u32>) -> ExitCode {
 
 fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared::telemetry::init(&config.telemetry)?;
-    let (connections, most_workers) = descriptors::share(descriptors::raise_limit(), workers)?;
+    let (most_connections, most_workers) = descriptors::share(descriptors::raise_limit(), workers)?;
+    let connections = descriptors::bounded(most_connections, config.max_connections)?;
     let listener = bind(config.listen)?;
     let address = listener.local_addr().context("could not read the bound address")?;
     let admin = config.admin.map(bind_admin).transpose()?;
@@ -150,16 +156,23 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
         _ => None,
     };
 
-    let boards = Boards::default();
+    let (access_log, _last_lines) = match &config.access_log {
+        Some(settings) => AccessLog::open(settings)?,
+        None => Default::default(),
+    };
+    let pool = Arc::new(Pool::new(config.balancing));
+    let boards = Boards { pool, access_log: access_log.clone(), ..Boards::default() };
     let open = OpenRequests::default();
     let mut proxy = Proxy::new(
         Arc::clone(&boards.pool),
         Arc::clone(&boards.roster),
         Arc::clone(&boards.metrics),
         open.clone(),
-        Rules::default(),
+        config.rules.clone(),
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
+    proxy.access_log = access_log;
+    proxy.sticky = sticky(&config)?;
     let app = Arc::new(proxy);
     let (phase, phase_seen) = watch::channel(Phase::Open);
     let (draining, draining_seen) = watch::channel(false);
@@ -172,7 +185,7 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         // Before the first worker is started, so that no signal finds us unprepared.
         let signals = Signals::install(orders.clone()).context("could not install signal handlers")?;
-        let launcher = launcher(&config, state_dir.as_ref());
+        let launcher = workplace::launcher(&config, state_dir.as_ref());
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
@@ -212,6 +225,17 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// Lives in the primary, so that cookies outlive every worker.
+fn sticky(config: &Config) -> anyhow::Result<Option<Sticky>> {
+    if config.balancing.strategy != Strategy::Sticky {
+        return Ok(None);
+    }
+    Ok(Some(match &config.sticky_secret {
+        Some(secret) => Sticky::with_secret(secret.expose()),
+        None => Sticky::random()?,
+    }))
+}
+
 /// Opens what operators use: the control socket and the admin listener.
 fn operate(
     config: &Config,
@@ -248,19 +272,6 @@ fn operate(
     Ok(())
 }
 
-fn launcher(config: &Config, state_dir: Option<&StateDir>) -> Launcher {
-    let environment = match config.program {
-        Program::Bundled => worker_environment(config, state_dir),
-        Program::Command(_) => config.dotenv.clone(),
-    };
-    Launcher {
-        program: config.program.clone(),
-        environment,
-        unset: notify::VARIABLES.to_vec(),
-        children: Children::default(),
-    }
-}
-
 fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bind(address).context("no admin listener (set --admin or CLUSTER_ADMIN to another address, or to off)")
 }
@@ -274,24 +285,4 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// One per CPU that this process may use.
 fn serving_threads() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-/// The configuration as a worker reads it, whatever source the primary had it
-/// from: what stands later wins.
-fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(String, OsString)> {
-    let mut environment = config.dotenv.clone();
-    let mut set = |setting: &Setting, value: OsString| environment.push((setting.variable.to_owned(), value));
-    if let Some(state_dir) = state_dir {
-        set(&settings::STATE_DIR, state_dir.path().into());
-    }
-    let redis_url = config.redis_url.as_ref().map_or("", RedisUrl::expose);
-    set(&settings::REDIS_URL, redis_url.into());
-    set(&settings::CRASH_ENABLED, config.crash_enabled.to_string().into());
-    // Lines go through the primary's log, which gives them their final form.
-    set(&settings::LOG_FORMAT, "text".into());
-    let duration = |duration| humantime::format_duration(duration).to_string().into();
-    set(&worker::config::DRAIN_TIMEOUT, duration(config.limits.drain));
-    // A worker that stops by itself is better off than one that is killed.
-    set(&worker::config::SHUTDOWN_TIMEOUT, duration(config.limits.kill.mul_f64(0.9)));
-    environment
 }

@@ -109,6 +109,8 @@ pub enum ReloadOutcome {
 pub struct Metrics {
     /// What the primary answered itself.
     pub primary: Arc<Traffic>,
+    /// Clients that had too many connections open already.
+    pub connections_refused: AtomicU64,
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,

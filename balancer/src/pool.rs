@@ -1,15 +1,17 @@
 //! The workers that get requests: an immutable snapshot, swapped as a whole.
 //!
 //! The supervisor is the only writer. Readers take no lock: a pick is one load
-//! of the snapshot and one atomic increment. A worker that has been withdrawn is
+//! of the snapshot and one atomic increment; only where workers have a cap, and
+//! all are at it, requests stand in [`line`]. A worker that has been withdrawn is
 //! never picked again, and its in-flight count covers every request from the
 //! pick on, so that a drain that sees zero has really finished.
 
+mod line;
 pub mod select;
+mod worker;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,87 +19,10 @@ use shared::protocol::{Generation, WorkerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::metrics::Traffic;
-
-/// One worker process, as the request path sees it.
-#[derive(Debug)]
-pub struct Worker {
-    pub id: WorkerId,
-    pub pid: u32,
-    pub generation: Generation,
-    pub address: SocketAddr,
-    /// What the slot has served, whichever process it was.
-    pub traffic: Arc<Traffic>,
-    in_flight: AtomicU64,
-    requests: AtomicU64,
-    withdrawn: AtomicBool,
-}
-
-impl Worker {
-    pub fn new(
-        id: WorkerId,
-        pid: u32,
-        generation: Generation,
-        address: SocketAddr,
-        traffic: Arc<Traffic>,
-    ) -> Self {
-        Self {
-            id,
-            pid,
-            generation,
-            address,
-            traffic,
-            in_flight: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            withdrawn: AtomicBool::new(false),
-        }
-    }
-
-    /// Requests that this worker holds now.
-    pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::SeqCst)
-    }
-
-    /// Requests ever handed to this worker, retries included.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-}
-
-/// A picked worker. Counts as in flight until it is dropped, which also holds
-/// when the request is abandoned or its task panics.
-#[derive(Debug)]
-pub struct Lease {
-    worker: Arc<Worker>,
-}
-
-impl Lease {
-    /// Counts first and looks second: either this sees the withdrawal, or
-    /// whoever withdraws sees the count. `SeqCst` makes that order total.
-    fn take(worker: &Arc<Worker>) -> Option<Self> {
-        worker.in_flight.fetch_add(1, Ordering::SeqCst);
-        let lease = Self { worker: Arc::clone(worker) };
-        if worker.withdrawn.load(Ordering::SeqCst) {
-            return None;
-        }
-        worker.requests.fetch_add(1, Ordering::Relaxed);
-        Some(lease)
-    }
-}
-
-impl std::ops::Deref for Lease {
-    type Target = Worker;
-
-    fn deref(&self) -> &Worker {
-        &self.worker
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.worker.in_flight.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+use line::Line;
+pub use line::{Cap, Turned};
+use select::Strategy;
+pub use worker::{Lease, Worker};
 
 /// What a request without a ready worker may hope for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,53 +45,164 @@ pub struct Patience {
     pub grace: Duration,
 }
 
+/// What a request asks of a pick.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'a> {
+    /// Processes that have failed it.
+    pub tried: &'a [Generation],
+    /// Whose client it is; of use with [`Strategy::Sticky`] only.
+    pub bound_to: Option<WorkerId>,
+}
+
+/// Why a request got no worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    NobodyReady,
+    /// All are at their cap, and as many requests as may wait do so.
+    QueueFull,
+    /// All stayed at their cap for so long.
+    QueueTimeout(Duration),
+}
+
+/// How requests are shared out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Balancing {
+    pub strategy: Strategy,
+    pub cap: Option<Cap>,
+}
+
 #[derive(Debug)]
 pub struct Pool {
+    strategy: Strategy,
     ready: ArcSwap<Vec<Arc<Worker>>>,
     turn: AtomicUsize,
     outlook: watch::Sender<Outlook>,
+    /// Where requests wait for workers that are all at their cap.
+    line: Option<Arc<Line>>,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self {
-            ready: ArcSwap::default(),
-            turn: AtomicUsize::new(0),
-            outlook: watch::Sender::new(Outlook::default()),
-        }
+        Self::new(Balancing::default())
     }
 }
 
 impl Pool {
-    /// The next worker in turn that is not among `tried`.
-    pub fn pick(&self, tried: &[Generation]) -> Option<Lease> {
-        let ready = self.ready.load();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        select::round_robin(ready.len(), turn)
-            .map(|index| &ready[index])
-            .filter(|worker| !tried.contains(&worker.generation))
-            .find_map(Lease::take)
+    pub fn new(balancing: Balancing) -> Self {
+        Self {
+            strategy: balancing.strategy,
+            ready: ArcSwap::default(),
+            turn: AtomicUsize::new(0),
+            outlook: watch::Sender::new(Outlook::default()),
+            line: balancing.cap.map(|cap| Arc::new(Line::new(cap))),
+        }
     }
 
-    /// As [`Self::pick`]; when there is none, waits for one as `patience` says.
-    pub async fn pick_or_wait(&self, tried: &[Generation], patience: Patience) -> Option<Lease> {
-        if let Some(lease) = self.pick(tried) {
-            return Some(lease);
+    /// The worker that the strategy chooses among those that were not tried and
+    /// have room. None while others wait in line: they were here before.
+    pub fn pick(&self, wish: Wish<'_>) -> Option<Lease> {
+        if self.line.as_ref().is_some_and(|line| line.waiting() > 0) {
+            return None;
         }
+        self.take(wish)
+    }
+
+    fn take(&self, wish: Wish<'_>) -> Option<Lease> {
+        let ready = self.ready.load();
+        let line = self.line.as_ref();
+        let may = |worker: &Worker| !wish.tried.contains(&worker.generation);
+        if let Some(id) = wish.bound_to
+            && let Some(worker) = ready.iter().find(|worker| worker.id == id && may(worker))
+        {
+            match Lease::take(worker, line) {
+                // It is waited for, but only while it is there.
+                None if !worker.withdrawn.load(Ordering::SeqCst) => return None,
+                None => {}
+                lease => return lease,
+            }
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let load = |index: usize| {
+            let worker: &Worker = &ready[index];
+            let load = worker.in_flight();
+            let has_room = line.is_none_or(|line| load < line.cap.concurrency);
+            (may(worker) && has_room).then_some(load)
+        };
+        let first = match self.strategy {
+            Strategy::RoundRobin | Strategy::Sticky => None,
+            Strategy::LeastConnections => select::least_loaded(ready.len(), turn, load),
+            Strategy::PowerOfTwo => select::power_of_two(ready.len(), fastrand::u64(..), load),
+        };
+        // Others may have been faster: then anyone with room will do.
+        first.and_then(|index| Lease::take(&ready[index], line)).or_else(|| {
+            select::round_robin(ready.len(), turn)
+                .map(|index| &ready[index])
+                .filter(|worker| may(worker))
+                .find_map(|worker| Lease::take(worker, line))
+        })
+    }
+
+    /// As [`Self::pick`]; when there is none, waits: in line when workers are
+    /// ready and all at their cap, else for one to be ready, as `patience` says.
+    ///
+    /// # Errors
+    /// When none came in time, or none was worth waiting for.
+    pub async fn pick_or_wait(&self, wish: Wish<'_>, patience: Patience) -> Result<Lease, Denied> {
         let start = Instant::now();
         let mut outlook = self.outlook.subscribe();
         loop {
             // Looked at before the pick, so that no change falls between.
             let next_start = outlook.borrow_and_update().next_start;
-            if let Some(lease) = self.pick(tried) {
-                return Some(lease);
+            if let Some(lease) = self.pick(wish) {
+                return Ok(lease);
+            }
+            if let Some(line) = &self.line
+                && self.ready.load().iter().any(|worker| !wish.tried.contains(&worker.generation))
+            {
+                return self.stand_in(line, wish).await;
             }
             let hope = next_start.is_some_and(|next| next <= start + patience.about_to);
             let deadline = start + if hope { patience.starting } else { patience.grace };
             if tokio::time::timeout_at(deadline, outlook.changed()).await.is_err() {
-                return None;
+                return Err(Denied::NobodyReady);
             }
         }
+    }
+
+    async fn stand_in(&self, line: &Arc<Line>, wish: Wish<'_>) -> Result<Lease, Denied> {
+        let Some(mut place) = line.join(wish) else {
+            // Those who wait may all be bound to others.
+            let lease = self.take(wish);
+            if lease.is_none() {
+                line.turned.away.fetch_add(1, Ordering::Relaxed);
+            }
+            return lease.ok_or(Denied::QueueFull);
+        };
+        let ready = self.ready();
+        line.unbind(&ready);
+        ready.iter().for_each(|worker| line.serve(worker));
+        match tokio::time::timeout(line.cap.patience, &mut place.lease).await {
+            Ok(Ok(lease)) => Ok(lease),
+            _ => {
+                place.is_late = true;
+                Err(Denied::QueueTimeout(line.cap.patience))
+            }
+        }
+    }
+
+    /// Have workers a cap?
+    pub fn is_capped(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// Requests that wait in line.
+    pub fn waiting(&self) -> usize {
+        self.line.as_ref().map_or(0, |line| line.waiting())
+    }
+
+    /// Requests that have stood in line, or tried to, and got no worker.
+    pub fn turned(&self) -> Option<&Turned> {
+        self.line.as_ref().map(|line| &line.turned)
     }
 
     /// The ready workers, by id.
@@ -207,109 +243,15 @@ impl Pool {
     }
 
     fn swap(&self, next: Vec<Arc<Worker>>) {
-        self.ready.store(Arc::new(next));
+        let next = Arc::new(next);
+        self.ready.store(Arc::clone(&next));
+        if let Some(line) = &self.line {
+            line.unbind(&next);
+            next.iter().for_each(|worker| line.serve(worker));
+        }
         self.outlook.send_modify(|outlook| outlook.version += 1);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn worker(id: u32, generation: u64) -> Arc<Worker> {
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Arc::new(Worker::new(WorkerId(id), 100 + id, Generation(generation), address, Arc::default()))
-    }
-
-    fn pool(workers: u32) -> Pool {
-        let pool = Pool::default();
-        // Published in the order in which they happen to become ready.
-        (1..=workers).rev().for_each(|id| pool.publish(worker(id, u64::from(id))));
-        pool
-    }
-
-    fn ids(pool: &Pool, picks: usize) -> Vec<u32> {
-        (0..picks).map(|_| pool.pick(&[]).unwrap().id.0).collect()
-    }
-
-    #[test]
-    fn picks_go_round_by_id() {
-        assert_eq!(ids(&pool(4), 8), [1, 2, 3, 4, 1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn picks_are_exact_when_many_threads_pick() {
-        let pool = pool(4);
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| (0..1_000).for_each(|_| drop(pool.pick(&[]))));
-            }
-        });
-        for worker in pool.ready().iter() {
-            assert_eq!(worker.requests(), 2_000, "worker {}", worker.id);
-        }
-    }
-
-    #[test]
-    fn a_retry_goes_to_a_worker_that_was_not_tried() {
-        let pool = pool(3);
-        for _ in 0..6 {
-            assert_eq!(pool.pick(&[Generation(1), Generation(3)]).unwrap().id, WorkerId(2));
-        }
-        assert!(pool.pick(&[Generation(1), Generation(2), Generation(3)]).is_none());
-    }
-
-    #[test]
-    fn a_withdrawn_worker_is_not_picked_even_from_an_old_snapshot() {
-        let pool = pool(2);
-        let old = pool.ready();
-        pool.withdraw(Generation(1));
-        assert!(Lease::take(&old[0]).is_none());
-        assert_eq!(old[0].in_flight(), 0);
-        assert_eq!(ids(&pool, 3), [2, 2, 2]);
-    }
-
-    #[test]
-    fn in_flight_lasts_as_long_as_the_lease() {
-        let pool = pool(1);
-        let lease = pool.pick(&[]).unwrap();
-        assert_eq!(pool.ready()[0].in_flight(), 1);
-        drop(lease);
-        assert_eq!(pool.ready()[0].in_flight(), 0);
-    }
-
-    #[test]
-    fn a_replacement_takes_its_predecessors_place() {
-        let pool = pool(3);
-        let old = pool.ready();
-        pool.publish(worker(2, 9));
-        assert!(Lease::take(&old[1]).is_none(), "it gets nothing more");
-        let generations: Vec<_> = pool.ready().iter().map(|worker| worker.generation.0).collect();
-        assert_eq!(generations, [1, 9, 3]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_waits_for_a_starting_worker_but_not_for_nothing() {
-        const PATIENCE: Patience = Patience {
-            starting: Duration::from_secs(5),
-            about_to: Duration::from_secs(1),
-            grace: Duration::from_millis(200),
-        };
-        let pool = Arc::new(Pool::default());
-        let start = Instant::now();
-        assert!(pool.pick_or_wait(&[], PATIENCE).await.is_none());
-        assert_eq!(start.elapsed(), PATIENCE.grace);
-        pool.set_next_start(Some(Instant::now() + Duration::from_secs(20)));
-        assert!(pool.pick_or_wait(&[], PATIENCE).await.is_none());
-        assert_eq!(start.elapsed(), PATIENCE.grace * 2);
-
-        pool.set_next_start(Some(Instant::now() + Duration::from_millis(900)));
-        let waiting = tokio::spawn({
-            let pool = Arc::clone(&pool);
-            async move { pool.pick_or_wait(&[], PATIENCE).await.map(|lease| lease.id) }
-        });
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        pool.publish(worker(1, 1));
-        assert_eq!(waiting.await.unwrap(), Some(WorkerId(1)));
-    }
-}
+mod tests;

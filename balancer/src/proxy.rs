@@ -24,8 +24,11 @@ mod download;
 mod exchange;
 pub mod finished;
 pub mod headers;
+mod neighbours;
+mod noted;
 pub mod policy;
 pub mod rules;
+pub mod sticky;
 mod timer;
 mod tunnel;
 mod upload;
@@ -41,6 +44,7 @@ use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 
+use crate::access_log::{AccessLog, Texts};
 use crate::listener::Upkeep;
 use crate::metrics::{Metrics, Traffic};
 use crate::pool::Pool;
@@ -48,7 +52,9 @@ use crate::roster::Roster;
 use answer::Answer;
 use budget::Budget;
 use finished::Finished;
+use neighbours::Neighbours;
 pub use rules::Rules;
+use sticky::Sticky;
 
 /// Requests that the balancer is working on, from parsed header to last byte.
 #[derive(Debug, Default, Clone)]
@@ -83,6 +89,10 @@ pub struct Proxy {
     pub rules: Rules,
     /// `/health` and `/cluster/workers` are answered here, and not by workers.
     pub own_routes: bool,
+    /// Signs the cookies of [`Strategy::Sticky`](crate::pool::select::Strategy::Sticky).
+    pub sticky: Option<Sticky>,
+    pub access_log: AccessLog,
+    neighbours: Neighbours,
     connector: TransportConnector,
     budget: Budget,
 }
@@ -96,7 +106,20 @@ impl Proxy {
         rules: Rules,
     ) -> Self {
         let connector = TransportConnector::new(None);
-        Self { pool, roster, metrics, open, rules, own_routes: true, connector, budget: Budget::default() }
+        let neighbours = Neighbours::new(rules.max_connections_per_ip);
+        Self {
+            pool,
+            roster,
+            metrics,
+            open,
+            rules,
+            own_routes: true,
+            sticky: None,
+            access_log: AccessLog::default(),
+            neighbours,
+            connector,
+            budget: Budget::default(),
+        }
     }
 
     /// The answer, if it is the primary that gives it.
@@ -105,10 +128,14 @@ impl Proxy {
         if self.own_routes { crate::answer::own(&self.roster, method, path) } else { None }
     }
 
-    /// Every request ends here, once. `traffic` is that of the last worker asked.
-    fn finished(&self, traffic: Option<&Traffic>, finished: &Finished) {
+    /// Every request ends here, once. `traffic` is that of the last worker asked,
+    /// `texts` are for the access log, where there is one.
+    fn finished(&self, traffic: Option<&Traffic>, finished: &Finished, texts: Option<Box<Texts>>) {
         traffic.unwrap_or(&self.metrics.primary).record(finished.status, finished.total);
         self.budget.deposit();
+        if let Some(texts) = texts {
+            self.access_log.note(finished.record(texts));
+        }
         tracing::trace!(?finished, "request finished");
     }
 }

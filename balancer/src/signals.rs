@@ -15,6 +15,7 @@ pub struct Signals {
     hangup: Signal,
     more: Signal,
     fewer: Signal,
+    reopen: Signal,
     orders: mpsc::Sender<Order>,
 }
 
@@ -30,6 +31,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             more: signal(SignalKind::from_raw(rustix::process::Signal::TTIN.as_raw()))?,
             fewer: signal(SignalKind::from_raw(rustix::process::Signal::TTOU.as_raw()))?,
+            reopen: signal(SignalKind::user_defined1())?,
             orders,
         })
     }
@@ -44,6 +46,7 @@ impl Signals {
                 _ = self.hangup.recv() => ("SIGHUP", Order::Reload { reply: None }),
                 _ = self.more.recv() => ("SIGTTIN", Order::Scale { to: Count::More(1), reply: None }),
                 _ = self.fewer.recv() => ("SIGTTOU", Order::Scale { to: Count::Fewer(1), reply: None }),
+                _ = self.reopen.recv() => ("SIGUSR1", Order::ReopenLogs),
             };
             if self.orders.try_send(order).is_err() {
                 warn!("{name} was ignored: the supervisor is busy or has ended");

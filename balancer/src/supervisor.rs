@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::access_log::AccessLog;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::notify;
@@ -61,6 +62,8 @@ pub enum Order {
     Reload { reply: Option<Reply> },
     /// Change the number of workers.
     Scale { to: Count, reply: Option<Reply> },
+    /// Go on with new files where logs were.
+    ReopenLogs,
     /// Stop all workers, giving each the kill timeout.
     Stop,
     /// Stop all workers at once.
@@ -94,6 +97,7 @@ pub struct Boards {
     pub roster: Arc<Roster>,
     pub metrics: Arc<Metrics>,
     pub journal: Arc<Journal>,
+    pub access_log: AccessLog,
 }
 
 #[derive(Debug)]
@@ -177,7 +181,12 @@ impl Supervisor {
 
     fn obey(&mut self, order: Order, inbox: &Inbox) {
         let event = match order {
-            Order::Reload { reply } => return self.order_reload(reply),
+            Order::Reload { reply } => {
+                // Whatever becomes of the workers: a log that was moved away must be let go.
+                self.boards.access_log.reopen();
+                return self.order_reload(reply);
+            }
+            Order::ReopenLogs => return self.boards.access_log.reopen(),
             Order::Scale { to, reply } => return self.order_scale(to, reply, inbox),
             Order::Stop => Event::Stop,
             Order::Kill => Event::Kill,

@@ -2,6 +2,7 @@
 //! all workers. What is not counted all the time is looked up here.
 
 use std::fmt::Error;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -10,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 use shared::protocol::{ClusterStatus, WorkerState};
 
 use super::{BOUNDS, Slot, Traffic};
+use crate::pool::Turned;
 use crate::processes::Usage;
 use crate::roster::{Entry, Role, Usages};
 use crate::supervisor::Boards;
@@ -58,12 +60,46 @@ impl Collector for Snapshot {
         let primary = ("0".to_owned(), Slot { traffic: metrics.primary.clone(), ..Slot::default() });
         let all: Vec<_> = std::iter::once(primary).chain(slots).collect();
         requests(&mut encoder, &all)?;
+        self.traffic(&mut encoder)?;
         replacements(&mut encoder, &all)?;
         self.reloads(&mut encoder)
     }
 }
 
 impl Snapshot {
+    /// What has become of requests and connections that no worker saw.
+    fn traffic(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let Boards { pool, metrics, access_log, .. } = &self.0;
+        gauge(
+            encoder,
+            "requests_queued",
+            "Requests that wait for a worker to have room",
+            pool.waiting() as u64,
+        )?;
+        let help = "Requests that waited for room, or were to, and got no worker";
+        let mut rejected = encoder.encode_descriptor("queue_rejections", help, None, MetricType::Counter)?;
+        let count =
+            |of: fn(&Turned) -> &AtomicU64| pool.turned().map_or(0, |turned| of(turned).load(Relaxed));
+        for (reason, count) in [
+            ("full", count(|turned| &turned.away)),
+            ("timeout", count(|turned| &turned.late)),
+            ("client-left", count(|turned| &turned.left)),
+        ] {
+            let labels = [("reason", reason)];
+            rejected.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let refused = metrics.connections_refused.load(Relaxed);
+        counter(
+            encoder,
+            "connections_refused",
+            "Connections beyond those that an address may have",
+            refused,
+        )?;
+        let help = "Lines of the access log that were lost";
+        counter(encoder, "access_log_dropped_lines", help, access_log.dropped())
+    }
+
     fn reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         use std::sync::atomic::Ordering::Relaxed;
         let metrics = &self.0.metrics;
@@ -158,6 +194,12 @@ fn replacements(encoder: &mut DescriptorEncoder<'_>, slots: &[(String, Slot)]) -
         }
     }
     Ok(())
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), Error> {
+    encoder
+        .encode_descriptor(name, help, None, MetricType::Counter)?
+        .encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), Error> {

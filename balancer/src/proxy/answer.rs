@@ -1,5 +1,7 @@
 //! How the balancer answers clients in its own name, and what when a worker fails.
 
+use std::time::Duration;
+
 use http::header::RETRY_AFTER;
 use shared::problem::{self, Problem};
 use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
@@ -7,7 +9,7 @@ use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
 pub use crate::answer::Answer;
 use crate::http1::Refusal;
 
-/// Seconds after which a client may try again when no worker was ready.
+/// Seconds after which a client may try again when no worker was ready or free.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// How an answer is to be written.
@@ -52,10 +54,10 @@ impl Answer {
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let answer = Self::problem(Problem::new(refusal.status, refusal.detail));
-        if refusal.status == 405 {
-            answer.with("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-        } else {
-            answer
+        match refusal.status {
+            405 => answer.with("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            503 => answer.with(RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS),
+            _ => answer,
         }
     }
 }
@@ -65,6 +67,12 @@ impl From<Refusal> for Answer {
 pub enum Fault {
     /// No worker was ready.
     NobodyReady,
+    /// All workers were at their cap, and nobody else could wait for one.
+    QueueFull,
+    /// All workers stayed at their cap for so long.
+    QueueTimeout(Duration),
+    /// The client ended its side while it waited for a worker.
+    Left,
     /// No connection; took it too long?
     Unreachable { timed_out: bool },
     /// The worker's connection ended before the answer had begun.
@@ -84,6 +92,12 @@ pub fn for_fault(fault: &Fault, worker: Option<WorkerId>, attempts: usize) -> An
             return Answer::problem(Problem::new(503, detail))
                 .with(RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS);
         }
+        Fault::QueueFull => return busy("and as many requests as may (--queue) wait already"),
+        Fault::QueueTimeout(patience) => {
+            let patience = humantime::format_duration(*patience);
+            return busy(&format!("and none became free within {patience} (--queue-timeout)"));
+        }
+        Fault::Left => return busy("and whoever ends the connection's sending side does not wait"),
         Fault::NobodyReady | Fault::Unreachable { timed_out: false } => Problem::new(502, tried(attempts)),
         Fault::Unreachable { timed_out: true } | Fault::Slow => {
             Problem::new(504, format!("{who} did not answer in time"))
@@ -96,6 +110,14 @@ pub fn for_fault(fault: &Fault, worker: Option<WorkerId>, attempts: usize) -> An
             Problem::new(502, format!("{who} gave an answer that is not valid: {}", refusal.detail))
         }
     })
+}
+
+/// All workers are at their cap.
+fn busy(what_else: &str) -> Answer {
+    let detail = format!(
+        "every worker has as many requests as it may (--max-concurrency), {what_else}; try again in a moment"
+    );
+    Answer::problem(Problem::new(503, detail)).with(RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS)
 }
 
 fn tried(attempts: usize) -> String {
@@ -125,6 +147,16 @@ mod tests {
         let answer = for_fault(&Fault::NobodyReady, None, 0);
         assert_eq!((answer.status, answer.extra), (503, vec![("retry-after", "1".to_owned())]));
         assert_eq!(for_fault(&Fault::NobodyReady, None, 3).extra, []);
+        for (fault, why) in [
+            (Fault::QueueFull, "--queue)"),
+            (Fault::QueueTimeout(Duration::from_millis(1500)), "within 1s 500ms"),
+            (Fault::Left, "ends the connection"),
+        ] {
+            let answer = for_fault(&fault, None, 0);
+            assert_eq!((answer.status, answer.extra), (503, vec![("retry-after", "1".to_owned())]));
+            let text = String::from_utf8(answer.body.to_vec()).unwrap();
+            assert!(text.contains("--max-concurrency") && text.contains(why), "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! One request until somebody has answered it: which worker is asked, and
 //! another one when that fails and the request allows it.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use shared::protocol::{Generation, WorkerId};
@@ -15,7 +17,7 @@ use super::policy::{self, Failure, MAX_ATTEMPTS, Stage};
 use super::upload::Upload;
 use super::upstream::Upstream;
 use crate::metrics::Traffic;
-use crate::pool::Lease;
+use crate::pool::{Denied, Lease, Wish};
 
 /// What became of a request.
 pub(super) struct Report {
@@ -25,7 +27,7 @@ pub(super) struct Report {
     /// Where its requests are counted.
     pub(super) traffic: Option<Arc<Traffic>>,
     pub(super) attempts: usize,
-    /// From the first pick to the end.
+    /// From the first worker found to the end: waiting for one does not count.
     pub(super) upstream: Duration,
 }
 
@@ -61,14 +63,16 @@ impl Tried {
 
 /// Has the request carried out by a worker.
 pub(super) async fn run(proxy: &Proxy, job: &Job, client: &mut Client, upload: &mut Upload) -> Report {
-    let start = Instant::now();
+    let mut start = None;
     let (mut tried, mut attempts, mut worker, mut traffic) = (Tried::new(), 0, None, None);
     // Whose kept connection had ended: the process may be well.
     let mut stale = None;
     let outcome = loop {
-        let Some(lease) = pick(proxy, &mut tried, &mut stale).await else {
-            break Outcome::Failed(Fault::NobodyReady);
+        let lease = match pick(proxy, job, client, &mut tried, &mut stale).await {
+            Ok(lease) => lease,
+            Err(outcome) => break outcome,
         };
+        start.get_or_insert_with(Instant::now);
         attempts += 1;
         worker = Some(lease.id);
         traffic = Some(Arc::clone(&lease.traffic));
@@ -90,20 +94,53 @@ pub(super) async fn run(proxy: &Proxy, job: &Job, client: &mut Client, upload: &
         stale = reused.then_some(lease.generation);
         upload.rewind();
     };
-    Report { outcome, worker, traffic, attempts, upstream: start.elapsed() }
+    Report {
+        outcome,
+        worker,
+        traffic,
+        attempts,
+        upstream: start.map_or(Duration::ZERO, |start| start.elapsed()),
+    }
 }
 
-async fn pick(proxy: &Proxy, tried: &mut Tried, stale: &mut Option<Generation>) -> Option<Lease> {
-    let found = proxy.pool.pick(tried.as_slice());
-    if found.is_some() {
-        return found;
+async fn pick(
+    proxy: &Proxy,
+    job: &Job,
+    client: &mut Client,
+    tried: &mut Tried,
+    stale: &mut Option<Generation>,
+) -> Result<Lease, Outcome> {
+    if let Some(lease) = proxy.pool.pick(Wish { tried: tried.as_slice(), bound_to: job.bound_to }) {
+        return Ok(lease);
     }
     if let Some(generation) = stale.take() {
         tried.forgive(generation);
     }
     let patience =
         if tried.as_slice().is_empty() { policy::PATIENCE } else { policy::PATIENCE_AFTER_A_FAILURE };
-    proxy.pool.pick_or_wait(tried.as_slice(), patience).await
+    let wish = Wish { tried: tried.as_slice(), bound_to: job.bound_to };
+    // Boxed: seldom needed, and large beside all else that a request keeps.
+    let mut waiting = Box::pin(proxy.pool.pick_or_wait(wish, patience));
+    poll_fn(|cx| {
+        if let Poll::Ready(found) = waiting.as_mut().poll(cx) {
+            return Poll::Ready(found.map_err(|denied| {
+                Outcome::Failed(match denied {
+                    Denied::NobodyReady => Fault::NobodyReady,
+                    Denied::QueueFull => Fault::QueueFull,
+                    Denied::QueueTimeout(patience) => Fault::QueueTimeout(patience),
+                })
+            }));
+        }
+        if client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Outcome::Gone));
+        }
+        // Mostly somebody who has given up, and the others wait for the room.
+        if client.has_ended && proxy.pool.is_capped() {
+            return Poll::Ready(Err(Outcome::Failed(Fault::Left)));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Hands the request to the leased worker. Says also whether that was on a

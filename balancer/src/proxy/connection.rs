@@ -10,13 +10,16 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use super::answer::{self, Answer, Form};
-use super::attempts::{self, Report};
+use super::attempts;
 use super::buffer::Outbox;
 use super::client::{Client, Next};
 use super::exchange::{Job, Outcome};
 use super::finished::Finished;
 use super::headers::{self, Origin, RequestId};
+use super::neighbours::Admission;
+use super::noted;
 use super::upload::{self, Upload};
+use crate::access_log::Texts;
 use crate::http1::request::Request;
 use crate::http1::{Framing, Refusal};
 use crate::metrics::Traffic;
@@ -39,6 +42,14 @@ pub(super) async fn serve(proxy: &Proxy, io: Stream) {
         digest.peer_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
     });
     let mut client = Client::new(io, Origin::new(address, proxy.rules.trust_forwarded));
+    let _stay = match proxy.neighbours.enter(address, &proxy.metrics.connections_refused) {
+        Admission::Admitted(stay) => stay,
+        Admission::Refused(_stay) => {
+            refuse(proxy, &mut client, TOO_MANY, &Method::GET).await;
+            return client.linger(&proxy.rules).await;
+        }
+        Admission::Dropped => return,
+    };
     loop {
         let then = match client.next(&proxy.rules).await {
             Next::Closed => return,
@@ -67,8 +78,12 @@ async fn refuse(proxy: &Proxy, client: &mut Client, refusal: Refusal, method: &M
         keeps_alive: false,
         upgrades: false,
         expects_continue: false,
+        bound_to: None,
+        is_https: false,
     };
-    give(proxy, client, &job, &refusal.into(), false, Asked::default()).await;
+    let log = proxy.access_log.is_on();
+    let texts = log.then(|| noted::refused(client.inbox.bytes(), &client.origin, &job.id));
+    give(proxy, client, &job, &refusal.into(), false, Asked { texts, ..Asked::default() }).await;
     Then::Linger
 }
 
@@ -97,7 +112,11 @@ async fn handle(proxy: &Proxy, client: &mut Client, length: usize) -> Then {
         keeps_alive: request.keeps_alive(),
         upgrades: request.upgrade.is_some(),
         expects_continue: request.expects_continue,
+        bound_to: proxy.sticky.as_ref().and_then(|sticky| sticky.worker_of(head, &request)),
+        is_https: proxy.sticky.is_some() && headers::is_https(head, &request, &client.origin),
     };
+    let log = proxy.access_log.is_on();
+    let texts = log.then(|| noted::understood(head, &request, &client.origin, &job.id));
     let path = request.resource.path.in_head(head);
     let path = path.split(|&byte| byte == b'?').next().unwrap_or_default();
     let own = match request.framing {
@@ -115,7 +134,8 @@ async fn handle(proxy: &Proxy, client: &mut Client, length: usize) -> Then {
     client.inbox.consume(length);
     if let Some(answer) = own {
         let keep = framing == Framing::Empty;
-        let kept = give(proxy, client, &job, &answer, keep, Asked::default()).await;
+        let asked = Asked { texts, ..Asked::default() };
+        let kept = give(proxy, client, &job, &answer, keep, asked).await;
         return match (kept, keep) {
             (true, _) => Then::Next,
             (false, true) => Then::Close,
@@ -124,20 +144,28 @@ async fn handle(proxy: &Proxy, client: &mut Client, length: usize) -> Then {
     }
     let mut upload = Upload::new(out, framing, &proxy.rules);
     let report = attempts::run(proxy, &job, client, &mut upload).await;
-    conclude(proxy, client, &job, &upload, report).await
-}
-
-/// Says how it ended: to the client, if it has heard nothing, and to whoever
-/// keeps count.
-async fn conclude(proxy: &Proxy, client: &mut Client, job: &Job, upload: &Upload, report: Report) -> Then {
     let asked = Asked {
         worker: report.worker,
         traffic: report.traffic,
         attempts: report.attempts,
         upstream: report.upstream,
         received: upload.received(),
+        texts,
     };
-    let (status, sent, then) = match report.outcome {
+    conclude(proxy, client, &job, &upload, report.outcome, asked).await
+}
+
+/// Says how it ended: to the client, if it has heard nothing, and to whoever
+/// keeps count.
+async fn conclude(
+    proxy: &Proxy,
+    client: &mut Client,
+    job: &Job,
+    upload: &Upload,
+    outcome: Outcome,
+    asked: Asked,
+) -> Then {
+    let (status, sent, then) = match outcome {
         Outcome::Answered { status, sent, keep: true } => (status, sent, Then::Next),
         Outcome::Answered { status, sent, keep: false } => {
             (status, sent, if upload.is_received() { Then::Close } else { Then::Linger })
@@ -158,7 +186,7 @@ async fn conclude(proxy: &Proxy, client: &mut Client, job: &Job, upload: &Upload
     then
 }
 
-/// The part that workers had in a request.
+/// The part that workers had in a request, and what is kept of it for the log.
 #[derive(Debug, Default)]
 struct Asked {
     worker: Option<WorkerId>,
@@ -167,6 +195,7 @@ struct Asked {
     attempts: usize,
     upstream: Duration,
     received: u64,
+    texts: Option<Box<Texts>>,
 }
 
 /// Gives an answer of our own. Says whether the connection may be kept, which is
@@ -198,5 +227,11 @@ fn finish(proxy: &Proxy, job: &Job, status: u16, sent: u64, asked: Asked) {
         received: asked.received,
         sent,
     };
-    proxy.finished(asked.traffic.as_deref(), &finished);
+    proxy.finished(asked.traffic.as_deref(), &finished, asked.texts);
 }
+
+const TOO_MANY: Refusal = Refusal::new(
+    503,
+    "there are as many connections from this address as there may be (--max-connections-per-ip); \
+     close one, or try again later",
+);

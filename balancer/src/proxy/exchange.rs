@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::answer::Fault;
 use super::client::Client;
 use super::download::{Broken, Download};
-use super::headers::{self, Marks, RequestId};
+use super::headers::{self, Cookie, Marks, RequestId};
 use super::upload::{Stopped, Upload};
 use super::upstream::Upstream;
 use super::{Proxy, tunnel};
@@ -29,6 +29,10 @@ pub(super) struct Job {
     pub(super) keeps_alive: bool,
     pub(super) upgrades: bool,
     pub(super) expects_continue: bool,
+    /// The worker that its client was told to come back to.
+    pub(super) bound_to: Option<WorkerId>,
+    /// The client speaks HTTPS, to a proxy before us.
+    pub(super) is_https: bool,
 }
 
 impl Job {
@@ -174,7 +178,10 @@ impl Exchange<'_> {
         framing: Framing,
         connection: Option<&'static str>,
     ) {
-        let marks = Marks { worker: self.worker, request_id: &self.job.id, framing, connection };
+        let moves = response.status >= 200 && self.job.bound_to != Some(self.worker);
+        let sticky = self.proxy.sticky.as_ref().filter(|_| moves);
+        let cookie = sticky.map(|sticky| Cookie { sticky, secure: self.job.is_https });
+        let marks = Marks { worker: self.worker, request_id: &self.job.id, framing, connection, cookie };
         let head = &upstream.inbox.bytes()[..length];
         headers::write_response(self.client.out.bytes(), head, response, marks);
     }

@@ -1,8 +1,10 @@
 //! What is known of a request when it is over.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shared::protocol::WorkerId;
+
+use crate::access_log::{Record, Texts};
 
 /// One request, answered or not.
 #[derive(Debug, Clone, Copy)]
@@ -27,4 +29,18 @@ impl Finished {
     /// Status of a request whose client left before it was answered, as nginx
     /// has it in its log.
     pub const CLIENT_GONE: u16 = 499;
+
+    /// As the access log takes it; the request is over now.
+    pub fn record(&self, texts: Box<Texts>) -> Record {
+        Record {
+            texts,
+            at: SystemTime::now(),
+            worker: self.worker,
+            status: self.status,
+            sent: self.sent,
+            attempts: self.attempts,
+            upstream: self.upstream,
+            total: self.total,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use shared::protocol::{
     REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId, is_well_formed_request_id, new_request_id,
 };
 
+use super::sticky::Sticky;
 use crate::http1::request::Request;
 use crate::http1::response::Response;
 use crate::http1::{self, Field, Framing, Known};
@@ -52,6 +53,38 @@ impl Origin {
     pub fn new(address: Option<IpAddr>, trusted: bool) -> Self {
         Self { address: address.map(|ip| ip.to_canonical().to_string()).unwrap_or_default(), trusted }
     }
+}
+
+/// The client's address as far as it is known: that of the connection or, where
+/// a trusted proxy holds that, the one that this proxy has named last. What stands
+/// before it may be anybody's invention.
+pub fn client<'a>(head: &'a [u8], request: &Request, origin: &'a Origin) -> &'a [u8] {
+    let claimed = || {
+        let field = request.fields.iter().rfind(|field| field.known == Known::ForwardedFor)?;
+        let last = field.value.in_head(head).rsplit(|&byte| byte == b',').next()?.trim_ascii();
+        (!last.is_empty()).then_some(last)
+    };
+    let claimed = if origin.trusted { claimed() } else { None };
+    claimed.unwrap_or(origin.address.as_bytes())
+}
+
+/// Does the client speak HTTPS? Only with a proxy that says so: we speak HTTP.
+pub fn is_https(head: &[u8], request: &Request, origin: &Origin) -> bool {
+    let says_so = |field: &Field| {
+        let (name, value) = (field.name.in_head(head), field.value.in_head(head));
+        if name.eq_ignore_ascii_case(b"x-forwarded-proto") {
+            let first = value.split(|&byte| byte == b',').next().unwrap_or_default();
+            return first.trim_ascii().eq_ignore_ascii_case(b"https");
+        }
+        // RFC 7239, section 4: the first element is of the client.
+        let first = value.split(|&byte| byte == b',').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(b"forwarded")
+            && first.split(|&byte| byte == b';').any(|pair| {
+                let pair = pair.trim_ascii().to_ascii_lowercase();
+                pair == b"proto=https" || pair == b"proto=\"https\""
+            })
+    };
+    origin.trusted && request.fields.iter().any(|field| field.known == Known::Claim && says_so(field))
 }
 
 /// Appends the head that a worker gets for `request`, whose bytes are `head`.
@@ -119,6 +152,15 @@ pub struct Marks<'a> {
     /// kept, as it may speak of what a GET would get.
     pub framing: Framing,
     pub connection: Option<&'static str>,
+    /// Makes the client come back to this worker.
+    pub cookie: Option<Cookie<'a>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Cookie<'a> {
+    pub sticky: &'a Sticky,
+    /// For HTTPS alone.
+    pub secure: bool,
 }
 
 /// Appends the head that a client gets for `response`, whose bytes are `head`.
@@ -144,6 +186,9 @@ pub fn write_response(out: &mut Vec<u8>, head: &[u8], response: &Response, marks
     number(out, u64::from(marks.worker.0));
     out.extend_from_slice(b"\r\n");
     line(out, REQUEST_ID_HEADER, marks.request_id.as_bytes());
+    if let Some(Cookie { sticky, secure }) = marks.cookie {
+        sticky.write(out, marks.worker, secure);
+    }
     if let Some(connection) = marks.connection {
         line(out, "connection", connection.as_bytes());
     }
@@ -176,7 +221,7 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn number(out: &mut Vec<u8>, number: u64) {
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
     let (mut digits, mut at, mut rest) = ([0; 20], 20, number);
     loop {
         at -= 1;
@@ -203,8 +248,13 @@ mod tests {
 
     fn response(head: &str, framing: Framing) -> String {
         let parsed = Response::parse(head.as_bytes(), false, vec![]).unwrap();
-        let marks =
-            Marks { worker: WorkerId(12), request_id: &RequestId::of(b"id"), framing, connection: None };
+        let marks = Marks {
+            worker: WorkerId(12),
+            request_id: &RequestId::of(b"id"),
+            framing,
+            connection: None,
+            cookie: None,
+        };
         let mut out = Vec::new();
         write_response(&mut out, head.as_bytes(), &parsed, marks);
         String::from_utf8(out).unwrap()
@@ -264,6 +314,25 @@ mod tests {
         assert!(!response(head, Framing::Empty).contains("ength"));
         let head = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
         assert!(response(head, Framing::Empty).contains("Content-Length: 5"));
+    }
+
+    #[test]
+    fn who_and_how_a_client_is_comes_from_the_connection_unless_it_is_trusted() {
+        let of = |fields: &str, trusted: bool| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let parsed = Request::parse(head.as_bytes(), vec![]).unwrap();
+            let origin = Origin::new(Some("192.0.2.7".parse().unwrap()), trusted);
+            let client = client(head.as_bytes(), &parsed, &origin).to_vec();
+            (String::from_utf8(client).unwrap(), is_https(head.as_bytes(), &parsed, &origin))
+        };
+        let claims = "X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\nX-Forwarded-Proto: https\r\n";
+        assert_eq!(of(claims, false), ("192.0.2.7".to_owned(), false));
+        assert_eq!(of(claims, true), ("192.0.2.1".to_owned(), true));
+        assert_eq!(of("", true), ("192.0.2.7".to_owned(), false));
+        assert_eq!(of("X-Forwarded-For: \r\n", true).0, "192.0.2.7");
+        assert!(!of("X-Forwarded-Proto: http, https\r\n", true).1);
+        assert!(of("Forwarded: for=1.1.1.1;Proto=HTTPS, for=2.2.2.2;proto=http\r\n", true).1);
+        assert!(!of("Forwarded: for=1.1.1.1;proto=http, proto=https\r\n", true).1);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Rules {
     pub linger_timeout: Duration,
     /// Largest body of a request in bytes.
     pub max_body: u64,
+    /// Connections that one address may have open.
+    pub max_connections_per_ip: Option<u32>,
     /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` are true.
     pub trust_forwarded: bool,
 }
@@ -36,6 +38,7 @@ impl Default for Rules {
             min_body_rate: 500,
             linger_timeout: seconds(5),
             max_body: u64::MAX,
+            max_connections_per_ip: None,
             trust_forwarded: false,
         }
     }

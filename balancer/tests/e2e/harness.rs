@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -306,6 +306,18 @@ impl Cluster {
 
     pub fn worker_pids(&self) -> Vec<u32> {
         self.workers().iter().filter_map(|worker| Some(worker["pid"].as_u64()? as u32)).collect()
+    }
+
+    /// The value of a metric, whose name is without the prefix and with its labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("/metrics").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("balancer_{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is not among {text}")).parse().unwrap()
+    }
+
+    /// Standard output, once.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {

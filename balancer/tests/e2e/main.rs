@@ -4,10 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+mod access_log;
 mod api;
 mod balancing;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod browser;
+mod clients;
 mod configuration;
 mod crash;
 mod dashboard;
@@ -26,6 +28,7 @@ mod memory;
 mod mutations;
 mod operations;
 mod program;
+mod queue;
 #[path = "../../../shared/tests/store/support/redis_server.rs"]
 mod redis_server;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
@@ -34,6 +37,7 @@ mod relay_bodies;
 mod reload;
 mod shutdown;
 mod store;
+mod strategies;
 mod strictness;
 mod tools;
 mod watch;

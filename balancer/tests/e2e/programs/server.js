@@ -11,6 +11,7 @@ if (mode === 'exit') {
   process.exit(1);
 }
 const kept = [];
+const held = { now: 0, peak: 0, seen: [] };
 
 const routes = {
   // Takes a body, and says how long it was.
@@ -33,6 +34,18 @@ const routes = {
   '/mode': (answer) => answer.end(mode),
   '/env': (answer) => answer.end(JSON.stringify(process.env)),
   '/slow': (answer, query) => setTimeout(() => answer.end('slow'), Number(query.get('ms'))),
+  // Knows how many of these there were at a time, and in which order they came.
+  '/held': (answer, query) => {
+    held.seen.push(query.get('name'));
+    held.now += 1;
+    held.peak = Math.max(held.peak, held.now);
+    setTimeout(() => {
+      held.now -= 1;
+      answer.end('held');
+    }, Number(query.get('ms')));
+  },
+  '/seen': (answer) => answer.end(JSON.stringify(held)),
+  '/headers': (answer, _, request) => answer.end(JSON.stringify(request.headers)),
   '/exit': () => process.exit(Number(3)),
   '/busy': (answer) => {
     answer.end('busy from now on');

@@ -1,0 +1,62 @@
+//! Which program runs as workers.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use shared::config::ConfigError;
+
+use super::Mode;
+use crate::supervisor::process::Program;
+
+/// What is to run as workers: `command`, if there is one.
+pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, ConfigError> {
+    let Some(name) = command.first() else { return Ok(Program::Bundled) };
+    if mode == Mode::Single {
+        return Err(ConfigError::Conflict(
+            "a command needs a cluster to run in: leave out --cluster off (or CLUSTER_ENABLED=false), \
+             for example --workers 1"
+                .to_owned(),
+        ));
+    }
+    if !can_be_run(name) {
+        let hint = if name.as_encoded_bytes().contains(&b' ') {
+            ", each a word of its own, without quotes"
+        } else {
+            ""
+        };
+        return Err(ConfigError::Conflict(format!(
+            "there is no executable file {name:?}: after -- comes the program and its arguments{hint}, \
+             for example -- node server.js"
+        )));
+    }
+    Ok(Program::Command(command.to_vec()))
+}
+
+/// As execvp(3) looks for it.
+fn can_be_run(name: &OsStr) -> bool {
+    let is_program =
+        |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    if name.as_encoded_bytes().contains(&b'/') {
+        return is_program(Path::new(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    std::env::split_paths(&path).any(|directory| is_program(&directory.join(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_must_exist_and_have_a_cluster() {
+        let line = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let cluster = Mode::Cluster { workers: 2 };
+        assert!(matches!(program(cluster, &[]), Ok(Program::Bundled)));
+        assert!(matches!(program(cluster, &line(&["sh", "-c", "x"])), Ok(Program::Command(_))));
+        for (mode, words) in
+            [(Mode::Single, ["sh"]), (cluster, ["no-such-program"]), (cluster, ["/etc/passwd"])]
+        {
+            assert!(program(mode, &line(&words)).is_err(), "{words:?}");
+        }
+    }
+}
