@@ -8,7 +8,7 @@
 //!             └─► exchange with one worker (upstream): upload ║ download, or tunnel
 //! ```
 //!
-//! Pingora carries the connections (its [`ServerApp`], streams and connectors);
+//! Pingora carries the connections (its [`ServerApp`], stream trait and connectors);
 //! messages are read and written by [`crate::http1`], because every byte of a
 //! head has to be checked anyway, and doing it once is what makes this path as
 //! fast as a proxy in C. Everything of one client happens in one task: nothing

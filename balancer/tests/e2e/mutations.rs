@@ -3,7 +3,7 @@
 //! bytes, from the first request on and without a gap. `FUZZ_SECONDS=600` goes on
 //! with new inputs for that long.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use balancer::proxy::Rules;
@@ -11,7 +11,7 @@ use fastrand::Rng;
 use httparse::Status;
 
 use crate::inputs;
-use crate::relay::{PATIENCE, Relay, Seen, Upstream, read_all};
+use crate::relay::{Relay, Seen, Upstream};
 
 const CONNECTIONS: u64 = 300;
 /// Whatever comes before, this is not to be reached by mistake.
@@ -42,8 +42,12 @@ fn workers_see_what_a_second_parser_reads() {
             let _ = client.write_all(part);
         }
         let _ = client.shutdown(std::net::Shutdown::Write);
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        let answer = read_all(client);
+        let mut answer = Vec::new();
+        // It may end with a reset where it had not to wait for the rest.
+        if let Err(err) = client.read_to_end(&mut answer) {
+            assert_eq!(err.kind(), ErrorKind::ConnectionReset, "input: {}", input.escape_ascii());
+        }
+        let answer = String::from_utf8_lossy(&answer);
         let seen: Vec<Plain> = upstream.take().into_iter().map(plain).collect();
         let expected = reference(&input);
         assert!(
@@ -77,10 +81,9 @@ fn input(rng: &mut Rng) -> Vec<u8> {
     }
     bytes.extend_from_slice(LAST);
     // Minor versions that it does not know stop the second parser, rightly.
-    while let Some(at) =
-        bytes.windows(7).position(|w| w.starts_with(b"HTTP/1.") && (b'2'..=b'9').contains(&w[6]))
-    {
-        bytes[at + 6] = b'1';
+    let newer = |w: &[u8]| w.starts_with(b"HTTP/1.") && w[7].is_ascii_digit() && w[7] > b'1';
+    while let Some(at) = bytes.windows(8).position(newer) {
+        bytes[at + 7] = b'1';
     }
     bytes
 }
