@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn what_slows_down_and_does_not_stop_is_left_open() {
         let slowing = |round: u64| {
-            20 + [0, 40, 60, 75, 85, 92, 98, 103, 107, 110, 112, 114, 115, 116, 117][round as usize]
+            20 + [0, 40, 60, 75, 85, 93, 100, 106, 111, 115, 118, 121, 124, 127, 130][round as usize]
         };
         assert_eq!(outcome(slowing, |_| 10 * MB).0, Outcome::Inconclusive);
     }
