@@ -240,6 +240,8 @@ mod tests {
         // As a busy balancer's pools filled, in steps.
         let steps = [118, 118, 118, 123, 125, 125, 125, 126, 127, 127, 128, 128, 133, 133, 133];
         assert_eq!(outcome(|round| steps[round as usize], |_| 10 * MB).0, Outcome::Passed);
+        let steps = [76, 80, 83, 86, 87, 88, 88, 88, 93, 95, 97, 96, 96, 97, 97];
+        assert_eq!(outcome(|round| steps[round as usize], |_| 10 * MB).0, Outcome::Passed);
         // Up and down, as chance has it.
         let noise = |round: u64| 20 + [3, 5, 1, 4, 2, 6, 0, 5, 3, 4, 1, 6, 2, 5, 3][round as usize % 15];
         assert_eq!(outcome(noise, |_| 10 * MB).0, Outcome::Passed);
