@@ -49,29 +49,35 @@ impl Pretty {
     /// `text` behind what stands in the first `column` columns already, on as
     /// many lines as it needs.
     fn text(&mut self, column: usize, code: &str, text: &str) -> io::Result<()> {
-        let columns = (self.columns)();
-        let narrow = self.is_narrow(column);
-        let indent = if narrow { INDENT } else { column };
-        let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(1));
-        if narrow {
-            write!(self.out, "\n{:indent$}", "")?;
+        if !self.is_narrow(column) {
+            return self.lines(column, code, text);
         }
+        write!(self.out, "\n{:INDENT$}", "")?;
+        self.lines(INDENT, code, text)
+    }
+
+    /// The same, where there is room for it.
+    fn lines(&mut self, indent: usize, code: &str, text: &str) -> io::Result<()> {
+        let room = (self.columns)().map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(1));
         for (index, line) in wrapped(text, room).iter().enumerate() {
             let line = if code.is_empty() { line.clone() } else { self.paint(code, line) };
-            let before = if index == 0 { 0 } else { indent };
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(self.out, "{newline}{:before$}{line}", "")?;
+            match index {
+                0 => write!(self.out, "{line}")?,
+                _ => write!(self.out, "\n{:indent$}{line}", "")?,
+            }
         }
         Ok(())
     }
 
     fn detail(&mut self, label: &str, text: &str) -> io::Result<()> {
-        // A text on a line of its own needs no label that is empty.
-        if !(label.is_empty() && self.is_narrow(DETAIL)) {
+        if label.is_empty() && self.is_narrow(DETAIL) {
+            write!(self.out, "{:INDENT$}", "")?;
+            self.lines(INDENT, "", text)?;
+        } else {
             let label = self.paint("2", &format!("{label:>10}"));
             write!(self.out, "  {label}  ")?;
+            self.text(DETAIL, "", text)?;
         }
-        self.text(DETAIL, "", text)?;
         writeln!(self.out)
     }
 
