@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::Value;
-use shared::protocol::{ClusterHealth, ClusterStatus, StoreKind, WorkerHealth, WorkerList};
+use shared::protocol::{ClusterHealth, ClusterStatus, StoreKind, WorkerHealth, WorkerList, WorkerStatus};
 use shared::store::RedisUrl;
 
 use crate::client::{Answer, Client, ClientError, Request};
@@ -18,6 +18,8 @@ use crate::verdict::Verdict;
 
 /// Requests that tell how many workers there are when nobody says it.
 const CENSUS: usize = 64;
+/// More workers than this are not judged, as the command line has it, too.
+const MOST_WORKERS: usize = 256;
 /// For one attempt at first contact, and for each question after it.
 const FIRST_LIMIT: Duration = Duration::from_secs(5);
 const QUESTION_LIMIT: Duration = Duration::from_secs(10);
@@ -87,6 +89,12 @@ impl Context {
         let client = patient.with_limit(QUESTION_LIMIT);
         complete(&client, wait.saturating_sub(began.elapsed())).await;
         let list = roster(&client).await;
+        if let Some(list) = &list
+            && list.count.max(list.workers.len()) > MOST_WORKERS
+        {
+            let why = format!("it says that it has {} workers, and {MOST_WORKERS} is the limit", list.count);
+            return Err(ContactError::Stranger { url: client.target().to_string(), why });
+        }
         let workers = match (&list, stated) {
             (_, Some(stated)) => Workers::Stated(stated as usize),
             (_, None) if first.id == 0 => Workers::Alone,
@@ -166,7 +174,8 @@ impl Context {
     /// Requests handed to workers so far, by the primary's count.
     pub async fn requests(&self) -> Option<u64> {
         let list = self.roster().await?;
-        (list.count > 0).then(|| list.workers.iter().map(|worker| worker.requests).sum())
+        let total = |sum: u64, worker: &WorkerStatus| sum.saturating_add(worker.requests);
+        (list.count > 0).then(|| list.workers.iter().fold(0, total))
     }
 
     /// A key of the shared state that nobody else uses.

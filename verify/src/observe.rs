@@ -44,7 +44,7 @@ impl Staff {
         let who = |worker: &shared::protocol::WorkerStatus| Some(Who { id: worker.id.0, pid: worker.pid? });
         Self {
             processes: list.workers.iter().filter_map(who).collect(),
-            restarts: list.workers.iter().map(|worker| worker.restarts).sum(),
+            restarts: list.workers.iter().fold(0, |sum: u64, worker| sum.saturating_add(worker.restarts)),
             moving: !list.joining.is_empty() || !list.leaving.is_empty(),
         }
     }

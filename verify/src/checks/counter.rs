@@ -39,11 +39,12 @@ async fn count(context: &Context, key: &str) -> Judged {
         let evidence = vec![end.answer.quote()];
         return Ok(Verdict::failed("the counter is no integer", "an integer", evidence));
     };
+    let rise = end.saturating_sub(base);
     let history = History::of(results);
     if history.workers.len() < 2 {
         return Err(Verdict::inconclusive("one worker only took part, so nothing was shared"));
     }
-    let mut wrong = history.violations(end - base);
+    let mut wrong = history.violations(rise);
     // One that was refused may or may not have counted, which the bounds allow
     // for; a store that refuses many does not serve.
     if history.bad.len() > INCREMENTS / MOST_REFUSED {
@@ -53,7 +54,7 @@ async fn count(context: &Context, key: &str) -> Judged {
         "{} of {INCREMENTS} increments acknowledged through {} workers, the counter rose by {}",
         history.values.len(),
         history.workers.len(),
-        end - base,
+        rise,
     );
     // Said when it passes, too: it is no good sign.
     if let Some(line) = wrong.first().or(history.bad.first()) {
@@ -106,7 +107,7 @@ impl History {
         let mut wrong = Vec::new();
         let acknowledged = self.values.len() as i64;
         if rise < acknowledged {
-            wrong.push(format!("{} acknowledged increments are lost", acknowledged - rise));
+            wrong.push(format!("{} acknowledged increments are lost", acknowledged.saturating_sub(rise)));
         }
         if rise > self.attempted as i64 {
             wrong.push(format!("{} more than were attempted", rise - self.attempted as i64));

@@ -23,15 +23,17 @@ pub async fn run(context: &Context) -> Judged {
         Request::new(Method::HEAD, "/cluster/info"),
     ];
     let mut wrong = Vec::new();
-    let mut count = 0;
+    let (mut count, mut bad_answers) = (0, 0);
     for request in routes {
         let own = format!("verify-{:016x}", fastrand::u64(..));
         let answer = context.client.send(request.header(REQUEST_ID_HEADER, &own)).await?;
         count += 1;
+        let before = wrong.len();
         wrong.extend(fault(&answer));
         if answer.header(REQUEST_ID_HEADER) != Some(&own) {
             wrong.push(format!("the request's own id was not kept: {}", answer.quote()));
         }
+        bad_answers += usize::from(wrong.len() > before);
     }
     for bad in BAD_IDS {
         let answer =
@@ -39,18 +41,26 @@ pub async fn run(context: &Context) -> Judged {
         count += 1;
         let id = answer.header(REQUEST_ID_HEADER).unwrap_or_default();
         if !is_well_formed_request_id(id.as_bytes()) {
-            wrong.push(format!("an ill-formed id was taken over: {id:?}"));
+            wrong.push(match id {
+                "" => format!("no {REQUEST_ID_HEADER}: {}", answer.quote()),
+                id => format!("an ill-formed id was taken over: {id:?}"),
+            });
+            bad_answers += 1;
         }
     }
     let one = context.client.get("/cluster/info").await?;
     let other = context.client.get("/cluster/info").await?;
     count += 2;
     if one.header(REQUEST_ID_HEADER) == other.header(REQUEST_ID_HEADER) {
-        wrong.push(format!("two requests got the same id: {:?}", one.header(REQUEST_ID_HEADER)));
+        wrong.push(match one.header(REQUEST_ID_HEADER) {
+            None => "two requests without an id got none".to_owned(),
+            Some(id) => format!("two requests got the same id: {id:?}"),
+        });
+        bad_answers += 2;
     }
     let figure = match wrong.is_empty() {
         true => format!("{count} answers of all kinds carry both ids"),
-        false => format!("{} of {count} answers do not", wrong.len()),
+        false => format!("{bad_answers} of {count} answers do not"),
     };
     let threshold = "x-worker-id as in the body, x-request-id kept or made";
     Ok(Verdict::judge(wrong.is_empty(), figure, threshold, count, wrong))

@@ -41,7 +41,7 @@ pub async fn run(context: &Context) -> Judged {
 /// `others` requests of others came between, as far as is known.
 fn judge(mut counts: BTreeMap<Who, Vec<u64>>, samples: usize, others: u64) -> Judged {
     let mut wrong = Vec::new();
-    let mut gaps = 0;
+    let mut gaps = 0_u64;
     for (who, counts) in &mut counts {
         counts.sort_unstable();
         let (first, last) = (counts[0], counts[counts.len() - 1]);
@@ -50,8 +50,8 @@ fn judge(mut counts: BTreeMap<Who, Vec<u64>>, samples: usize, others: u64) -> Ju
             wrong.push(format!("{who} gave {} counts twice", counts.len() - distinct.len()));
         }
         // b+1 … b+n without a gap.
-        let gap = (last - first + 1).saturating_sub(distinct.len() as u64);
-        gaps += gap;
+        let gap = (last - first).saturating_add(1).saturating_sub(distinct.len() as u64);
+        gaps = gaps.saturating_add(gap);
         if gap > 0 {
             wrong.push(format!(
                 "{who} answered {} times, but its counts go from {first} to {last}",
@@ -89,6 +89,7 @@ mod tests {
         assert_eq!(outcome(&[(1, &[3, 1, 2]), (2, &[8, 7])], 0), Outcome::Passed);
         assert_eq!(outcome(&[(1, &[1, 3, 5]), (2, &[2, 4, 6])], 0), Outcome::Failed);
         assert_eq!(outcome(&[(1, &[1, 2, 2]), (2, &[1, 2])], 99), Outcome::Failed);
+        assert_eq!(outcome(&[(1, &[0, u64::MAX]), (2, &[0, u64::MAX])], 99), Outcome::Failed);
     }
 
     #[test]

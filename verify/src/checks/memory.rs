@@ -30,7 +30,7 @@ pub async fn run(context: &Context) -> Judged {
     if seen.len() < workers && wrong.is_empty() {
         return Err(Verdict::inconclusive(format!("only {} of {workers} workers were reached", seen.len())));
     }
-    let total = megabytes(seen.values().sum());
+    let total = megabytes(seen.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes)));
     let figure = match wrong.first() {
         None => format!("{} workers, {total} resident together", seen.len()),
         Some(first) => first.clone(),

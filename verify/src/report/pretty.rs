@@ -13,9 +13,11 @@ const CLEAR: &str = "\r\x1b[2K";
 
 /// Between the name's column and where texts begin: the time taken.
 const TIME_WIDTH: usize = 9;
-/// Narrower terminals get texts on lines of their own.
-const NARROW: usize = 60;
+/// Where texts have less room than this they get lines of their own.
+const NARROW: usize = 24;
 const INDENT: usize = 4;
+/// Where the text of a detail begins.
+const DETAIL: usize = 14;
 
 /// Columns of the terminal, which may change meanwhile; `None` where lines may be
 /// of any length.
@@ -47,27 +49,40 @@ impl Pretty {
     /// `text` behind what stands in the first `column` columns already, on as
     /// many lines as it needs.
     fn text(&mut self, column: usize, code: &str, text: &str) -> io::Result<()> {
-        let columns = (self.columns)();
-        let narrow = columns.is_some_and(|columns| columns < NARROW);
-        let indent = if narrow { INDENT } else { column };
-        let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(1));
-        if narrow {
-            write!(self.out, "\n{:indent$}", "")?;
+        if !self.is_narrow(column) {
+            return self.lines(column, code, text);
         }
+        write!(self.out, "\n{:INDENT$}", "")?;
+        self.lines(INDENT, code, text)
+    }
+
+    /// The same, where there is room for it.
+    fn lines(&mut self, indent: usize, code: &str, text: &str) -> io::Result<()> {
+        let room = (self.columns)().map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(1));
         for (index, line) in wrapped(text, room).iter().enumerate() {
             let line = if code.is_empty() { line.clone() } else { self.paint(code, line) };
-            let before = if index == 0 { 0 } else { indent };
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(self.out, "{newline}{:before$}{line}", "")?;
+            match index {
+                0 => write!(self.out, "{line}")?,
+                _ => write!(self.out, "\n{:indent$}{line}", "")?,
+            }
         }
         Ok(())
     }
 
     fn detail(&mut self, label: &str, text: &str) -> io::Result<()> {
-        let label = self.paint("2", &format!("{label:>10}"));
-        write!(self.out, "  {label}  ")?;
-        self.text(14, "", text)?;
+        if label.is_empty() && self.is_narrow(DETAIL) {
+            write!(self.out, "{:INDENT$}", "")?;
+            self.lines(INDENT, "", text)?;
+        } else {
+            let label = self.paint("2", &format!("{label:>10}"));
+            write!(self.out, "  {label}  ")?;
+            self.text(DETAIL, "", text)?;
+        }
         writeln!(self.out)
+    }
+
+    fn is_narrow(&self, column: usize) -> bool {
+        (self.columns)().is_some_and(|columns| columns < column + NARROW)
     }
 
     /// What was measured, and against what: on one line if there is room for both.
@@ -79,8 +94,7 @@ impl Pretty {
             let against = self.paint("2", against);
             return writeln!(self.out, "  {against}");
         }
-        let narrow = (self.columns)().is_some_and(|columns| columns < NARROW);
-        if !narrow {
+        if !self.is_narrow(column) {
             write!(self.out, "\n{:column$}", "")?;
         }
         self.text(column, "2", against)?;
@@ -180,7 +194,9 @@ impl Reporter for Pretty {
             }
         }
         if matches!(verdict.outcome, Outcome::Failed | Outcome::Inconclusive) {
-            self.detail("again", &record.again)?;
+            // In one line, so that it can be copied.
+            let label = self.paint("2", "     again");
+            writeln!(self.out, "  {label}  {}", record.again)?;
         }
         self.out.flush()
     }
@@ -232,7 +248,7 @@ mod tests {
 
     #[test]
     fn no_line_is_broken_by_the_terminal() {
-        for (columns, make) in [(80, (|| Some(80)) as Columns), (40, || Some(40))] {
+        for (columns, make) in [(80, (|| Some(80)) as Columns), (50, || Some(50)), (36, || Some(36))] {
             let text = written(|out| Box::new(Pretty::new(out, true, false, make)));
             for line in text.replace(CLEAR, "\n").lines() {
                 assert!(line.chars().count() <= columns, "{columns}: {line:?}");
