@@ -42,7 +42,7 @@ Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";
 
 /// Runs an HTTP service as a cluster on this machine: worker processes on
 /// loopback ports behind a Pingora balancer, which health-checks them, balances
-/// round-robin, restarts what crashes and drains on shutdown.
+/// the load, restarts what crashes and drains on shutdown.
 #[derive(Debug, Parser)]
 #[command(
     name = "balancer",
@@ -57,7 +57,7 @@ pub struct Cli {
     pub options: Options,
     /// The program to run as workers, instead of the bundled one: it is to listen on
     /// port $PORT of address $HOST, and is told $WORKER_ID, $WORKER_COUNT and $WORKER_GENERATION
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments")]
     pub command: Vec<OsString>,
     #[command(subcommand)]
     pub subcommand: Option<Subcommands>,

@@ -26,6 +26,7 @@ pub mod finished;
 pub mod headers;
 mod neighbours;
 mod noted;
+pub mod origin;
 pub mod policy;
 pub mod rules;
 pub mod sticky;

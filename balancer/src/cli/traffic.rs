@@ -82,7 +82,8 @@ pub struct AccessLogOptions {
     /// SIGHUP and reload, so that it can be rotated [env: CLUSTER_ACCESS_LOG] [default: none]
     #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
     pub access_log: Option<String>,
-    /// Form of its lines [env: CLUSTER_ACCESS_LOG_FORMAT] [default: combined]
-    #[arg(long, value_name = "combined|json")]
+    /// Form of its lines: combined, as Apache and nginx have it, and more behind that, or json
+    /// [env: CLUSTER_ACCESS_LOG_FORMAT] [default: combined]
+    #[arg(long, value_name = "FORMAT")]
     pub access_log_format: Option<String>,
 }

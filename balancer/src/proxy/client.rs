@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Rules;
 use super::buffer::{Inbox, Outbox};
-use super::headers::Origin;
+use super::origin::Origin;
 use super::timer::Timer;
 use crate::http1::scan::Scanner;
 use crate::http1::{Field, Refusal};

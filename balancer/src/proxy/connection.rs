@@ -15,9 +15,10 @@ use super::buffer::Outbox;
 use super::client::{Client, Next};
 use super::exchange::{Job, Outcome};
 use super::finished::Finished;
-use super::headers::{self, Origin, RequestId};
+use super::headers::{self, RequestId};
 use super::neighbours::Admission;
 use super::noted;
+use super::origin::{self, Origin};
 use super::upload::{self, Upload};
 use crate::access_log::Texts;
 use crate::http1::request::Request;
@@ -113,7 +114,7 @@ async fn handle(proxy: &Proxy, client: &mut Client, length: usize) -> Then {
         upgrades: request.upgrade.is_some(),
         expects_continue: request.expects_continue,
         bound_to: proxy.sticky.as_ref().and_then(|sticky| sticky.worker_of(head, &request)),
-        is_https: proxy.sticky.is_some() && headers::is_https(head, &request, &client.origin),
+        is_https: proxy.sticky.is_some() && origin::is_https(head, &request, &client.origin),
     };
     let log = proxy.access_log.is_on();
     let texts = log.then(|| noted::understood(head, &request, &client.origin, &job.id));

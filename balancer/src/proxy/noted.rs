@@ -1,6 +1,7 @@
 //! What is kept of a request for the access log.
 
-use super::headers::{self, Origin, RequestId};
+use super::headers::RequestId;
+use super::origin::{self, Origin};
 use crate::access_log::{Pieces, Texts};
 use crate::http1::Field;
 use crate::http1::request::Request;
@@ -15,7 +16,7 @@ pub(super) fn understood(head: &[u8], request: &Request, origin: &Origin, id: &R
         request.fields.iter().find(named).map(|field| field.value.in_head(head))
     };
     Box::new(Texts::new(Pieces {
-        client: Some(headers::client(head, request, origin)),
+        client: Some(origin::client(head, request, origin)),
         request_line: first_line(head, head.len()),
         referer: value(b"referer"),
         user_agent: value(b"user-agent"),

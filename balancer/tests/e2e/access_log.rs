@@ -162,6 +162,29 @@ fn a_log_that_is_moved_away_is_begun_anew() {
 }
 
 #[test]
+fn clients_that_leave_and_requests_that_fail_are_logged_as_well() {
+    let program = Balancer::program(2, &["--access-log", "access.log", "--access-log-format", "json"]);
+    let cluster = program.start_ready();
+    assert_eq!(cluster.request("POST", "/exit", &[], b"").status, 502);
+    assert_eq!(cluster.get("/exit").status, 502, "asked twice, and both died");
+    cluster.wait_ready();
+    let mut leaver = Connection::open(cluster.address).unwrap();
+    leaver.send("GET", "/slow?ms=5000", &[], b"").unwrap();
+    eventually("a worker has it", || {
+        cluster.workers().iter().any(|worker| worker["inFlight"] == 1).then_some(())
+    });
+    leaver.reset();
+    let lines: Vec<Value> =
+        logged(&cluster, 3).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said =
+        |line: &Value| (line["status"].as_u64(), line["attempts"].as_u64(), line["bytes"].as_u64() > Some(0));
+    assert_eq!(said(&lines[0]), (Some(502), Some(1), true), "{}", lines[0]);
+    assert_eq!((lines[1]["status"].as_u64(), lines[1]["attempts"].as_u64() > Some(1)), (Some(502), true));
+    assert_eq!(said(&lines[2]), (Some(499), Some(1), false), "{}", lines[2]);
+    assert!(lines[2]["worker"] != 0 && lines[2]["upstreamSeconds"].as_f64() > Some(0.0), "{}", lines[2]);
+}
+
+#[test]
 fn standard_output_is_a_log_as_well() {
     let mut cluster = Balancer::cluster(1).env("CLUSTER_ACCESS_LOG", "-").start_ready();
     let mut stdout = cluster.stdout();

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{Balancer, Cluster, Connection, eventually, send_signal};
+use crate::load::Load;
 
 fn capped(workers: u32, options: &[&str]) -> Cluster {
     Balancer::program(workers, &[&["--max-concurrency", "1"], options].concat()).start_ready()
@@ -164,6 +165,19 @@ fn those_who_wait_are_served_by_the_successor_of_a_worker_that_dies() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_ne!(answer.text(), pid.to_string());
     }
+}
+
+#[test]
+fn a_reload_loses_nobody_who_waits() {
+    let cluster = capped(2, &["--queue-timeout", "30s"]);
+    let load = Load::of(&cluster, 8, "/held?ms=5", true);
+    for _ in 0..3 {
+        let (code, out, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 0, "{out}{err}");
+    }
+    load.finish_unharmed();
+    assert_eq!(cluster.get("/seen").json()["peak"], 1);
+    assert_eq!(cluster.metric("requests_queued"), 0);
 }
 
 #[test]
