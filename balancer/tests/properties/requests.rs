@@ -3,7 +3,8 @@
 use balancer::http1::request::Request;
 use balancer::http1::scan::{MAX_FIELDS, MAX_HEAD, Scanner};
 use balancer::http1::{Framing, Refusal};
-use balancer::proxy::headers::{self, Origin, RequestId};
+use balancer::proxy::headers::{self, RequestId};
+use balancer::proxy::origin::Origin;
 use fastrand::Rng;
 use httparse::{EMPTY_HEADER, Header, Status};
 

@@ -41,6 +41,7 @@ impl Gate {
 }
 
 /// Is that balancer until it is killed.
+#[expect(clippy::zombie_processes, reason = "it is killed, and its child with it")]
 pub fn run(every: usize, arguments: &str) -> ! {
     let mut child = guarded(balancer())
         .args(arguments.split_whitespace())
