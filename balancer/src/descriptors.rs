@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// For the program itself: log, event loops, listening sockets, stores.
 const OWN: u64 = 64;
-/// For each worker: its output, its channel, a probe, and the same again while
+/// For each worker: its output, its channel, its port, a probe, and the same again while
 /// it is being replaced.
 const PER_WORKER: u64 = 8;
 /// For each client: its connection, and the one to its worker.

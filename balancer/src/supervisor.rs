@@ -14,6 +14,7 @@ pub mod executable;
 pub mod keeper;
 pub mod output;
 pub mod plan;
+pub mod port;
 pub mod probe;
 pub mod process;
 pub mod recycle;
@@ -38,6 +39,7 @@ use crate::roster::{Entry, Role, Roster};
 use change::Change;
 use executable::Executable;
 use plan::Progress;
+use port::Custom;
 use probe::{Outcome, Probing};
 use process::{Launcher, Report};
 use recycle::Recycling;
@@ -105,6 +107,7 @@ pub struct Supervisor {
     settings: Settings,
     launcher: Launcher,
     executable: Executable,
+    ports: Custom,
     boards: Boards,
     seats: Vec<Seat>,
     change: Change,
@@ -135,6 +138,7 @@ impl Supervisor {
             settings,
             launcher,
             executable,
+            ports: Custom::default(),
             boards,
             change: Change::default(),
             relays: JoinSet::new(),

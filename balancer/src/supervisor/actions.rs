@@ -67,7 +67,8 @@ impl Supervisor {
             Role::Current | Role::Retiring => &self.executable,
         };
         let workers = self.change.workers_after().unwrap_or_else(|| self.workers());
-        let start = Start { id, generation: Generation(self.generations), workers, executable };
+        let (generation, reserved) = (Generation(self.generations), self.ports.reserves);
+        let start = Start { id, generation, workers, executable, reserved };
         let launched = self.launcher.launch(start, inbox.reports.clone(), &mut self.relays);
         let seat = &mut self.seats[index];
         (seat.not_ready, seat.failure) = (None, None);

@@ -190,7 +190,7 @@ impl Supervisor {
     pub(super) fn advance(&mut self, inbox: &Inbox) {
         while let Some(Running { plan: Some(plan), .. }) = &mut self.change.running {
             let mut candidates = self.seats.iter().filter(|seat| seat.role == Role::Candidate);
-            if let Some(failed) = candidates.clone().find(|seat| seat.slot.is_ending()) {
+            if let Some(failed) = candidates.clone().find(|seat| seat.slot.is_given_up()) {
                 let why =
                     failed.failure.clone().unwrap_or_else(|| "ended while it waited for the others".into());
                 let reason = format!("worker {}: {why}", failed.slot.id);

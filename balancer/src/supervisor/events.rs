@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use shared::protocol::{Generation, WorkerRef};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::plan::Progress;
 use super::probe::{self, Expected, Outcome, Target};
@@ -59,6 +59,11 @@ impl Supervisor {
         let expected = self.stopping || seat.slot.is_ending();
         if seat.slot.is_starting() {
             seat.failure.get_or_insert_with(|| format!("ended before it was ready: {how}"));
+            let early = seat.post.as_ref().filter(|_| !self.stopping);
+            if early.is_some_and(|post| self.ports.ended_early(post.process.reserved)) {
+                let next = if self.ports.reserves { "a reserved port" } else { "one that is not reserved" };
+                info!(worker = %id, "may not have been able to use its port: the next start has {next}");
+            }
         }
         let retired = seat.role == Role::Retiring && !seat.abandoned;
         if let Some(post) = seat.post.take() {
@@ -92,6 +97,7 @@ impl Supervisor {
         let healthy = match outcome {
             Outcome::Healthy { store } => {
                 if let Some(post) = &mut seat.post {
+                    self.ports.got_ready(post.process.reserved);
                     post.store = store;
                 }
                 true

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -35,6 +35,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::executable::Executable;
+use super::port::Port;
 use super::{keeper, output};
 use crate::processes;
 
@@ -89,6 +90,8 @@ pub struct Start<'a> {
     /// Workers that the cluster wants now.
     pub workers: usize,
     pub executable: &'a Executable,
+    /// A port is reserved for it, if it does not find one itself.
+    pub reserved: bool,
 }
 
 /// What a process tells its supervisor.
@@ -115,6 +118,8 @@ pub struct Process {
     /// The child of the primary: a bundled worker, or a program's keeper.
     pub child: u32,
     pub generation: Generation,
+    /// See [`Start::reserved`].
+    pub reserved: bool,
     signals: mpsc::Sender<Signal>,
 }
 
@@ -152,15 +157,16 @@ impl Launcher {
         reports: mpsc::Sender<(Generation, Report)>,
         relays: &mut JoinSet<()>,
     ) -> io::Result<Process> {
-        let Start { id, generation, .. } = start;
+        let Start { id, generation, reserved, .. } = start;
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let channel = UnixStream::from_std(ours)?;
         let port = match self.program {
-            Program::Bundled => 0,
-            Program::Command(_) => free_port()?,
+            Program::Bundled => Port::any(),
+            Program::Command(_) if reserved => Port::reserve()?,
+            Program::Command(_) => Port::find()?,
         };
-        let mut child = self.command(start, port).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        let mut child = self.command(start, port.number).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
         let shown = Arc::new(AtomicU32::new(pid));
@@ -179,7 +185,7 @@ impl Launcher {
             children.lock().remove(&pid);
             attendant.report(Report::Exited { status }).await;
         });
-        Ok(Process { child: pid, generation, signals })
+        Ok(Process { child: pid, generation, reserved, signals })
     }
 
     fn command(&self, start: Start<'_>, port: u16) -> Command {
@@ -213,13 +219,6 @@ impl Launcher {
     }
 }
 
-/// A port that nobody has at this moment. Somebody may take it before the
-/// program does, which is found out before the program gets its first request.
-fn free_port() -> io::Result<u16> {
-    let probe = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    Ok(probe.local_addr()?.port())
-}
-
 /// Looks after one child until it is reaped.
 struct Attendant {
     child: Child,
@@ -228,7 +227,7 @@ struct Attendant {
     shown: Arc<AtomicU32>,
     /// The child is a keeper, and is told what to do over its channel.
     kept: bool,
-    port: u16,
+    port: Port,
     /// How the kept program ended, as its keeper tells.
     status: Option<ExitStatus>,
     reports: mpsc::Sender<(Generation, Report)>,
@@ -288,7 +287,7 @@ impl Attendant {
             Ok(WorkerMessage::Listening { port }) => Report::Up { pid: self.pid, port },
             Ok(WorkerMessage::Started { pid }) => {
                 self.shown.store(pid, Ordering::Relaxed);
-                Report::Up { pid, port: self.port }
+                Report::Up { pid, port: self.port.number }
             }
             Ok(WorkerMessage::Failed { reason }) => Report::CouldNotStart { reason },
             Ok(WorkerMessage::Leaving) => Report::Leaving,

@@ -163,7 +163,8 @@ impl Slot {
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Probe { healthy } => self.probed(healthy, now),
-            Event::PortTaken => self.stop(self.after(Reason::PortTaken), now),
+            // No fault of the process, so a candidate has another try as well.
+            Event::PortTaken => self.stop(Then::Restart(Reason::PortTaken), now),
             Event::Eject => self.stop(self.after(Reason::Hang), now),
             Event::Leaving => self.leaving(now),
             Event::Retire => self.retire(now),
@@ -382,6 +383,11 @@ impl Slot {
     /// Will not serve any more, or not again by itself.
     pub fn is_ending(&self) -> bool {
         matches!(self.state, State::Draining { .. } | State::Stopping { .. } | State::Stopped)
+    }
+
+    /// Will not be online again, not with another process either.
+    pub fn is_given_up(&self) -> bool {
+        self.is_ending() && !matches!(self.state, State::Stopping { then: Then::Restart(_), .. })
     }
 
     /// Did a process of it end before its time?

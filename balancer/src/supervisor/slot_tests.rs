@@ -292,8 +292,10 @@ fn a_worker_that_leaves_by_itself_gets_no_more_and_is_replaced_when_it_is_gone()
 
 #[test]
 fn a_stolen_port_means_another_try() {
-    let mut life = Life::begin();
-    assert_eq!(life.send(Event::PortTaken), [Action::Withdraw, Action::Terminate]);
-    assert_eq!(life.send(DEATH), [Action::Withdraw, Action::Launch]);
-    assert_eq!(life.slot.history().last_reason, Some(Reason::PortTaken));
+    for mut life in [Life::begin(), Life::candidate()] {
+        assert_eq!(life.send(Event::PortTaken), [Action::Withdraw, Action::Terminate]);
+        assert!(!life.slot.is_given_up());
+        assert_eq!(life.send(DEATH), [Action::Withdraw, Action::Launch]);
+        assert_eq!(life.slot.history().last_reason, Some(Reason::PortTaken));
+    }
 }

@@ -202,6 +202,48 @@ fn a_stolen_port_means_a_new_one() {
 }
 
 #[test]
+fn a_port_is_kept_for_a_program_that_boots_slowly() {
+    let balancer = Balancer::program(1, &[]);
+    let (mode, file) = (balancer.directory().join("mode"), balancer.directory().join("port"));
+    fs::write(&mode, "ok").unwrap();
+    let cluster = balancer.env("MODE_FILE", mode.to_str().unwrap()).env("PORT_FILE", file.to_str().unwrap());
+    let cluster = cluster.start_ready();
+    fs::remove_file(&file).unwrap();
+    fs::write(&mode, "slow").unwrap();
+    let (code, _, err) = thread::scope(|scope| {
+        let reload = scope.spawn(|| cluster.operate(&["reload"]));
+        let port: u16 =
+            eventually("the new one tells its port", || fs::read_to_string(&file).ok()?.trim().parse().ok());
+        // As the kernel does it for whoever wants any port.
+        let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
+        let stranger = rustix::net::socket(family, kind, None).unwrap();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(rustix::net::bind(&stranger, &address), Err(rustix::io::Errno::ADDRINUSE));
+        reload.join().unwrap()
+    });
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(cluster.get("/mode").text(), "slow");
+}
+
+#[test]
+fn a_program_that_cannot_share_a_port_gets_one_to_itself() {
+    let script = "import os, socket\n\
+        listener = socket.socket()\n\
+        listener.bind((os.environ['HOST'], int(os.environ['PORT'])))\n\
+        listener.listen()\n\
+        while True: listener.accept()[0].sendall(b'HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok')\n";
+    let cluster = Balancer::cluster(2)
+        .env("PATH", &std::env::var("PATH").unwrap())
+        .with(&["--health-path", "tcp", "--", "python3", "-c", script])
+        .start_ready();
+    let log = cluster.log();
+    let changes = log.iter().filter(|line| line.contains("the next start has one that is not reserved"));
+    assert_eq!(changes.count(), 1, "{log:#?}");
+    let (code, _, err) = cluster.operate(&["reload"]);
+    assert_eq!(code, 0, "what was learnt is kept: {err}");
+}
+
+#[test]
 fn a_connection_is_enough_when_that_is_asked_for() {
     let script = "let count = 0; \
         require('node:net').createServer(() => { if (++count === 6) console.log('the sixth probe'); }) \

@@ -1,7 +1,7 @@
 // Somebody else's program: listens on $PORT of $HOST, and does what a request
 // or, as it starts, the file named by $MODE_FILE says.
 'use strict';
-const { appendFileSync, readFileSync } = require('node:fs');
+const { appendFileSync, readFileSync, renameSync, writeFileSync } = require('node:fs');
 const { spawn } = require('node:child_process');
 const http = require('node:http');
 
@@ -9,6 +9,10 @@ const mode = process.env.MODE_FILE ? readFileSync(process.env.MODE_FILE, 'utf8')
 if (mode === 'exit') {
   console.error('a broken release');
   process.exit(1);
+}
+if (process.env.PORT_FILE) {
+  writeFileSync(`${process.env.PORT_FILE}.new`, process.env.PORT);
+  renameSync(`${process.env.PORT_FILE}.new`, process.env.PORT_FILE);
 }
 const kept = [];
 const held = { now: 0, peak: 0, seen: [] };
