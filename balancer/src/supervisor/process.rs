@@ -162,11 +162,12 @@ impl Launcher {
         ours.set_nonblocking(true)?;
         let channel = UnixStream::from_std(ours)?;
         let port = match self.program {
-            Program::Bundled => Port::any(),
+            Program::Bundled => Port::Any,
             Program::Command(_) if reserved => Port::reserve()?,
             Program::Command(_) => Port::find()?,
         };
-        let mut child = self.command(start, port.number).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        let mut child =
+            self.command(start, port.number()).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
         let shown = Arc::new(AtomicU32::new(pid));
@@ -287,7 +288,7 @@ impl Attendant {
             Ok(WorkerMessage::Listening { port }) => Report::Up { pid: self.pid, port },
             Ok(WorkerMessage::Started { pid }) => {
                 self.shown.store(pid, Ordering::Relaxed);
-                Report::Up { pid, port: self.port.number }
+                Report::Up { pid, port: self.port.number() }
             }
             Ok(WorkerMessage::Failed { reason }) => Report::CouldNotStart { reason },
             Ok(WorkerMessage::Leaving) => Report::Leaving,

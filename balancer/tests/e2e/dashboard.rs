@@ -1,10 +1,10 @@
 //! The dashboard as a person has it: in a browser, while the cluster lives.
 
-use std::net::TcpListener;
 use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use shared::port::ReservedPort;
 
 use crate::browser::Browser;
 use crate::harness::{Balancer, Cluster, send_signal};
@@ -14,23 +14,10 @@ use crate::load::Load;
 /// showing on the page.
 const SHOWN_WITHIN_MS: u64 = 2_000;
 
-/// Two ports that nobody uses, below those that the system gives out itself: so
-/// nobody else gets them while the cluster is away.
-fn two_ports() -> (u16, u16) {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
-    let lowest: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
-    // Where the system gives out nearly all of them there is no better choice.
-    let lowest = if lowest > 12_000 { lowest } else { u16::MAX };
-    let own = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // Tests that run at the same time begin at different places.
-    let start = 10_000 + (u32::from(own) * 7 + std::process::id()) % u32::from(lowest - 12_000);
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = (start as u16..lowest).filter(free);
-    (ports.next().unwrap(), ports.next().unwrap())
-}
-
-fn on_ports((port, admin): (u16, u16)) -> Balancer {
-    Balancer::new(&["--workers", "4", "--port", &port.to_string(), "--admin", &admin.to_string()])
+/// On ports that stay its own while it is away.
+fn on_ports([port, admin]: &[ReservedPort; 2]) -> Balancer {
+    let (port, admin) = (port.number().to_string(), admin.number().to_string());
+    Balancer::new(&["--workers", "4", "--port", &port, "--admin", &admin])
 }
 
 fn url(cluster: &Cluster) -> String {
@@ -88,8 +75,8 @@ fn journal(cluster: &Cluster) -> Vec<Value> {
 
 #[test]
 fn the_dashboard_shows_the_cluster_at_work() {
-    let ports = two_ports();
-    let mut cluster = on_ports(ports).start_ready();
+    let ports = [(); 2].map(|()| ReservedPort::take().unwrap());
+    let mut cluster = on_ports(&ports).start_ready();
     let load = Load::start(&cluster, 4);
     let browser = Browser::start();
     browser.open(&url(&cluster));
@@ -163,7 +150,7 @@ fn the_dashboard_shows_the_cluster_at_work() {
     browser.until("the page says that it is old", away);
 
     // And comes back.
-    let cluster = on_ports(ports).start_ready();
+    let cluster = on_ports(&ports).start_ready();
     browser.until("four workers are online", FOUR_ONLINE);
     let well = "return !document.body.classList.contains('stale') && document.querySelector('#state').textContent.startsWith('all is well')
         && document.querySelector('#silence').hidden;";

@@ -1,11 +1,11 @@
 //! Redis with TLS, whose authority is one's own: a server, Sentinels and what they
 //! name, a cluster and what its nodes name.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use shared::port::ReservedPort;
 use shared::store::{RedisUrl, StoreConfig, open};
 use tempfile::TempDir;
 
@@ -38,7 +38,8 @@ fn speak(certificates: &TempDir, authority: &str, url: &str) -> String {
 
 /// Also listens with TLS on the port that is returned.
 fn server(certificates: &TempDir, options: &[&str], configuration: Option<&str>) -> (RedisServer, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let reserved = ReservedPort::take().unwrap();
+    let port = reserved.number();
     let file = |name: &str| certificates.path().join(name).display().to_string();
     let tls = [
         ("--tls-port", port.to_string()),
@@ -54,6 +55,7 @@ fn server(certificates: &TempDir, options: &[&str], configuration: Option<&str>)
         std::fs::write(&file, text).unwrap();
         server.configuration = Some(file);
     }
+    server.reserved.push(reserved);
     server.run();
     (server, port)
 }
@@ -89,7 +91,8 @@ fn sentinels_and_the_master_that_they_name() {
 fn a_cluster_and_the_nodes_that_it_names() {
     let certificates = certificates();
     let options = ["--cluster-enabled", "yes", "--cluster-port", "0", "--tls-cluster", "yes"];
-    let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let reserved = ReservedPort::take().unwrap();
+    let bus = reserved.number().to_string();
     let (server, port) =
         server(&certificates, &options.map(|option| if option == "0" { &bus } else { option }), None);
     cli(&server, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);

@@ -1,12 +1,12 @@
 //! A private Redis server, to be taken away.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use shared::port::ReservedPort;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -14,8 +14,6 @@ use super::guard;
 use crate::proc;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// Somebody else may take the free port that was found.
-const ATTEMPTS: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
@@ -33,26 +31,20 @@ pub struct Redis {
     child: Child,
     pub port: u16,
     directory: tempfile::TempDir,
+    /// While it is down as well.
+    _reserved: ReservedPort,
 }
 
 impl Redis {
     pub async fn start() -> Result<Self, RedisError> {
-        let mut last = RedisError::Slow;
-        for _ in 0..ATTEMPTS {
-            // Redis has no way to take any free port.
-            let port = TcpListener::bind("127.0.0.1:0")
-                .and_then(|listener| listener.local_addr())
-                .map_err(RedisError::Start)?
-                .port();
-            let directory = tempfile::tempdir().map_err(RedisError::Start)?;
-            let child = launch(port, &directory)?;
-            let mut redis = Self { child, port, directory };
-            match redis.answers().await {
-                Ok(()) => return Ok(redis),
-                Err(err) => last = err,
-            }
-        }
-        Err(last)
+        // Redis has no way to take any free port.
+        let reserved = ReservedPort::take().map_err(RedisError::Start)?;
+        let port = reserved.number();
+        let directory = tempfile::tempdir().map_err(RedisError::Start)?;
+        let child = launch(port, &directory)?;
+        let mut redis = Self { child, port, directory, _reserved: reserved };
+        redis.answers().await?;
+        Ok(redis)
     }
 
     pub fn url(&self) -> String {

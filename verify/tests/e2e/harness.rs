@@ -1,7 +1,7 @@
 //! Runs `verify` and what it is to judge, and takes all of it down again.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use shared::port::ReservedPort;
 
 /// Longest that anything a test waits for may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -176,13 +177,15 @@ pub struct Redis {
     child: Child,
     pub port: u16,
     _directory: tempfile::TempDir,
+    _reserved: ReservedPort,
 }
 
 impl Redis {
     pub fn start() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         // Redis cannot take port 0: ask the system for a free one.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let reserved = ReservedPort::take().unwrap();
+        let port = reserved.number();
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .current_dir(directory.path())
@@ -191,7 +194,7 @@ impl Redis {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        let redis = Self { child, port, _directory: directory };
+        let redis = Self { child, port, _directory: directory, _reserved: reserved };
         eventually("redis-server listens", || TcpStream::connect(("127.0.0.1", port)).ok());
         Some(redis)
     }

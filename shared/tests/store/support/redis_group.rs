@@ -6,7 +6,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::redis_server::{RedisServer, free_port};
+use shared::port::ReservedPort;
+
+use super::redis_server::RedisServer;
 
 const JOIN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -122,7 +124,7 @@ impl SentinelGroup {
 }
 
 fn watcher(options: &[&str], configuration: &str) -> RedisServer {
-    let mut sentinel = RedisServer::new(free_port(), &[&["--sentinel"], options].concat());
+    let mut sentinel = RedisServer::on_port(&[&["--sentinel"], options].concat());
     let file = sentinel.directory.path().join("sentinel.conf");
     std::fs::write(&file, configuration).unwrap();
     sentinel.configuration = Some(file);
@@ -198,16 +200,18 @@ impl ClusterGroup {
 }
 
 fn node(options: &[&str]) -> RedisServer {
-    let bus = free_port().to_string();
+    let bus = ReservedPort::take().unwrap();
     let cluster = [
         "--cluster-enabled",
         "yes",
         "--cluster-node-timeout",
         "2000",
         "--cluster-port",
-        &bus,
+        &bus.number().to_string(),
         "--repl-diskless-sync-delay",
         "0",
     ];
-    RedisServer::start_with(&[&cluster[..], options].concat())
+    let mut server = RedisServer::start_with(&[&cluster[..], options].concat());
+    server.reserved.push(bus);
+    server
 }

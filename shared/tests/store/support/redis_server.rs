@@ -2,7 +2,7 @@
 //! drop. Also used by the tests of other crates.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use shared::port::ReservedPort;
 use tempfile::TempDir;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -22,6 +23,8 @@ pub(crate) struct RedisServer {
     /// A file that comes before all options; Sentinel needs one.
     pub(crate) configuration: Option<PathBuf>,
     pub(crate) options: Vec<String>,
+    /// Its ports, kept while it is away as well.
+    pub(crate) reserved: Vec<ReservedPort>,
 }
 
 impl RedisServer {
@@ -32,21 +35,24 @@ impl RedisServer {
 
     /// As [`Self::start`], with further options such as `["--requirepass", "x"]`.
     pub(crate) fn start_with(options: &[&str]) -> Self {
-        // Someone else may take the port between finding it and using it.
-        for _ in 0..10 {
-            let mut server = Self::new(free_port(), options);
-            if server.try_run() {
-                return server;
-            }
-        }
-        panic!("redis-server did not find a free port in ten attempts");
+        let mut server = Self::on_port(options);
+        server.run();
+        server
+    }
+
+    /// On a port that is kept for it, not started yet.
+    pub(crate) fn on_port(options: &[&str]) -> Self {
+        let port = ReservedPort::take().unwrap();
+        let mut server = Self::new(port.number(), options);
+        server.reserved.push(port);
+        server
     }
 
     /// Not started yet; `run` does it.
     pub(crate) fn new(port: u16, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Self { child: None, directory, port, configuration: None, options }
+        Self { child: None, directory, port, configuration: None, options, reserved: vec![] }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -142,8 +148,4 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
