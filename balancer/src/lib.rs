@@ -207,8 +207,7 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
             room: Arc::new(Semaphore::new(connections)),
         };
         let threads =
-            listener::serve(&listener, serving_threads(), &serving).context("could not start serving")?;
-        drop(listener);
+            listener::serve(listener, serving_threads(), &serving).context("could not start serving")?;
         let admin = admin_address.map(|address| format!("http://{address}"));
         let (pid, control) = (std::process::id(), path.display());
         info!(%address, workers, pid, admin, %control, "listening on http://{address}");

@@ -1,20 +1,28 @@
-//! Takes connections: one thread and one event loop per usable CPU, all
-//! accepting from the same socket, each serving what it has accepted.
+//! Takes connections: one thread and one event loop per usable CPU, each serving
+//! what it has accepted from a socket of its own, between which the kernel divides
+//! new connections (socket(7), SO_REUSEPORT). Were all to accept from the same one,
+//! each connection would wake them all.
 
 mod accepted;
+mod lanes;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use pingora::apps::ServerApp;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
 use accepted::Accepted;
+use lanes::{Arrival, Handed, Lanes, Place};
 
 /// Connections that the kernel may hold for us to accept.
 const BACKLOG: i32 = 4096;
@@ -36,18 +44,37 @@ pub enum Phase {
 /// # Errors
 /// When the address is in use or not this machine's.
 pub fn bind(address: SocketAddr) -> io::Result<StdTcpListener> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    open(address, false).map(StdTcpListener::from)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     // A restart may take the port while old connections linger in TIME_WAIT (socket(7)).
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, shared)?;
     // Small answers leave at once. Linux hands this down to accepted connections, which
     // spares each of them a system call.
     sockopt::set_tcp_nodelay(&socket, true)?;
-    bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
-    Ok(StdTcpListener::from(socket))
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Listeners for so many threads where `first` listens, which keeps what has come
+/// already. Whoever wants the port for himself, as another cluster does, finds it
+/// in use; only a program of the same user that asks to share it could.
+fn divide(first: StdTcpListener, threads: usize) -> io::Result<Vec<Vec<StdTcpListener>>> {
+    let address = first.local_addr()?;
+    let mut divided = vec![vec![]];
+    if threads > 1 {
+        sockopt::set_socket_reuseport(&first, true)?;
+        let own = (0..threads).map(|_| Ok(vec![StdTcpListener::from(open(address, true)?)]));
+        divided = own.collect::<io::Result<_>>()?;
+    }
+    divided[0].push(first);
+    Ok(divided)
 }
 
 /// What is to be done now and then on every serving thread.
@@ -98,81 +125,124 @@ impl<A> Clone for Serving<A> {
 ///
 /// # Errors
 /// When a thread, its event loop or its copy of the socket cannot be made.
-pub fn serve<A>(listener: &StdTcpListener, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
+pub fn serve<A>(listener: StdTcpListener, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
 where
     A: ServerApp + Upkeep + Send + Sync + 'static,
 {
     let mut handles = Vec::with_capacity(threads);
-    for index in 0..threads {
+    for (listeners, lanes) in divide(listener, threads)?.into_iter().zip(Lanes::new(threads)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
+        let listeners = {
             let _context = runtime.enter();
-            TcpListener::from_std(listener.try_clone()?)?
+            listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
         };
-        let serving = serving.clone();
-        let body = move || runtime.block_on(accept(listener, serving));
-        handles.push(thread::Builder::new().name(format!("serve-{index}")).spawn(body)?);
+        let (serving, name) = (serving.clone(), format!("serve-{}", handles.len()));
+        let body = move || runtime.block_on(serving.run(listeners, lanes));
+        handles.push(thread::Builder::new().name(name).spawn(body)?);
     }
     Ok(Threads(handles))
 }
 
-async fn accept<A>(listener: TcpListener, mut serving: Serving<A>)
-where
-    A: ServerApp + Upkeep + Send + Sync + 'static,
-{
-    let mut phase = serving.phase.clone();
-    let mut failing = false;
-    let mut upkeep = tokio::time::interval(A::EVERY);
-    loop {
-        tokio::select! {
-            accepted = next(&listener, &serving.room) => match accepted {
-                Ok((stream, peer, permit)) => {
-                    failing = false;
-                    serving.spawn(stream, peer, Some(permit));
-                }
-                Err(err) => {
-                    if !failing {
-                        warn!(%err, "cannot accept connections");
+impl<A: ServerApp + Upkeep + Send + Sync + 'static> Serving<A> {
+    async fn run(self, listeners: Vec<TcpListener>, mut lanes: Lanes) {
+        let mut phase = self.phase.clone();
+        let mut failing = false;
+        let mut upkeep = tokio::time::interval(A::EVERY);
+        loop {
+            tokio::select! {
+                accepted = next(&listeners, &self.room) => match accepted {
+                    Ok(arrival) => {
+                        failing = false;
+                        if let Some((own, place)) = lanes.assign(arrival) {
+                            self.spawn(own, place);
+                        }
                     }
-                    failing = true;
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            _ = upkeep.tick() => serving.app.tidy(),
-            _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
-        }
-    }
-    // Clients whose connection the kernel has completed count as accepted.
-    if let Ok(listener) = listener.into_std() {
-        while let Ok((stream, peer)) = listener.accept() {
-            if stream.set_nonblocking(true).is_ok()
-                && let Ok(stream) = TcpStream::from_std(stream)
-            {
-                serving.spawn(stream, peer, None);
+                    Err(err) => {
+                        if !failing {
+                            warn!(%err, "cannot accept connections");
+                        }
+                        failing = true;
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(handed) = lanes.handed.recv() => self.take(handed),
+                _ = upkeep.tick() => self.app.tidy(),
+                _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
             }
         }
+        // Clients whose connection the kernel has completed count as accepted.
+        for listener in listeners.into_iter().filter_map(|listener| listener.into_std().ok()) {
+            while let Ok((stream, peer)) = listener.accept() {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    self.spawn(Arrival { stream, peer, permit: None }, lanes.stay());
+                }
+            }
+        }
+        // Connections live on this event loop: it goes on until the program ends. An
+        // error means that the sender is gone, which is the same.
+        loop {
+            tokio::select! {
+                Some(handed) = lanes.handed.recv() => self.take(handed),
+                _ = phase.wait_for(|phase| *phase == Phase::Ended) => break,
+            }
+        }
+        self.app.end();
     }
-    // Connections live on this event loop: it goes on until the program ends. An
-    // error means that the sender is gone, which is the same.
-    let _ = serving.phase.wait_for(|phase| *phase == Phase::Ended).await;
-    serving.app.end();
-}
 
-async fn next(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
-}
+    /// Serves what another thread has accepted.
+    fn take(&self, handed: Handed) {
+        match handed.arrival() {
+            Ok((arrival, place)) => self.spawn(arrival, place),
+            Err(err) => warn!(%err, "cannot serve a connection"),
+        }
+    }
 
-impl<A: ServerApp + Upkeep + Send + Sync + 'static> Serving<A> {
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
+    fn spawn(&self, Arrival { stream, peer, permit }: Arrival, place: Place) {
         let (app, draining) = (Arc::clone(&self.app), self.draining.clone());
         tokio::spawn(async move {
             app.process_new(Box::new(Accepted::new(stream, peer)), &draining).await;
-            drop(permit);
+            drop((permit, place));
         });
+    }
+}
+
+async fn next(listeners: &[TcpListener], room: &Arc<Semaphore>) -> io::Result<Arrival> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = poll_fn(|cx| {
+        let mut accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
+        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await?;
+    Ok(Arrival { stream, peer, permit: Some(permit) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as StdTcpStream;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_came_before_the_division_is_kept_and_the_port_stays_in_use() {
+        let first = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = first.local_addr().unwrap();
+        let early = StdTcpStream::connect(address).unwrap();
+        let divided = divide(first, 3).unwrap();
+        let later: Vec<_> = (0..20).map(|_| StdTcpStream::connect(address).unwrap()).collect();
+        let mut accepted = vec![];
+        for listener in divided.iter().flatten() {
+            accepted.extend(std::iter::from_fn(|| listener.accept().ok()).map(|(_, peer)| peer));
+        }
+        let mut clients: Vec<_> =
+            later.iter().chain([&early]).map(|client| client.local_addr().unwrap()).collect();
+        clients.sort();
+        accepted.sort();
+        assert_eq!(accepted, clients);
+        let refused = bind(address).unwrap_err();
+        assert_eq!(Errno::from_io_error(&refused), Some(Errno::ADDRINUSE), "as for another cluster");
     }
 }

@@ -8,13 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use pingora::ErrorType;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::upstreams::peer::HttpPeer;
 use shared::protocol::Generation;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::buffer::Inbox;
 use crate::pool::Pool;
@@ -72,16 +71,16 @@ impl Upstream {
         generation: Generation,
         address: SocketAddr,
     ) -> Result<Self, bool> {
-        let mut peer = HttpPeer::new(address, false, String::new());
-        peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
-        peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
+        // Without Pingora's own timeout, for which a thread wakes 100 times a second.
+        let peer = HttpPeer::new(address, false, String::new());
         // Boxed: seldom needed, and large beside all else that a request keeps.
-        match Box::pin(connector.new_stream(&peer)).await {
-            Ok(io) => Ok(Self { io, inbox: Inbox::default(), generation, reused: false }),
-            Err(err) => {
+        match Box::pin(timeout(CONNECT_TIMEOUT, connector.new_stream(&peer))).await {
+            Ok(Ok(io)) => Ok(Self { io, inbox: Inbox::default(), generation, reused: false }),
+            Ok(Err(err)) => {
                 tracing::debug!(%address, %err, "could not connect to a worker");
-                Err(*err.etype() == ErrorType::ConnectTimedout)
+                Err(false)
             }
+            Err(_) => Err(true),
         }
     }
 

@@ -131,8 +131,9 @@ impl Relay {
             room: Arc::new(Semaphore::new(1_000)),
         };
         let listener = listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        listener::serve(&listener, 1, &serving).unwrap();
-        Self { address: listener.local_addr().unwrap(), pool, phase, _draining: draining }
+        let address = listener.local_addr().unwrap();
+        listener::serve(listener, 1, &serving).unwrap();
+        Self { address, pool, phase, _draining: draining }
     }
 
     /// Sends `bytes` on a connection of their own.
