@@ -63,7 +63,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
 }
 
 /// Listeners for so many threads where `first` listens, which keeps what has come
-/// already. Whoever wants the port for himself, as another cluster does, finds it
+/// already. Whoever wants the port for itself, as another cluster does, finds it
 /// in use; only a program of the same user that asks to share it could.
 fn divide(first: StdTcpListener, threads: usize) -> io::Result<Vec<Vec<StdTcpListener>>> {
     let address = first.local_addr()?;
