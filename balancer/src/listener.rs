@@ -106,7 +106,7 @@ pub struct Serving<A> {
     pub phase: watch::Receiver<Phase>,
     pub draining: watch::Receiver<bool>,
     /// One permit for each client connection that may be open; further ones wait
-    /// in the kernel.
+    /// in the kernel, but for one in each thread.
     pub room: Arc<Semaphore>,
 }
 
@@ -147,10 +147,12 @@ impl<A: ServerApp + Upkeep + Send + Sync + 'static> Serving<A> {
     async fn run(self, listeners: Vec<TcpListener>, mut lanes: Lanes) {
         let mut phase = self.phase.clone();
         let mut failing = false;
+        // A connection that has been accepted while there was no room for it.
+        let mut held = None;
         let mut upkeep = tokio::time::interval(A::EVERY);
         loop {
             tokio::select! {
-                accepted = next(&listeners, &self.room) => match accepted {
+                accepted = next(&listeners, &self.room, &mut held) => match accepted {
                     Ok(arrival) => {
                         failing = false;
                         if let Some((own, place)) = lanes.assign(arrival) {
@@ -171,6 +173,9 @@ impl<A: ServerApp + Upkeep + Send + Sync + 'static> Serving<A> {
             }
         }
         // Clients whose connection the kernel has completed count as accepted.
+        if let Some((stream, peer)) = held {
+            self.spawn(Arrival { stream, peer, permit: None }, lanes.stay());
+        }
         for listener in listeners.into_iter().filter_map(|listener| listener.into_std().ok()) {
             while let Ok((stream, peer)) = listener.accept() {
                 if stream.set_nonblocking(true).is_ok()
@@ -208,14 +213,24 @@ impl<A: ServerApp + Upkeep + Send + Sync + 'static> Serving<A> {
     }
 }
 
-async fn next(listeners: &[TcpListener], room: &Arc<Semaphore>) -> io::Result<Arrival> {
+/// The next connection, once there is room for it. What has been accepted is `held`
+/// until then: room taken first, by a thread to which nobody comes, would be lost to
+/// the others.
+async fn next(
+    listeners: &[TcpListener],
+    room: &Arc<Semaphore>,
+    held: &mut Option<(TcpStream, SocketAddr)>,
+) -> io::Result<Arrival> {
+    if held.is_none() {
+        let accepted = poll_fn(|cx| {
+            let mut accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
+            accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        *held = Some(accepted.await?);
+    }
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = poll_fn(|cx| {
-        let mut accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
-        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
-    })
-    .await?;
-    Ok(Arrival { stream, peer, permit: Some(permit) })
+    let arrival = held.take().map(|(stream, peer)| Arrival { stream, peer, permit: Some(permit) });
+    arrival.ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
 #[cfg(test)]

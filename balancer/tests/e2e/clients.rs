@@ -148,6 +148,14 @@ fn connections_beyond_the_limit_wait() {
 }
 
 #[test]
+fn the_last_room_is_for_whichever_thread_a_client_comes_to() {
+    let cluster = cluster(&["--max-connections", "1"]);
+    for client in 0..20 {
+        assert!(is_served(&mut Connection::open(cluster.address).unwrap()), "client {client}");
+    }
+}
+
+#[test]
 fn more_connections_than_there_can_be_are_refused_at_start() {
     let balancer = Balancer::cluster(1).with(&["--max-connections", "1000"]).limit_descriptors(256);
     let (code, text) = balancer.output();
