@@ -83,8 +83,9 @@ pub enum Known {
     ForwardedFor,
     /// What else a client may claim of where a request came from.
     Claim,
-    /// Describes one connection and ends at it (RFC 9110, section 7.6.1), or is
-    /// dangerous to programs behind (`Proxy`).
+    /// Describes one connection and ends at it (RFC 9110, section 7.6.1), is only
+    /// reserved because the option has that name (`Close`; RFC 9112, section 9.6), or
+    /// is dangerous to programs behind (`Proxy`).
     Hop,
     Other,
 }
@@ -95,7 +96,7 @@ impl Known {
         match name.len() {
             2 if is("te") => Self::Hop,
             4 if is("host") => Self::Host,
-            5 if is("proxy") => Self::Hop,
+            5 if is("proxy") || is("close") => Self::Hop,
             6 if is("expect") => Self::Expect,
             7 if is("upgrade") => Self::Upgrade,
             7 if is("trailer") => Self::Hop,

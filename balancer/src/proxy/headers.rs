@@ -218,7 +218,7 @@ mod tests {
     fn hop_by_hop_fields_and_those_that_connection_names_stay_behind() {
         let head = "GET http://a/b?c HTTP/1.1\r\nHost: a\r\nConnection: close, X-Private\r\n\
                     Connection: x-other ,,\r\nX-Private: 1\r\nx-other: 2\r\nKeep-Alive: timeout=5\r\n\
-                    TE: trailers\r\nProxy: p\r\nX-Kept: 3\r\nx-request-id: mine\r\n\r\n";
+                    TE: trailers\r\nProxy: p\r\nClose: 4\r\nX-Kept: 3\r\nx-request-id: mine\r\n\r\n";
         assert_eq!(request(head, false), format!("GET /b?c HTTP/1.1\r\nhost: a\r\nX-Kept: 3\r\n{OURS}\r\n"));
     }
 

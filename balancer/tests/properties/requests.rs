@@ -24,6 +24,7 @@ const OURS: &[&str] = &[
     "upgrade",
 ];
 const HOP_BY_HOP: &[&str] = &[
+    "close",
     "keep-alive",
     "te",
     "trailer",
