@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use writer::{Output, Writer};
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use ::http::header::HOST;
 use ::http::uri::Authority;
 use ::http::{Method, Request};
-use shared::problem::Problem;
+use shared_protocol::problem::Problem;
 use tokio::net::TcpListener;
 use tracing::debug;
 

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Serialize;
-use shared::problem::{self, Problem};
-use shared::protocol::ClusterStatus;
+use shared_protocol::ClusterStatus;
+use shared_protocol::problem::{self, Problem};
 
 use crate::roster::Roster;
 

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use shared::config::{ConfigError, Setting, Sources, parse_bool, parse_duration, parse_host, settings};
-use shared::store::RedisUrl;
-use shared::telemetry::{LogFormat, Telemetry};
+use shared_settings::{ConfigError, Setting, Sources, parse_bool, parse_duration, parse_host, settings};
+use shared_store::RedisUrl;
+use shared_telemetry::{LogFormat, Telemetry};
 
 use crate::access_log;
 use crate::cli::Options;

@@ -20,8 +20,8 @@ use hyper::body::Body;
 use rustix::fs::Mode;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use shared::problem::Problem;
-use shared::protocol::{ClusterHealth, WorkerList};
+use shared_protocol::problem::Problem;
+use shared_protocol::{ClusterHealth, WorkerList};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 

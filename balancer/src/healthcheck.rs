@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use http::Uri;
-use shared::config::{Sources, parse_host, settings};
+use shared_settings::{Sources, parse_host, settings};
 
 /// For connecting and the answer together.
 const LIMIT: Duration = Duration::from_secs(3);

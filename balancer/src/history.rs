@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use crate::metrics::{BOUNDS, Metrics, Traffic};
 

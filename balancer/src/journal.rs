@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 use tokio::sync::watch;
 
 /// Events that are kept.

@@ -45,7 +45,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
-use shared::config::Sources;
+use shared_settings::Sources;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
@@ -143,7 +143,7 @@ fn run_worker(primary: Option<u32>) -> ExitCode {
 }
 
 fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
-    let _log = shared::telemetry::init(&config.telemetry)?;
+    let _log = shared_telemetry::init(&config.telemetry)?;
     let (most_connections, most_workers) = descriptors::share(descriptors::raise_limit(), workers)?;
     let connections = descriptors::bounded(most_connections, config.max_connections)?;
     let listener = bind(config.listen)?;
@@ -277,7 +277,7 @@ fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listener::bind(address)
-        .map_err(|err| shared::config::describe_bind_error(address, &err))
+        .map_err(|err| shared_settings::describe_bind_error(address, &err))
         .map_err(anyhow::Error::msg)
 }
 

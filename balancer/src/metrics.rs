@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 /// Upper bounds of the latency histogram in seconds; one more bucket has none.
 pub const BOUNDS: [f64; 14] =

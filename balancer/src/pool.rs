@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use shared::protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, WorkerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

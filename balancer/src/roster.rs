@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use shared::protocol::{
+use shared_protocol::{
     ClusterHealth, ClusterStatus, PrimaryRef, StoreHealth, WorkerCounts, WorkerId, WorkerList, WorkerState,
     WorkerStatus, megabytes,
 };
@@ -159,7 +159,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use shared::protocol::StoreKind;
+    use shared_protocol::StoreKind;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use shared::store::TemporaryDirectory;
+use shared_store::TemporaryDirectory;
 
 #[derive(Debug, thiserror::Error)]
 #[error(

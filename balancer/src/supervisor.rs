@@ -24,7 +24,7 @@ pub mod slot;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, WorkerId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;

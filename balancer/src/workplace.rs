@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use shared::config::{Setting, settings};
-use shared::store::RedisUrl;
+use shared_settings::{Setting, settings};
+use shared_store::RedisUrl;
 
 use crate::config::{Config, PRIVATE};
 use crate::notify;

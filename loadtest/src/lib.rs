@@ -22,7 +22,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use shared::config::Sources;
+use shared_settings::Sources;
 
 use cli::{Cli, Command, CompareArgs, RunArgs};
 use compare::CompareError;

@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared::config::{ConfigError, Sources, parse_host, settings};
+use shared_settings::{ConfigError, Sources, parse_host, settings};
 
 use crate::cli::RunArgs;
 use crate::schedule::Schedule;

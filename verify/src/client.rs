@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use shared::protocol::WORKER_ID_HEADER;
+use shared_protocol::WORKER_ID_HEADER;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use shared::protocol::{WorkerList, WorkerState};
+use shared_protocol::{WorkerList, WorkerState};
 
 use crate::client::Client;
 use crate::journal::Journal;

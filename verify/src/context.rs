@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::Value;
-use shared::protocol::{ClusterHealth, ClusterStatus, StoreKind, WorkerHealth, WorkerList, WorkerStatus};
-use shared::store::RedisUrl;
+use shared_protocol::{ClusterHealth, ClusterStatus, StoreKind, WorkerHealth, WorkerList, WorkerStatus};
+use shared_store::RedisUrl;
 
 use crate::client::{Answer, Client, ClientError, Request};
 use crate::cluster::Launcher;

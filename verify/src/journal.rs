@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER};
+use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER};
 
 use crate::client::Answer;
 

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use shared::config::{Sources, settings};
-use shared::store::RedisUrl;
+use shared_settings::{Sources, settings};
+use shared_store::RedisUrl;
 
 pub mod burn;
 pub mod checks;
@@ -238,8 +238,8 @@ fn subject(context: &Context, checks: usize) -> Subject {
         Workers::Alone => "a single process".to_owned(),
     };
     let store = match context.backend {
-        Some(shared::protocol::StoreKind::Redis) => ", state in Redis",
-        Some(shared::protocol::StoreKind::Embedded) => ", embedded state",
+        Some(shared_protocol::StoreKind::Redis) => ", state in Redis",
+        Some(shared_protocol::StoreKind::Embedded) => ", embedded state",
         None => "",
     };
     let private = if context.launcher.is_some() { "private cluster of " } else { "" };

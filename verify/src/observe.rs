@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
-use shared::protocol::WorkerList;
+use shared_protocol::WorkerList;
 
 use crate::client::{Answer, ClientError};
 
@@ -41,7 +41,7 @@ pub struct Staff {
 
 impl Staff {
     pub fn of(list: &WorkerList) -> Self {
-        let who = |worker: &shared::protocol::WorkerStatus| Some(Who { id: worker.id.0, pid: worker.pid? });
+        let who = |worker: &shared_protocol::WorkerStatus| Some(Who { id: worker.id.0, pid: worker.pid? });
         Self {
             processes: list.workers.iter().filter_map(who).collect(),
             restarts: list.workers.iter().fold(0, |sum: u64, worker| sum.saturating_add(worker.restarts)),

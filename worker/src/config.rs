@@ -9,10 +9,10 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use shared::config::settings::{CRASH_ENABLED, HOST, LOG_FILTER, LOG_FORMAT, PORT, REDIS_URL, STATE_DIR};
-use shared::config::{ConfigError, Setting, Sources, parse_bool, parse_duration, parse_host};
-use shared::store::RedisUrl;
-use shared::telemetry::{LogFormat, Telemetry};
+use shared_settings::settings::{CRASH_ENABLED, HOST, LOG_FILTER, LOG_FORMAT, PORT, REDIS_URL, STATE_DIR};
+use shared_settings::{ConfigError, Setting, Sources, parse_bool, parse_duration, parse_host};
+use shared_store::RedisUrl;
+use shared_telemetry::{LogFormat, Telemetry};
 
 const DEFAULT_HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEFAULT_PORT: u16 = 3100;

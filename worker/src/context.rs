@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use actix_web::http::header::HeaderValue;
-use shared::protocol::{StoreKind, WorkerRef};
-use shared::store::StateStore;
+use shared_protocol::{StoreKind, WorkerRef};
+use shared_store::StateStore;
 
 use crate::body::Budget;
 use crate::cpu::ComputePool;

@@ -8,7 +8,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
-use shared::store::StoreError;
+use shared_store::StoreError;
 
 /// Seconds after which a client may try again what was refused for lack of a
 /// store or of a free place.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shared::protocol::{StoreHealth, StoreKind};
-use shared::store::StateStore;
+use shared_protocol::{StoreHealth, StoreKind};
+use shared_store::StateStore;
 use tokio::sync::Notify;
 
 /// Time between two questions.

@@ -3,8 +3,8 @@
 use std::process;
 
 use serde::Serialize;
-use shared::config::ConfigError;
-use shared::protocol::{WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerId, WorkerRef};
+use shared_protocol::{WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerId, WorkerRef};
+use shared_settings::ConfigError;
 
 /// One process is one worker: this does not change while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -12,8 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use shared::config::{ConfigError, Sources};
-use shared::telemetry;
+use shared_settings::{ConfigError, Sources};
 
 pub mod config;
 
@@ -46,7 +45,7 @@ pub fn run(flags: &Flags) -> ExitCode {
         Ok(config) => config,
         Err(err) => return report(&err, EXIT_USAGE),
     };
-    let guard = match telemetry::init(&config.telemetry) {
+    let guard = match shared_telemetry::init(&config.telemetry) {
         Ok(guard) => guard,
         Err(err) => return report(&err, EXIT_USAGE),
     };
@@ -74,7 +73,7 @@ pub fn run_supervised() -> ExitCode {
         Ok(prepared) => prepared,
         Err(err) => return link.failed(&err, EXIT_USAGE),
     };
-    let guard = match telemetry::init(&config.telemetry) {
+    let guard = match shared_telemetry::init(&config.telemetry) {
         Ok(guard) => guard,
         Err(err) => return link.failed(&err, EXIT_USAGE),
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use malloc_info::info::{AspaceType, Malloc, SystemType, TotalType};
 use serde::Serialize;
-use shared::protocol::megabytes;
+use shared_protocol::megabytes;
 use utoipa::ToSchema;
 
 /// How old the figures of [`recent`] may be.

@@ -5,8 +5,8 @@ use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{Error, web};
-use shared::problem::{self, Problem};
-use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, is_well_formed_request_id, new_request_id};
+use shared_protocol::problem::{self, Problem};
+use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, is_well_formed_request_id, new_request_id};
 
 use crate::context::Context;
 use crate::error::Detail;

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use actix_web::web::Bytes;
-use shared::problem;
+use shared_protocol::problem;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, Header, Ref, RefOr, Required, ResponseBuilder, Type, schema::ObjectBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
@@ -92,7 +92,7 @@ fn describe_problems(operation: &mut Operation) {
 /// A problem details object (RFC 9457).
 #[derive(ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "describes shared::problem::Problem, which is made without this crate")]
+#[expect(dead_code, reason = "describes shared_protocol::problem::Problem, which is made without this crate")]
 struct ProblemSchema {
     /// `about:blank`: the title says it all.
     r#type: String,
@@ -107,7 +107,7 @@ struct ProblemSchema {
 
 #[derive(ToSchema)]
 #[schema(as = WorkerRef)]
-#[expect(dead_code, reason = "describes shared::protocol::WorkerRef")]
+#[expect(dead_code, reason = "describes shared_protocol::WorkerRef")]
 pub(crate) struct WorkerRefSchema {
     /// 1…N in a cluster, 0 in single-process mode.
     #[schema(example = 2)]
@@ -121,7 +121,7 @@ pub(crate) struct WorkerRefSchema {
 
 #[derive(ToSchema)]
 #[schema(as = WorkerHealth)]
-#[expect(dead_code, reason = "describes shared::protocol::WorkerHealth")]
+#[expect(dead_code, reason = "describes shared_protocol::WorkerHealth")]
 pub(crate) struct WorkerHealthSchema {
     status: StatusSchema,
     worker: WorkerRefSchema,
@@ -130,7 +130,7 @@ pub(crate) struct WorkerHealthSchema {
 
 #[derive(ToSchema)]
 #[schema(as = Status, rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes shared::protocol::ClusterStatus")]
+#[expect(dead_code, reason = "describes shared_protocol::ClusterStatus")]
 enum StatusSchema {
     Ok,
     Degraded,
@@ -139,7 +139,7 @@ enum StatusSchema {
 
 #[derive(ToSchema)]
 #[schema(as = StoreHealth)]
-#[expect(dead_code, reason = "describes shared::protocol::StoreHealth")]
+#[expect(dead_code, reason = "describes shared_protocol::StoreHealth")]
 struct StoreHealthSchema {
     backend: StoreKindSchema,
     reachable: bool,
@@ -147,7 +147,7 @@ struct StoreHealthSchema {
 
 #[derive(ToSchema)]
 #[schema(as = StoreKind, rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes shared::protocol::StoreKind")]
+#[expect(dead_code, reason = "describes shared_protocol::StoreKind")]
 enum StoreKindSchema {
     Redis,
     Embedded,
@@ -155,7 +155,7 @@ enum StoreKindSchema {
 
 #[derive(ToSchema)]
 #[schema(as = WorkerList)]
-#[expect(dead_code, reason = "describes shared::protocol::WorkerList")]
+#[expect(dead_code, reason = "describes shared_protocol::WorkerList")]
 pub(crate) struct WorkerListSchema {
     primary: PrimaryRefSchema,
     workers: Vec<WorkerStatusSchema>,
@@ -164,14 +164,14 @@ pub(crate) struct WorkerListSchema {
 
 #[derive(ToSchema)]
 #[schema(as = PrimaryRef)]
-#[expect(dead_code, reason = "describes shared::protocol::PrimaryRef")]
+#[expect(dead_code, reason = "describes shared_protocol::PrimaryRef")]
 struct PrimaryRefSchema {
     pid: u32,
 }
 
 #[derive(ToSchema)]
 #[schema(as = WorkerStatus, rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes shared::protocol::WorkerStatus")]
+#[expect(dead_code, reason = "describes shared_protocol::WorkerStatus")]
 struct WorkerStatusSchema {
     id: u32,
     pid: Option<u32>,
@@ -190,7 +190,7 @@ struct WorkerStatusSchema {
 
 #[derive(ToSchema)]
 #[schema(as = WorkerState, rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes shared::protocol::WorkerState")]
+#[expect(dead_code, reason = "describes shared_protocol::WorkerState")]
 enum WorkerStateSchema {
     Starting,
     Online,

@@ -12,7 +12,7 @@ use std::process::{self, ExitCode};
 use std::thread;
 
 use anyhow::Context as _;
-use shared::protocol::WorkerMessage;
+use shared_protocol::WorkerMessage;
 
 pub(crate) struct Link {
     socket: UnixStream,

@@ -9,8 +9,8 @@ use actix_web::dev::Server;
 use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
-use shared::config::describe_bind_error;
-use shared::store::{self, StateStore, StoreConfig, TemporaryDirectory};
+use shared_settings::describe_bind_error;
+use shared_store::{self, StateStore, StoreConfig, TemporaryDirectory};
 
 use crate::config::{Config, State};
 use crate::context::Context;
@@ -173,5 +173,5 @@ fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> 
             (StoreConfig::Embedded(directory.path().to_owned()), Some(directory))
         }
     };
-    Ok((store::open(&place)?, directory))
+    Ok((shared_store::open(&place)?, directory))
 }

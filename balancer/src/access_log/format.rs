@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use super::Record;
 

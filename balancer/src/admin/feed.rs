@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
-use shared::problem::Problem;
-use shared::protocol::{ClusterHealth, WorkerList};
+use shared_protocol::problem::Problem;
+use shared_protocol::{ClusterHealth, WorkerList};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -184,7 +184,7 @@ fn message(name: &str, data: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared::protocol::WorkerId;
+    use shared_protocol::WorkerId;
 
     use super::*;
     use crate::journal::Kind;

@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 
-use shared::config::{ConfigError, Level, Sources, parse_bool};
+use shared_settings::{ConfigError, Level, Sources, parse_bool};
 
 use super::Mode;
 use super::names::{ENABLED, MODE, WORKERS};

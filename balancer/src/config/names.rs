@@ -1,7 +1,7 @@
 //! Every setting of the balancer by its names: flag, variable, what it expects.
 //! Defaults are where it is read.
 
-use shared::config::Setting;
+use shared_settings::Setting;
 
 pub(super) const WORKERS: Setting = Setting {
     flag: Some("workers"),

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use shared::config::ConfigError;
+use shared_settings::ConfigError;
 
 use super::Mode;
 use crate::supervisor::process::Program;

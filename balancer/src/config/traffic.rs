@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shared::config::{ConfigError, Sources, parse_bool, parse_duration};
+use shared_settings::{ConfigError, Sources, parse_bool, parse_duration};
 
 use super::names::{
     ACCESS_LOG, ACCESS_LOG_FORMAT, BODY_TIMEOUT, CLIENT_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_CONCURRENCY,

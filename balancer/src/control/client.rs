@@ -14,7 +14,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustix::event::{PollFd, PollFlags};
 use serde::de::DeserializeOwned;
-use shared::config::{Sources, settings};
+use shared_settings::{Sources, settings};
 use tokio::net::UnixStream;
 
 use super::picture::{self, Style};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use shared::protocol::{ClusterStatus, WorkerState, WorkerStatus};
+use shared_protocol::{ClusterStatus, WorkerState, WorkerStatus};
 
 use super::Status;
 use crate::history::{Rates, Sample};

@@ -1,5 +1,5 @@
 use serde_json::json;
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use super::*;
 

@@ -246,7 +246,7 @@ fn frame(seen: &Seen, cpu: &HashMap<u32, f64>, style: Style, height: usize) -> V
     let hidden = all.saturating_sub(room);
     if hidden > 0 {
         let online =
-            |worker: &shared::protocol::WorkerStatus| worker.state == shared::protocol::WorkerState::Online;
+            |worker: &shared_protocol::WorkerStatus| worker.state == shared_protocol::WorkerState::Online;
         status.list.workers.sort_by_key(online);
         status.list.workers.truncate(room);
         status.list.workers.sort_by_key(|worker| worker.id);

@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use shared::protocol::{ClusterStatus, WorkerState};
+use shared_protocol::{ClusterStatus, WorkerState};
 
 use super::{BOUNDS, Slot, Traffic};
 use crate::pool::Turned;

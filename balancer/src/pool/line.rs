@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shared::protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, WorkerId};
 use tokio::sync::oneshot;
 
 use super::{Lease, Wish, Worker};

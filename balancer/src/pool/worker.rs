@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use shared::protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, WorkerId};
 
 use super::line::Line;
 use crate::metrics::Traffic;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
-use shared::problem::{self, Problem};
-use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
+use shared_protocol::problem::{self, Problem};
+use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
 
 pub use crate::answer::Answer;
 use crate::http1::Refusal;

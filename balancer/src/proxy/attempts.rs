@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use shared::protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, WorkerId};
 use tokio::time::Instant;
 
 use super::Proxy;

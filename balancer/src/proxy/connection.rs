@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use pingora::protocols::Stream;
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 use tokio::time::Instant;
 
 use super::Proxy;

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 use tokio::time::Instant;
 
 use super::answer::Fault;

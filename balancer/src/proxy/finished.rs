@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use crate::access_log::{Record, Texts};
 

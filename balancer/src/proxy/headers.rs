@@ -1,7 +1,7 @@
 //! Heads as they go on: what a reverse proxy drops, keeps and adds. Plain
 //! functions from parsed heads to bytes.
 
-use shared::protocol::{
+use shared_protocol::{
     REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId, is_well_formed_request_id, new_request_id,
 };
 

@@ -6,7 +6,7 @@
 
 use ring::hmac;
 use ring::rand::SystemRandom;
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use super::headers::number;
 use crate::http1::request::Request;

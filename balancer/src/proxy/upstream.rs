@@ -11,7 +11,7 @@ use std::time::Duration;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::upstreams::peer::HttpPeer;
-use shared::protocol::Generation;
+use shared_protocol::Generation;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::protocol::Generation;
+use shared_protocol::Generation;
 use tracing::{debug, error, info, warn};
 
 use super::process::{Program, Start};

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 use tracing::{info, warn};
 
 use super::executable::Executable;

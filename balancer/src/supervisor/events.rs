@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::process::Signal;
-use shared::protocol::{Generation, WorkerRef};
+use shared_protocol::{Generation, WorkerRef};
 use tracing::{debug, error, info, warn};
 
 use super::plan::Progress;

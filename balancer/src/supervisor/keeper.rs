@@ -22,7 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
-use shared::protocol::{WORKER_ID_VAR, WorkerMessage};
+use shared_protocol::{WORKER_ID_VAR, WorkerMessage};
 
 use super::process::is_child_of;
 use crate::processes;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use crate::journal::Kind;
 use crate::metrics::Reason;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
-use shared::port::ReservedPort;
+use shared_process::port::ReservedPort;
 
 /// Kept as long as the process lives.
 #[derive(Debug)]

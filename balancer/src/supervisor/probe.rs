@@ -12,7 +12,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
-use shared::protocol::{Generation, StoreHealth, WORKER_ID_HEADER, WorkerHealth, WorkerRef};
+use shared_protocol::{Generation, StoreHealth, WORKER_ID_HEADER, WorkerHealth, WorkerRef};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};

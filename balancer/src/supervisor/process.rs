@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use shared::protocol::{
+use shared_protocol::{
     Generation, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerId, WorkerMessage,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

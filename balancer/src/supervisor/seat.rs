@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::protocol::{StoreHealth, WorkerId};
+use shared_protocol::{StoreHealth, WorkerId};
 use tokio::task::JoinHandle;
 
 use super::process::Process;

@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use shared::protocol::{WorkerId, WorkerState};
+use shared_protocol::{WorkerId, WorkerState};
 
 use super::backoff::Backoff;
 use crate::metrics::Reason;

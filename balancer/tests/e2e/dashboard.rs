@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use shared::port::ReservedPort;
+use shared_process::port::ReservedPort;
 
 use crate::browser::Browser;
 use crate::harness::{Balancer, Cluster, send_signal};

@@ -29,8 +29,6 @@ mod mutations;
 mod operations;
 mod program;
 mod queue;
-#[path = "../../../shared/tests/store/support/redis_server.rs"]
-mod redis_server;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod relay;
 mod relay_bodies;

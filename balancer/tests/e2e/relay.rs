@@ -10,7 +10,7 @@ use std::time::Duration;
 use balancer::listener::{self, Phase, Serving};
 use balancer::pool::{Pool, Worker};
 use balancer::proxy::{OpenRequests, Proxy, Rules};
-use shared::protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, WorkerId};
 use tokio::sync::{Semaphore, watch};
 
 /// Longest that a test waits for bytes.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{Balancer, Cluster, Connection, eventually};
-use crate::redis_server::RedisServer;
+use shared_testkit::redis_server::RedisServer;
 
 /// Counts with many clients at once and returns what the store has at the end.
 fn count_together(cluster: &Cluster, clients: usize, each: usize) -> u64 {

@@ -6,7 +6,7 @@ use balancer::http1::scan::{MAX_FIELDS, Scanner};
 use balancer::proxy::headers::{self, Marks, RequestId};
 use fastrand::Rng;
 use httparse::{EMPTY_HEADER, Status};
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 
 use crate::{check_form, named, values};
 

@@ -215,7 +215,7 @@ impl Fields {
                 10 if is(header.name, "connection") => {
                     fields.keep_alive = keep_alive(header.value, fields.keep_alive);
                 }
-                11 if is(header.name, shared::protocol::WORKER_ID_HEADER) => {
+                11 if is(header.name, shared_protocol::WORKER_ID_HEADER) => {
                     fields.worker = Tag::new(header.value);
                 }
                 14 if is(header.name, "content-length") => {

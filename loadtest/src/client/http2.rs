@@ -116,7 +116,7 @@ async fn exchange(
             kept.extend_from_slice(&chunk[..chunk.len().min(MAX_CAPTURE - kept.len())]);
         }
     }
-    let worker = parts.headers.get(shared::protocol::WORKER_ID_HEADER);
+    let worker = parts.headers.get(shared_protocol::WORKER_ID_HEADER);
     let worker = worker.map_or_else(Tag::default, |value| Tag::new(value.as_bytes()));
     let head = Head { status: parts.status.as_u16(), worker, keep_alive: true };
     Ok(Reply { head, bytes, surplus: 0 })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use shared::protocol::{ClusterHealth, WorkerList};
+use shared_protocol::{ClusterHealth, WorkerList};
 
 use super::shared_state::{path, write};
 use crate::client::Request;

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use shared::problem;
+use shared_protocol::problem;
 
 use super::shared_state::{path, write};
 use crate::client::{Answer, Request};

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::json;
-use shared::protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, is_well_formed_request_id};
+use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, is_well_formed_request_id};
 
 use crate::client::{Answer, Request};
 use crate::context::Context;

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::protocol::megabytes;
+use shared_protocol::megabytes;
 
 use crate::client::Request;
 use crate::context::Context;

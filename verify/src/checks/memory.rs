@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shared::protocol::megabytes;
+use shared_protocol::megabytes;
 
 use crate::client::Request;
 use crate::context::{Context, Reply};

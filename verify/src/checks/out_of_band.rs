@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deadpool_redis::redis::{AsyncConnectionConfig, Client, RedisError, cmd};
 use serde_json::{Value, json};
-use shared::protocol::StoreKind;
+use shared_protocol::StoreKind;
 
 use super::counter::increment;
 use super::shared_state::{path, write};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shared::protocol::WorkerState;
+use shared_protocol::WorkerState;
 
 use crate::client::Request;
 use crate::cluster::Cluster;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::protocol::{ClusterHealth, ClusterStatus, WorkerList, WorkerState};
+use shared_protocol::{ClusterHealth, ClusterStatus, WorkerList, WorkerState};
 
 use crate::client::Request;
 use crate::context::Context;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shared::port::ReservedPort;
+use shared_process::port::ReservedPort;
 
 /// Longest that anything a test waits for may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);

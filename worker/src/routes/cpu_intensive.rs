@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use actix_web::{HttpRequest, Responder, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::protocol::WorkerRef;
+use shared_protocol::WorkerRef;
 use utoipa::ToSchema;
 
 use super::Json;

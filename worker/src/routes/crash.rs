@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 use utoipa::ToSchema;
 
 use crate::body;

@@ -1,7 +1,7 @@
 //! `GET /health`: alive and ready is who can answer this.
 
 use actix_web::{Responder, web};
-use shared::protocol::{ClusterStatus, WorkerHealth};
+use shared_protocol::{ClusterStatus, WorkerHealth};
 
 use super::Json;
 use crate::context::Context;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
-use shared::protocol::WorkerId;
+use shared_protocol::WorkerId;
 use utoipa::ToSchema;
 
 use crate::context::Context;

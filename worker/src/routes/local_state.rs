@@ -2,7 +2,7 @@
 
 use actix_web::{Responder, web};
 use serde::Serialize;
-use shared::protocol::WorkerRef;
+use shared_protocol::WorkerRef;
 use utoipa::ToSchema;
 
 use super::Json;

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::protocol::{StoreKind, WorkerRef};
+use shared_protocol::{StoreKind, WorkerRef};
 use utoipa::ToSchema;
 
 use super::Json;

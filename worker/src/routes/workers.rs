@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{Responder, web};
-use shared::protocol::{PrimaryRef, WorkerList};
+use shared_protocol::{PrimaryRef, WorkerList};
 
 use super::Json;
 use crate::context::Context;

@@ -10,8 +10,6 @@ mod openapi;
 mod pod;
 mod process;
 mod redis;
-#[path = "../../../shared/tests/store/support/redis_server.rs"]
-mod redis_server;
 mod routes;
 mod start;
 mod stop;

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::http::{Connection, get};
 use crate::process::Worker;
-use crate::redis_server::RedisServer;
+use shared_testkit::redis_server::RedisServer;
 
 const MANIFEST: &str = include_str!("../../../deploy/kubernetes/base/deployment.yaml");
 const POD: &str = "cluster-worker-7d9f8c6b5-x2x4q";

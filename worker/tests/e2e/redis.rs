@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::http::{get, post, post_empty};
 use crate::process::{Worker, eventually};
-use crate::redis_server::RedisServer;
+use shared_testkit::redis_server::RedisServer;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use shared::config::Sources;
+use shared_settings::Sources;
 
 use super::*;
 use crate::cli::Cli;

@@ -2,7 +2,7 @@
 
 use actix_web::HttpRequest;
 use serde_json::value::RawValue;
-use shared::store::Key;
+use shared_store::Key;
 
 use crate::body::quoted;
 use crate::error::Failure;

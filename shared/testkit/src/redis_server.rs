@@ -10,38 +10,38 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use shared::port::ReservedPort;
+use shared_process::port::ReservedPort;
 use tempfile::TempDir;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-pub(crate) struct RedisServer {
+pub struct RedisServer {
     child: Option<Child>,
-    pub(crate) directory: TempDir,
+    pub directory: TempDir,
     /// 0 when it listens on its Unix socket only.
-    pub(crate) port: u16,
+    pub port: u16,
     /// A file that comes before all options; Sentinel needs one.
-    pub(crate) configuration: Option<PathBuf>,
-    pub(crate) options: Vec<String>,
+    pub configuration: Option<PathBuf>,
+    pub options: Vec<String>,
     /// Its ports, kept while it is away as well.
-    pub(crate) reserved: Vec<ReservedPort>,
+    pub reserved: Vec<ReservedPort>,
 }
 
 impl RedisServer {
     /// On a Unix socket and a free TCP port.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// As [`Self::start`], with further options such as `["--requirepass", "x"]`.
-    pub(crate) fn start_with(options: &[&str]) -> Self {
+    pub fn start_with(options: &[&str]) -> Self {
         let mut server = Self::on_port(options);
         server.run();
         server
     }
 
     /// On a port that is kept for it, not started yet.
-    pub(crate) fn on_port(options: &[&str]) -> Self {
+    pub fn on_port(options: &[&str]) -> Self {
         let port = ReservedPort::take().unwrap();
         let mut server = Self::new(port.number(), options);
         server.reserved.push(port);
@@ -49,22 +49,22 @@ impl RedisServer {
     }
 
     /// Not started yet; `run` does it.
-    pub(crate) fn new(port: u16, options: &[&str]) -> Self {
+    pub fn new(port: u16, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = options.iter().map(|&option| option.to_owned()).collect();
         Self { child: None, directory, port, configuration: None, options, reserved: vec![] }
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Starts it again on its port.
-    pub(crate) fn run(&mut self) {
+    pub fn run(&mut self) {
         let deadline = Instant::now() + START_LIMIT;
         while !self.try_run() {
             assert!(Instant::now() < deadline, "redis-server does not start on port {}", self.port);
@@ -122,7 +122,7 @@ impl RedisServer {
     }
 
     /// Kills it; its data is gone.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -130,11 +130,11 @@ impl RedisServer {
     }
 
     /// It neither answers nor closes connections until [`Self::thaw`].
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 

@@ -4,10 +4,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
+use shared_store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
 
-use super::support::redis_server::RedisServer;
 use super::{json, key, read, timed};
+use shared_testkit::redis_server::RedisServer;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(5);

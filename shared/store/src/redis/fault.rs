@@ -4,7 +4,7 @@
 use deadpool::managed::{PoolError, TimeoutType};
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::store::StoreError;
+use crate::StoreError;
 
 /// The server said that it is the wrong one, or not ready, and did nothing: the
 /// command may be sent again without being executed twice.

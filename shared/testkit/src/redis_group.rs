@@ -6,14 +6,14 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shared::port::ReservedPort;
+use shared_process::port::ReservedPort;
 
-use super::redis_server::RedisServer;
+use crate::redis_server::RedisServer;
 
 const JOIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// What `redis-cli` says.
-pub(crate) fn cli(server: &RedisServer, words: &[&str]) -> String {
+pub fn cli(server: &RedisServer, words: &[&str]) -> String {
     let password = server.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
     let output = Command::new("redis-cli")
         .envs(password.map(|password| ("REDISCLI_AUTH", password)))
@@ -25,7 +25,7 @@ pub(crate) fn cli(server: &RedisServer, words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + JOIN_LIMIT;
     while !done() {
         assert!(Instant::now() < deadline, "not within {JOIN_LIMIT:?}: {what}");
@@ -42,7 +42,7 @@ fn wait_until_followed(master: &RedisServer) {
 /// to now. A master takes one for online that has loaded the first copy and may
 /// send it nothing further until it has heard from it again, some seconds later on
 /// a busy machine; who takes over before that takes over without those writes.
-pub(crate) fn wait_until_caught_up(master: &RedisServer) {
+pub fn wait_until_caught_up(master: &RedisServer) {
     // `master_repl_offset:1234`, and for the replica
     // `slave0:ip=127.0.0.1,port=6380,state=online,offset=1220,lag=0`, in bytes.
     let number = |name: &str| {
@@ -55,25 +55,25 @@ pub(crate) fn wait_until_caught_up(master: &RedisServer) {
 }
 
 /// A master called `mymaster`, its replicas, and the Sentinels that watch them.
-pub(crate) struct SentinelGroup {
-    pub(crate) master: RedisServer,
-    pub(crate) replicas: Vec<RedisServer>,
-    pub(crate) sentinels: Vec<RedisServer>,
+pub struct SentinelGroup {
+    pub master: RedisServer,
+    pub replicas: Vec<RedisServer>,
+    pub sentinels: Vec<RedisServer>,
 }
 
 impl SentinelGroup {
     /// The least that works: nobody can take over.
-    pub(crate) fn small() -> Self {
+    pub fn small() -> Self {
         Self::start(0, 1, &[], &[], "")
     }
 
-    pub(crate) fn with_replica() -> Self {
+    pub fn with_replica() -> Self {
         Self::start(1, 3, &[], &[], "")
     }
 
     /// `servers` and `watchers` are options of theirs, `directives` lines of the
     /// Sentinels' configuration.
-    pub(crate) fn start(
+    pub fn start(
         replicas: usize,
         sentinels: usize,
         servers: &[&str],
@@ -114,11 +114,11 @@ impl SentinelGroup {
         }
     }
 
-    pub(crate) fn hosts(&self) -> String {
+    pub fn hosts(&self) -> String {
         hosts(&self.sentinels)
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis+sentinel://{}/mymaster", self.hosts())
     }
 }
@@ -140,23 +140,23 @@ fn hosts(servers: &[RedisServer]) -> String {
 const SLOTS: usize = 16384;
 
 /// A Redis Cluster: masters with a share of the slots each, and replicas.
-pub(crate) struct ClusterGroup {
-    pub(crate) masters: Vec<RedisServer>,
-    pub(crate) replicas: Vec<RedisServer>,
+pub struct ClusterGroup {
+    pub masters: Vec<RedisServer>,
+    pub replicas: Vec<RedisServer>,
 }
 
 impl ClusterGroup {
     /// The least that works: nobody can take over.
-    pub(crate) fn small() -> Self {
+    pub fn small() -> Self {
         Self::start(false, &[])
     }
 
     /// Three masters with a replica each.
-    pub(crate) fn with_replicas() -> Self {
+    pub fn with_replicas() -> Self {
         Self::start(true, &[])
     }
 
-    pub(crate) fn start(replicas: bool, options: &[&str]) -> Self {
+    pub fn start(replicas: bool, options: &[&str]) -> Self {
         let nodes = |count| (0..count).map(|_| node(options)).collect::<Vec<_>>();
         let group = Self { masters: nodes(3), replicas: nodes(if replicas { 3 } else { 0 }) };
         for (index, master) in group.masters.iter().enumerate() {
@@ -185,16 +185,16 @@ impl ClusterGroup {
     }
 
     /// The index of the master that has the slot of `key`.
-    pub(crate) fn owner(&self, key: &str) -> usize {
+    pub fn owner(&self, key: &str) -> usize {
         let slot: usize = cli(&self.masters[0], &["CLUSTER", "KEYSLOT", key]).parse().unwrap();
         (0..3).find(|index| slot < (index + 1) * SLOTS / 3).expect("a slot has an owner")
     }
 
-    pub(crate) fn hosts(&self) -> String {
+    pub fn hosts(&self) -> String {
         hosts(&self.masters)
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis+cluster://{}", self.hosts())
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
-use shared::store::embedded::FILE_NAME;
-use shared::store::{StateStore, StoreConfig, StoreError, open};
+use shared_store::embedded::FILE_NAME;
+use shared_store::{StateStore, StoreConfig, StoreError, open};
 
 use super::{child, json, key, read, timed};
 

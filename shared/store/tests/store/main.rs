@@ -6,17 +6,13 @@ mod conformance;
 mod embedded;
 mod failover;
 mod redis;
-mod support {
-    pub(crate) mod redis_group;
-    pub(crate) mod redis_server;
-}
 mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
-use shared::store::{Key, StateStore};
+use shared_store::{Key, StateStore};
 
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()

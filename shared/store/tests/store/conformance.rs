@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::protocol::StoreKind;
-use shared::store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
+use shared_protocol::StoreKind;
+use shared_store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
 use tempfile::TempDir;
 
-use super::support::redis_group::{ClusterGroup, SentinelGroup};
-use super::support::redis_server::RedisServer;
 use super::{json, key, read};
+use shared_testkit::redis_group::{ClusterGroup, SentinelGroup};
+use shared_testkit::redis_server::RedisServer;
 
 /// A place for state that several stores can be opened on.
 enum Place {

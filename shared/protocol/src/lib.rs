@@ -1,5 +1,7 @@
 //! Identities, states, names and JSON bodies that more than one program uses.
 
+pub mod problem;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -32,8 +32,8 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use super::{CALL_LIMIT, Key, StateStore, StoreError};
-use crate::protocol::StoreKind;
 use connect::{CHECK_LIMIT, CONNECT_LIMIT, Connector, Link, REPLY_LIMIT};
+use shared_protocol::StoreKind;
 pub use url::{RedisUrl, RedisUrlError};
 
 /// Connections of one process, in a cluster to each node.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
+use shared_store::{RedisUrl, StateStore, StoreConfig, StoreError, open};
 use tokio::task::JoinSet;
 
-use super::support::redis_group::{ClusterGroup, SentinelGroup, cli, wait_until_caught_up};
-use super::support::redis_server::RedisServer;
 use super::{key, read, timed};
+use shared_testkit::redis_group::{ClusterGroup, SentinelGroup, cli, wait_until_caught_up};
+use shared_testkit::redis_server::RedisServer;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(15);

@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{CALL_LIMIT, Key, StateStore, StoreError, temporary};
-use crate::protocol::StoreKind;
+use shared_protocol::StoreKind;
 
 mod database;
 

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use shared::port::ReservedPort;
-use shared::store::{RedisUrl, StoreConfig, open};
+use shared_process::port::ReservedPort;
+use shared_store::{RedisUrl, StoreConfig, open};
 use tempfile::TempDir;
 
-use super::support::redis_group::{cli, wait_until};
-use super::support::redis_server::RedisServer;
 use super::{child, key, timed};
+use shared_testkit::redis_group::{cli, wait_until};
+use shared_testkit::redis_server::RedisServer;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const TLS_URL_VAR: &str = "STORE_TEST_TLS_URL";

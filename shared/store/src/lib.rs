@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::value::RawValue;
 
-use crate::protocol::StoreKind;
+use shared_protocol::StoreKind;
 
 pub mod embedded;
 pub mod redis;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::WorkerRef;
+use crate::WorkerRef;
 
 /// The media type of a [`Problem`] (RFC 9457, section 6.1).
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -76,7 +76,7 @@ pub fn title(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::WorkerId;
+    use crate::WorkerId;
 
     #[test]
     fn has_the_members_of_rfc_9457() {

@@ -1,0 +1,7 @@
+//! What the tests of several crates need: real servers that are killed on drop.
+//! A test is its only user, so a failure here is a panic that says what failed.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+pub mod redis_group;
+pub mod redis_server;
