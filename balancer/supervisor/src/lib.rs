@@ -1,0 +1,3 @@
+//! Temporary root.
+pub mod fleet;
+pub mod reason;
