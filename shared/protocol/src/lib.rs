@@ -1,10 +1,19 @@
 //! Identities, states, names and JSON bodies that more than one program uses.
 
+mod control;
+mod event;
 pub mod problem;
+mod restart;
+mod sample;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use control::{Progress, Scale, Status};
+pub use event::{Event, EventKind};
+pub use restart::RestartReason;
+pub use sample::{Rates, Sample};
 
 /// Response header: the worker that answered; `0` is the primary itself.
 pub const WORKER_ID_HEADER: &str = "x-worker-id";
