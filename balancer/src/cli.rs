@@ -5,9 +5,11 @@ mod traffic;
 
 use std::ffi::OsString;
 
+use balancer_ctl::cli::Action;
+use balancer_ctl::healthcheck;
 use clap::{Args, Parser, Subcommand};
 
-pub use traffic::{AccessLogOptions, BalancingOptions, ClientOptions};
+pub(crate) use traffic::{AccessLogOptions, BalancingOptions, ClientOptions};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,150 +54,103 @@ Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub options: Options,
+    pub(crate) options: Options,
     /// The program to run as workers, instead of the bundled one: it is to listen on
     /// port $PORT of address $HOST, and is told $WORKER_ID, $WORKER_COUNT and $WORKER_GENERATION
     #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments")]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
     #[command(subcommand)]
-    pub subcommand: Option<Subcommands>,
+    pub(crate) subcommand: Option<Subcommands>,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Subcommands {
+pub(crate) enum Subcommands {
     #[command(flatten)]
     Control(Action),
-    Healthcheck(crate::healthcheck::Options),
-}
-
-/// What can be asked of a running cluster.
-#[derive(Debug, Subcommand)]
-pub enum Action {
-    /// Show the workers of a running cluster, what they do and what has happened
-    Status {
-        #[command(flatten)]
-        to: Recipient,
-        /// Go on showing it, every second, until Ctrl-C: in place on a terminal; into a pipe one line
-        /// a second and one for each event, or with --json one object a second
-        #[arg(short, long)]
-        watch: bool,
-    },
-    /// Replace all workers of a running cluster without losing a request: new ones
-    /// take over when all of them are ready, and if one fails the old ones stay
-    Reload {
-        #[command(flatten)]
-        to: Recipient,
-    },
-    /// Change the number of workers of a running cluster
-    Scale {
-        /// Number of workers from now on
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        workers: u32,
-        #[command(flatten)]
-        to: Recipient,
-    },
-    /// Stop a running cluster after what is in flight is done
-    Stop {
-        #[command(flatten)]
-        to: Recipient,
-    },
-}
-
-/// Which cluster is meant.
-#[derive(Debug, Args)]
-pub struct Recipient {
-    /// Port where its clients connect [env: PORT] [default: 3100]
-    #[arg(long, value_name = "PORT")]
-    pub port: Option<String>,
-    /// Its control socket [env: CLUSTER_CONTROL] [default: the one that belongs to the port]
-    #[arg(long, value_name = "PATH")]
-    pub control: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    Healthcheck(healthcheck::Options),
 }
 
 #[derive(Debug, Default, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Number of workers; implies --cluster manual [env: CLUSTER_WORKERS]
     #[arg(short, long, value_name = "N", allow_hyphen_values = true, help_heading = "Cluster")]
-    pub workers: Option<String>,
+    pub(crate) workers: Option<String>,
     /// One worker per CPU (auto), a given number (manual, 4 unless --workers says otherwise),
     /// or a single process (off) [env: CLUSTER_MODE; CLUSTER_ENABLED=false means off] [default: auto]
     #[arg(long, value_name = "auto|manual|off", help_heading = "Cluster")]
-    pub cluster: Option<String>,
+    pub(crate) cluster: Option<String>,
     /// Address where clients connect [env: HOST] [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR", help_heading = "Cluster")]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// Port where clients connect; 0 takes a free one [env: PORT] [default: 3100]
     #[arg(long, value_name = "PORT", allow_hyphen_values = true, help_heading = "Cluster")]
-    pub port: Option<String>,
+    pub(crate) port: Option<String>,
     /// Keep shared state in Redis: redis://, rediss:// or redis+unix://, redis+sentinel://host:port,…/master
     /// or redis+cluster://host:port,… [env: REDIS_URL] [default: none, an embedded store]
     #[arg(long, value_name = "URL", help_heading = "Shared state")]
-    pub redis_url: Option<String>,
+    pub(crate) redis_url: Option<String>,
     /// Where the embedded store lives; a named directory survives restarts [env: CLUSTER_STATE_DIR]
     /// [default: a private temporary directory]
     #[arg(long, value_name = "DIR", help_heading = "Shared state")]
-    pub state_dir: Option<String>,
+    pub(crate) state_dir: Option<String>,
     /// On shutdown, how long requests in flight may take [env: CLUSTER_DRAIN_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
-    pub drain_timeout: Option<String>,
+    pub(crate) drain_timeout: Option<String>,
     /// How long a worker may take until it is ready [env: CLUSTER_STARTUP_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
-    pub startup_timeout: Option<String>,
+    pub(crate) startup_timeout: Option<String>,
     /// From SIGTERM to SIGKILL for a worker [env: CLUSTER_KILL_TIMEOUT] [default: 5s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
-    pub kill_timeout: Option<String>,
+    pub(crate) kill_timeout: Option<String>,
     /// Path of the health probe, or tcp: a connection will do [env: CLUSTER_HEALTH_PATH]
     /// [default: /health]
     #[arg(long, value_name = "PATH", help_heading = "Health of workers")]
-    pub health_path: Option<String>,
+    pub(crate) health_path: Option<String>,
     /// Time between probes of a worker [env: CLUSTER_HEALTH_INTERVAL] [default: 2s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Health of workers")]
-    pub health_interval: Option<String>,
+    pub(crate) health_interval: Option<String>,
     /// How long a worker may take to answer a probe [env: CLUSTER_HEALTH_TIMEOUT] [default: 1s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Health of workers")]
-    pub health_timeout: Option<String>,
+    pub(crate) health_timeout: Option<String>,
     /// Missed probes in a row after which a worker is replaced [env: CLUSTER_HEALTH_FALL] [default: 3]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Health of workers")]
-    pub health_fall: Option<String>,
+    pub(crate) health_fall: Option<String>,
     /// Answered probes in a row after which a starting worker is ready [env: CLUSTER_HEALTH_RISE]
     /// [default: 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Health of workers")]
-    pub health_rise: Option<String>,
+    pub(crate) health_rise: Option<String>,
     /// Where to serve dashboard, health, worker list and metrics, read-only: an address with a port, a port on
     /// 127.0.0.1, or off [env: CLUSTER_ADMIN] [default: 127.0.0.1, port 80 above --port]
     #[arg(long, value_name = "ADDR|off", help_heading = "Operators")]
-    pub admin: Option<String>,
+    pub(crate) admin: Option<String>,
     /// Unix socket through which status, reload, scale and stop reach this cluster
     /// [env: CLUSTER_CONTROL] [default: in $XDG_RUNTIME_DIR or the temporary directory]
     #[arg(long, value_name = "PATH", help_heading = "Operators")]
-    pub control: Option<String>,
+    pub(crate) control: Option<String>,
     /// Workers of a reload that start at the same time [env: CLUSTER_RELOAD_PARALLEL] [default: 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Workers")]
-    pub reload_parallel: Option<String>,
+    pub(crate) reload_parallel: Option<String>,
     /// Replace a worker that keeps more resident memory than this for some seconds
     /// [env: CLUSTER_MAX_MEMORY] [default: no limit]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Workers")]
-    pub max_memory: Option<String>,
+    pub(crate) max_memory: Option<String>,
     /// Replace a worker after so many requests, or up to a fifth fewer [env: CLUSTER_MAX_REQUESTS]
     /// [default: no limit]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Workers")]
-    pub max_requests: Option<String>,
+    pub(crate) max_requests: Option<String>,
     /// Replace a worker at this age, or up to a fifth earlier [env: CLUSTER_MAX_LIFETIME]
     /// [default: no limit]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Workers")]
-    pub max_lifetime: Option<String>,
+    pub(crate) max_lifetime: Option<String>,
     /// Form of the log on standard error [env: LOG_FORMAT] [default: text on a terminal, else json]
     #[arg(long, value_name = "text|json", help_heading = "Operators")]
-    pub log_format: Option<String>,
+    pub(crate) log_format: Option<String>,
     #[command(flatten)]
-    pub balancing: BalancingOptions,
+    pub(crate) balancing: BalancingOptions,
     #[command(flatten)]
-    pub clients: ClientOptions,
+    pub(crate) clients: ClientOptions,
     #[command(flatten)]
-    pub access_log: AccessLogOptions,
+    pub(crate) access_log: AccessLogOptions,
 }

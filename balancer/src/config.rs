@@ -4,7 +4,7 @@ mod admin;
 mod mode;
 mod names;
 mod program;
-pub mod traffic;
+pub(crate) mod traffic;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,21 +12,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use shared_settings::{ConfigError, Setting, Sources, parse_bool, parse_duration, parse_host, settings};
+use shared_settings::{
+    ConfigError, Setting, Sources, parse_bool, parse_duration, parse_host, parse_socket_path, settings,
+};
 use shared_store::RedisUrl;
 use shared_telemetry::{LogFormat, Telemetry};
 
-use crate::access_log;
 use crate::cli::Options;
-use crate::pool::Balancing;
-use crate::proxy::Rules;
-use crate::supervisor::probe::{Check, Probing};
-use crate::supervisor::process::Program;
-use crate::supervisor::recycle::Recycling;
-use crate::supervisor::slot::Limits;
 use admin::{Admin, parse_admin, parse_names};
+use balancer_pool::Balancing;
+use balancer_proxy::ProxyLimits;
+use balancer_supervisor::probe::{Check, Probing};
+use balancer_supervisor::process::Program;
+use balancer_supervisor::RecyclePolicy;
+use balancer_supervisor::Limits;
 use mode::mode;
-pub use names::CONTROL;
 use names::{
     ADMIN, ADMIN_HOSTS, DRAIN_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE,
     HEALTH_TIMEOUT, KILL_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, RELOAD_PARALLEL,
@@ -36,40 +36,40 @@ use program::program;
 use traffic::Secret;
 
 /// Variables that are no business of workers.
-pub const PRIVATE: [&str; 1] = [STICKY_SECRET.variable];
+pub(crate) const PRIVATE: [&str; 1] = [STICKY_SECRET.variable];
 
 #[derive(Debug, Clone)]
-pub struct Config {
-    pub mode: Mode,
-    pub listen: SocketAddr,
-    pub redis_url: Option<RedisUrl>,
-    pub state_dir: Option<PathBuf>,
-    pub limits: Limits,
-    pub probing: Probing,
-    pub recycling: Recycling,
-    pub reload_parallel: usize,
-    pub balancing: Balancing,
+pub(crate) struct Config {
+    pub(crate) mode: Mode,
+    pub(crate) listen: SocketAddr,
+    pub(crate) redis_url: Option<RedisUrl>,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) limits: Limits,
+    pub(crate) probing: Probing,
+    pub(crate) recycling: RecyclePolicy,
+    pub(crate) reload_parallel: usize,
+    pub(crate) balancing: Balancing,
     /// What the sticky cookie is signed with, if somebody chose.
-    pub sticky_secret: Option<Secret>,
-    pub rules: Rules,
+    pub(crate) sticky_secret: Option<Secret>,
+    pub(crate) rules: ProxyLimits,
     /// Connections of clients, if somebody chose.
-    pub max_connections: Option<usize>,
-    pub access_log: Option<access_log::Settings>,
-    pub program: Program,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) access_log: Option<balancer_access_log::Settings>,
+    pub(crate) program: Program,
     /// Where the admin listener listens, if at all.
-    pub admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     /// Names under which it may be asked, besides addresses and localhost.
-    pub admin_hosts: Vec<String>,
+    pub(crate) admin_hosts: Vec<String>,
     /// Where the control socket lies, if somebody chose.
-    pub control: Option<PathBuf>,
-    pub crash_enabled: bool,
-    pub telemetry: Telemetry,
+    pub(crate) control: Option<PathBuf>,
+    pub(crate) crash_enabled: bool,
+    pub(crate) telemetry: Telemetry,
     /// What `.env` set, for the workers.
-    pub dotenv: Vec<(String, OsString)>,
+    pub(crate) dotenv: Vec<(String, OsString)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     Cluster {
         workers: u32,
     },
@@ -80,7 +80,11 @@ pub enum Mode {
 impl Config {
     /// # Errors
     /// For the first value that does not parse, or that contradicts another.
-    pub fn new(options: &Options, command: &[OsString], sources: &Sources) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        options: &Options,
+        command: &[OsString],
+        sources: &Sources,
+    ) -> Result<Self, ConfigError> {
         let read = Reader { sources };
         let host = read.or(&settings::HOST, &options.host, parse_host, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         let port = read.or(&settings::PORT, &options.port, |text| text.parse().ok(), 3100)?;
@@ -94,8 +98,8 @@ impl Config {
             program: program(mode, command)?,
             admin: read.or(&ADMIN, &options.admin, parse_admin, Admin::Default)?.address(port),
             admin_hosts: sources.read(&ADMIN_HOSTS, None, parse_names)?.unwrap_or_default(),
-            control: sources.read(&CONTROL, options.control.as_deref(), parse_socket)?,
-            recycling: Recycling {
+            control: sources.read(&settings::CONTROL, options.control.as_deref(), parse_socket_path)?,
+            recycling: RecyclePolicy {
                 max_memory: sources.read(&MAX_MEMORY, options.max_memory.as_deref(), parse_bytes)?,
                 max_requests: sources.read(&MAX_REQUESTS, options.max_requests.as_deref(), parse_positive)?,
                 max_lifetime: sources.read(&MAX_LIFETIME, options.max_lifetime.as_deref(), parse_duration)?,
@@ -200,11 +204,6 @@ fn parse_bytes(text: &str) -> Option<u64> {
 
 fn parse_positive(text: &str) -> Option<u64> {
     text.parse().ok().filter(|&number| number > 0)
-}
-
-/// A longer path does not fit a socket's address (unix(7)).
-pub fn parse_socket(text: &str) -> Option<PathBuf> {
-    (1..=107).contains(&text.len()).then(|| PathBuf::from(text))
 }
 
 #[cfg(test)]

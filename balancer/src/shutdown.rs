@@ -5,18 +5,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::ServerApp;
-use tokio::sync::{mpsc, watch};
+use shared_protocol::EventKind;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::journal::{Journal, Kind};
-use crate::listener::Phase;
-use crate::notify;
-use crate::proxy::OpenRequests;
-use crate::roster::Roster;
 use crate::signals::Signals;
-use crate::supervisor::Order;
+use balancer_proxy::OpenRequests;
+use balancer_proxy::listener::Phase;
+use balancer_state::events::Events;
+use balancer_state::registry::Registry;
+use balancer_supervisor::notify;
+use balancer_supervisor::{Command, Handle};
 
 /// How often the number of open requests is looked at while draining.
 const LOOK: Duration = Duration::from_millis(5);
@@ -24,21 +24,19 @@ const LOOK: Duration = Duration::from_millis(5);
 /// has been read and answered.
 const QUIET: Duration = Duration::from_millis(40);
 
-pub struct Shutdown<A> {
-    pub roster: Arc<Roster>,
-    pub journal: Arc<Journal>,
-    pub open: OpenRequests,
-    pub phase: watch::Sender<Phase>,
-    pub draining: watch::Sender<bool>,
-    pub orders: mpsc::Sender<Order>,
-    pub app: Arc<A>,
-    pub drain_timeout: Duration,
+pub(crate) struct Shutdown {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) open: OpenRequests,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) supervisor: Handle,
+    pub(crate) drain_timeout: Duration,
 }
 
-impl<A: ServerApp + Sync> Shutdown<A> {
+impl Shutdown {
     /// Runs `supervisor` until a signal ends the cluster. A second signal, at
     /// any point, ends it without waiting.
-    pub async fn run(self, mut signals: Signals, supervisor: impl Future<Output = ()>) -> ExitCode {
+    pub(crate) async fn run(self, mut signals: Signals, supervisor: impl Future<Output = ()>) -> ExitCode {
         tokio::pin!(supervisor);
         let signal = tokio::select! {
             signal = signals.stop() => signal,
@@ -46,29 +44,27 @@ impl<A: ServerApp + Sync> Shutdown<A> {
             () = &mut supervisor => "an internal failure",
         };
         info!(signal, open = self.open.count(), "shutting down");
-        self.journal.note(Kind::Shutdown, None, None, format!("shutting down because of {signal}"));
+        self.events.note(EventKind::Shutdown, None, None, format!("shutting down because of {signal}"));
         notify::stopping();
-        self.roster.set_draining();
-        // From now on each answer closes its connection.
-        self.draining.send_replace(true);
+        // From now on each response closes its connection.
+        self.registry.set_draining();
         self.phase.send_replace(Phase::Closing);
         let code = tokio::select! {
             code = self.finish() => code,
             () = &mut supervisor => ExitCode::FAILURE,
             signal = signals.stop() => {
                 warn!(signal, "second signal: stopping at once");
-                self.order(Order::Kill).await;
+                self.command(Command::Kill).await;
                 ExitCode::FAILURE
             }
         };
-        self.app.cleanup().await;
         let forced = tokio::select! {
             () = &mut supervisor => false,
             _ = signals.stop() => true,
         };
         if forced {
             warn!("second signal: killing the workers");
-            self.order(Order::Kill).await;
+            self.command(Command::Kill).await;
             supervisor.await;
         }
         self.phase.send_replace(Phase::Ended);
@@ -82,7 +78,7 @@ impl<A: ServerApp + Sync> Shutdown<A> {
         if !in_time {
             warn!(open = self.open.count(), "drain timeout reached: requests are cut off");
         }
-        self.order(Order::Stop).await;
+        self.command(Command::Stop).await;
         ExitCode::SUCCESS
     }
 
@@ -96,8 +92,8 @@ impl<A: ServerApp + Sync> Shutdown<A> {
         }
     }
 
-    async fn order(&self, order: Order) {
-        // Closed only when the supervisor has ended, and then there is nothing to order.
-        let _ = self.orders.send(order).await;
+    async fn command(&self, command: Command) {
+        // Closed only when the supervisor has ended, and then there is nothing to tell it.
+        let _ = self.supervisor.send(command).await;
     }
 }

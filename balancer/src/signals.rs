@@ -4,27 +4,28 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::supervisor::{Count, Order};
+use balancer_access_log::AccessLog;
+use balancer_supervisor::{Command, Handle, ScaleTo};
 
-pub struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
     more: Signal,
     fewer: Signal,
     reopen: Signal,
-    orders: mpsc::Sender<Order>,
+    supervisor: Handle,
+    access_log: AccessLog,
 }
 
 impl Signals {
-    /// Signals that ask for a change go to `orders`.
+    /// Signals that ask for a change go to the supervisor, the one for logs to `access_log`.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub fn install(orders: mpsc::Sender<Order>) -> io::Result<Self> {
+    pub(crate) fn install(supervisor: Handle, access_log: AccessLog) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -32,23 +33,27 @@ impl Signals {
             more: signal(SignalKind::from_raw(rustix::process::Signal::TTIN.as_raw()))?,
             fewer: signal(SignalKind::from_raw(rustix::process::Signal::TTOU.as_raw()))?,
             reopen: signal(SignalKind::user_defined1())?,
-            orders,
+            supervisor,
+            access_log,
         })
     }
 
     /// Waits until the primary is asked to stop, and says by which signal. Until
     /// then, what other signals ask for is done.
-    pub async fn stop(&mut self) -> &'static str {
+    pub(crate) async fn stop(&mut self) -> &'static str {
         loop {
-            let (name, order) = tokio::select! {
+            let (name, command) = tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => ("SIGHUP", Order::Reload { reply: None }),
-                _ = self.more.recv() => ("SIGTTIN", Order::Scale { to: Count::More(1), reply: None }),
-                _ = self.fewer.recv() => ("SIGTTOU", Order::Scale { to: Count::Fewer(1), reply: None }),
-                _ = self.reopen.recv() => ("SIGUSR1", Order::ReopenLogs),
+                _ = self.hangup.recv() => ("SIGHUP", Command::Reload { reply: None }),
+                _ = self.more.recv() => ("SIGTTIN", Command::Scale { to: ScaleTo::More(1), reply: None }),
+                _ = self.fewer.recv() => ("SIGTTOU", Command::Scale { to: ScaleTo::Fewer(1), reply: None }),
+                _ = self.reopen.recv() => {
+                    self.access_log.reopen();
+                    continue;
+                }
             };
-            if self.orders.try_send(order).is_err() {
+            if self.supervisor.try_send(command).is_err() {
                 warn!("{name} was ignored: the supervisor is busy or has ended");
             }
         }

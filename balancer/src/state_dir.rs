@@ -13,12 +13,12 @@ use shared_store::TemporaryDirectory;
     "could not keep state in {:?}: {reason} (set --state-dir or CLUSTER_STATE_DIR to a directory that can be made)",
     place
 )]
-pub struct StateDirError {
+pub(crate) struct StateDirError {
     place: PathBuf,
     reason: io::Error,
 }
 
-pub enum StateDir {
+pub(crate) enum StateDir {
     Named(PathBuf),
     Temporary(TemporaryDirectory),
 }
@@ -29,7 +29,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When the directory cannot be made; says which.
-    pub fn open(named: Option<&Path>) -> Result<Self, StateDirError> {
+    pub(crate) fn open(named: Option<&Path>) -> Result<Self, StateDirError> {
         let Some(named) = named else {
             let place = std::env::temp_dir();
             let made = TemporaryDirectory::create();
@@ -43,7 +43,7 @@ impl StateDir {
         make().map(Self::Named).map_err(|reason| StateDirError { place: named.to_owned(), reason })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Named(path) => path,
             Self::Temporary(directory) => directory.path(),

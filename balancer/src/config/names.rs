@@ -40,12 +40,6 @@ pub(super) const ADMIN_HOSTS: Setting = Setting {
     expects: "host names with commas between them",
     example: "balancer,metrics.example.org",
 };
-pub const CONTROL: Setting = Setting {
-    flag: Some("control"),
-    variable: "CLUSTER_CONTROL",
-    expects: "a path for a Unix socket of at most 107 bytes",
-    example: "/run/cluster/control.sock",
-};
 pub(super) const RELOAD_PARALLEL: Setting = count("reload-parallel", "CLUSTER_RELOAD_PARALLEL", "2");
 pub(super) const MAX_MEMORY: Setting = Setting {
     flag: Some("max-memory"),

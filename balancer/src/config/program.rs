@@ -6,7 +6,7 @@ use std::path::Path;
 use shared_settings::ConfigError;
 
 use super::Mode;
-use crate::supervisor::process::Program;
+use balancer_supervisor::process::Program;
 
 /// What is to run as workers: `command`, if there is one.
 pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, ConfigError> {

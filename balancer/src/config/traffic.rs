@@ -13,11 +13,11 @@ use super::names::{
     STICKY_SECRET, STRATEGY, TRUST_FORWARDED,
 };
 use super::{Reader, parse_bytes, parse_positive};
-use crate::access_log::{self, Format, Target};
 use crate::cli::{AccessLogOptions, BalancingOptions, ClientOptions};
-use crate::pool::select::Strategy;
-use crate::pool::{Balancing, Cap};
-use crate::proxy::Rules;
+use balancer_access_log::{Format, Target};
+use balancer_pool::select::Strategy;
+use balancer_pool::{Balancing, Cap};
+use balancer_proxy::ProxyLimits;
 
 /// Requests of the whole cluster that may wait where workers have a cap: as many
 /// as Passenger lets wait by default (Phusion Passenger, `max_request_queue_size`).
@@ -30,10 +30,10 @@ const SHORTEST_SECRET: usize = 16;
 
 /// Something that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub(crate) struct Secret(Vec<u8>);
 
 impl Secret {
-    pub fn expose(&self) -> &[u8] {
+    pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
 
@@ -66,11 +66,11 @@ pub(super) fn sticky_secret(sources: &Sources) -> Result<Option<Secret>, ConfigE
     sources.read_secret(&STICKY_SECRET, None, Secret::parse)
 }
 
-pub(super) fn rules(options: &ClientOptions, sources: &Sources) -> Result<Rules, ConfigError> {
+pub(super) fn rules(options: &ClientOptions, sources: &Sources) -> Result<ProxyLimits, ConfigError> {
     let read = Reader { sources };
-    let default = Rules::default();
+    let default = ProxyLimits::default();
     let per_ip = options.max_connections_per_ip.as_deref();
-    Ok(Rules {
+    Ok(ProxyLimits {
         head_timeout: read.or(&HEAD_TIMEOUT, &options.head_timeout, parse_duration, default.head_timeout)?,
         idle_timeout: read.or(&IDLE_TIMEOUT, &options.idle_timeout, parse_duration, default.idle_timeout)?,
         body_grace: read.or(&BODY_TIMEOUT, &options.body_timeout, parse_duration, default.body_grace)?,
@@ -104,14 +104,14 @@ pub(super) fn rules(options: &ClientOptions, sources: &Sources) -> Result<Rules,
 pub(super) fn access_log(
     options: &AccessLogOptions,
     sources: &Sources,
-) -> Result<Option<access_log::Settings>, ConfigError> {
+) -> Result<Option<balancer_access_log::Settings>, ConfigError> {
     let target = sources.read(&ACCESS_LOG, options.access_log.as_deref(), |text| {
         let target = if text == "-" { Target::Stdout } else { Target::File(PathBuf::from(text)) };
         (!text.is_empty()).then_some(target)
     })?;
     let read = Reader { sources };
     let format = read.or(&ACCESS_LOG_FORMAT, &options.access_log_format, parse_format, Format::Combined)?;
-    Ok(target.map(|target| access_log::Settings { target, format }))
+    Ok(target.map(|target| balancer_access_log::Settings { target, format }))
 }
 
 fn parse_strategy(text: &str) -> Option<Strategy> {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn what_nobody_sets_stays_as_it_is() {
         let rules = rules(&ClientOptions::default(), &sources(&[])).unwrap();
-        assert_eq!(format!("{rules:?}"), format!("{:?}", Rules::default()));
+        assert_eq!(format!("{rules:?}"), format!("{:?}", ProxyLimits::default()));
     }
 
     #[test]

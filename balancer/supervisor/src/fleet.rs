@@ -25,7 +25,7 @@ use shared_protocol::{Generation, WorkerId};
 
 pub use effect::{ClusterEvent, Effect, Launch, Release};
 pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId, ScaleTo};
-pub use member::{History, Limits, Member, Role};
+pub use member::{Limits, Member, Role};
 pub use phase::{Phase, Process};
 pub use port_policy::{PortChoice, PortPolicy};
 pub use recycle::RecyclePolicy;

@@ -1,3 +1,35 @@
-//! Temporary root.
-pub mod fleet;
-pub mod reason;
+//! Keeps the wanted number of workers running.
+//!
+//! ```text
+//! commands, reports, probes, time ─► supervisor ─input──► fleet: decides, touches nothing
+//!                                        ▲ answers          │ effects
+//!                                        └──── effects ◄────┘
+//!                                               ├─► system: processes, probes, releases
+//!                                               ├─► the pool
+//!                                               └─► announce ─► log, events, counters, notices, progress
+//! ```
+//!
+//! Invariants: one task owns all of this and is the only writer of the pool and the
+//! registry; every decision is made by [`fleet`], which is pure; every fact is told
+//! by `announce`, and nowhere else.
+
+mod announce;
+mod effects;
+pub mod executable;
+mod fleet;
+mod handle;
+pub mod notify;
+mod output;
+mod port;
+pub mod probe;
+pub mod process;
+pub mod reaper;
+mod running;
+pub mod shim;
+mod supervisor;
+mod system;
+
+pub use fleet::{Limits, RecyclePolicy, ScaleTo, Settings};
+pub use handle::{Command, Handle, NotTaken, ProgressSender};
+pub use supervisor::Supervisor;
+pub use system::{Machine, System};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use crate::harness::{Balancer, Cluster, Connection, DEADLINE, eventually};
-use crate::relay::{read_all, status};
+use shared_testkit::connection::{read_all, status};
 
 fn cluster(options: &[&str]) -> Cluster {
     Balancer::cluster(1).with(options).start_ready()

@@ -2,37 +2,21 @@
 //! test does. Nothing here sleeps and hopes: [`eventually`] waits for a
 //! condition and fails with its name when the deadline passes.
 
-mod connection;
-
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use serde_json::Value;
 
-pub use connection::{Answer, Connection};
-
-/// Longest that anything a test waits for may take on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Waits until `condition` gives a value.
-pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
+pub use shared_testkit::connection::{Answer, Connection};
+use shared_testkit::process::wait;
+pub use shared_testkit::process::{is_alive, killed_by, send_signal};
+pub use shared_testkit::{DEADLINE, eventually};
 
 /// A balancer's command line, in an empty directory and environment.
 pub struct Balancer {
@@ -346,33 +330,4 @@ impl Drop for Cluster {
             eprintln!("log of the cluster:\n{}", self.log().join("\n"));
         }
     }
-}
-
-fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let start = Instant::now();
-    while start.elapsed() < DEADLINE {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
-}
-
-pub fn send_signal(pid: u32, signal: Signal) {
-    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id is never zero");
-    rustix::process::kill_process(pid, signal).unwrap();
-}
-
-/// Does the process exist (a zombie does not count)?
-pub fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
-}
-
-/// Was this the exit that `signal` causes?
-pub fn killed_by(status: ExitStatus, signal: Signal) -> bool {
-    status.signal() == Some(signal.as_raw())
 }

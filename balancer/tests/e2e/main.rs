@@ -18,24 +18,16 @@ mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
-#[expect(dead_code, reason = "answers are damaged elsewhere")]
-#[path = "../properties/inputs.rs"]
-mod inputs;
 mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
 mod memory;
-mod mutations;
 mod operations;
 mod program;
 mod queue;
-#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
-mod relay;
-mod relay_bodies;
 mod reload;
 mod shutdown;
 mod store;
 mod strategies;
-mod strictness;
 mod tools;
 mod watch;

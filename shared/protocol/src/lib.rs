@@ -1,10 +1,19 @@
 //! Identities, states, names and JSON bodies that more than one program uses.
 
+mod control;
+mod event;
 pub mod problem;
+mod restart;
+mod sample;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use control::{Progress, Scale, Status};
+pub use event::{Event, EventKind};
+pub use restart::RestartReason;
+pub use sample::{Rates, Sample};
 
 /// Response header: the worker that answered; `0` is the primary itself.
 pub const WORKER_ID_HEADER: &str = "x-worker-id";
@@ -204,7 +213,7 @@ pub enum StoreKind {
     Embedded,
 }
 
-/// What a bundled worker, or the keeper of a program, tells its primary, one JSON
+/// What a bundled worker, or the shim of a program, tells its primary, one JSON
 /// object per line, over the socket that it was given as standard input. The primary's end closing tells
 /// the worker that it is alone and must stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,9 +225,9 @@ pub enum WorkerMessage {
     Failed { reason: String },
     /// The process has been asked to stop and takes no further connections.
     Leaving,
-    /// From the keeper of somebody else's program: it runs.
+    /// From the shim of somebody else's program: it runs.
     Started { pid: u32 },
-    /// From the keeper of somebody else's program: it has ended, and so has all
+    /// From the shim of somebody else's program: it has ended, and so has all
     /// that it started. `status` is as wait(2) gives it.
     Ended { status: i32 },
 }

@@ -59,6 +59,12 @@ pub mod settings {
     };
     pub const LOG_FILTER: Setting =
         Setting { flag: None, variable: "RUST_LOG", expects: "log directives", example: "info" };
+    pub const CONTROL: Setting = Setting {
+        flag: Some("control"),
+        variable: "CLUSTER_CONTROL",
+        expects: "a path for a Unix socket of at most 107 bytes",
+        example: "/run/cluster/control.sock",
+    };
     pub const CRASH_ENABLED: Setting =
         Setting { flag: None, variable: "CLUSTER_CRASH_ENABLED", expects: "true or false", example: "true" };
 }
@@ -320,6 +326,11 @@ pub fn parse_host(text: &str) -> Option<IpAddr> {
     found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
 }
 
+/// The path of a Unix socket; a longer one does not fit a socket's address (unix(7)).
+pub fn parse_socket_path(text: &str) -> Option<PathBuf> {
+    (1..=107).contains(&text.len()).then(|| PathBuf::from(text))
+}
+
 /// Why an address could not be bound, and what to do about it.
 pub fn describe_bind_error(address: SocketAddr, err: &io::Error) -> String {
     let why = match err.kind() {
@@ -329,6 +340,18 @@ pub fn describe_bind_error(address: SocketAddr, err: &io::Error) -> String {
         _ => err.to_string(),
     };
     format!("could not bind {address}: {why}")
+}
+
+/// Where the control socket of the cluster on `port` lies unless somebody chose.
+pub fn default_control_path(port: u16) -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| Path::new(directory).is_dir()) {
+        Some(directory) => Path::new(&directory).join(format!("balancer-{port}.sock")),
+        // Many share this directory.
+        None => {
+            let user = rustix::process::getuid().as_raw();
+            std::env::temp_dir().join(format!("balancer-{user}-{port}.sock"))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,5 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
+pub mod connection;
+pub mod http_inputs;
+pub mod process;
 pub mod redis_group;
 pub mod redis_server;
+mod wait;
+
+pub use wait::{DEADLINE, eventually};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared_protocol::{Generation, WorkerId};
 
 use super::{Exit, PortChoice, RequestId, RolloutKind};
-use crate::reason::Reason;
+use shared_protocol::RestartReason;
 
 /// One thing to be done. Effects are carried out in their order, and what answers
 /// them is handed to the fleet before anything else that has happened.
@@ -71,7 +71,7 @@ pub enum ClusterEvent {
     CouldNotStart { worker: WorkerId, generation: Generation, why: String },
     /// A process gets requests from now on, `after` its launch, and has taken over
     /// from another for the reason given.
-    Online { worker: WorkerId, generation: Generation, after: Duration, replaces: Option<Reason> },
+    Online { worker: WorkerId, generation: Generation, after: Duration, replaces: Option<RestartReason> },
     /// A candidate is ready, `after` its launch, and waits to take over.
     StandsBy { worker: WorkerId, generation: Generation, after: Duration },
     /// A process that has yet to get ready did not answer its probe.
@@ -96,7 +96,7 @@ pub enum ClusterEvent {
     /// A slot waits before its next start.
     BackingOff { worker: WorkerId, wait: Duration },
     /// A process is started in place of one that has ended.
-    Restarting { worker: WorkerId, reason: Reason, restarts: u64 },
+    Restarting { worker: WorkerId, reason: RestartReason, restarts: u64 },
     /// Processes get their ports in another way from now on.
     PortPolicyChanged { worker: WorkerId, next: PortChoice },
     /// The cluster serves for the first time, `after` its start.
@@ -114,7 +114,7 @@ pub enum ClusterEvent {
     /// A rollout begins, with so many workers.
     RolloutBegan { kind: RolloutKind, workers: usize },
     /// One worker has reached a limit, and its replacement begins.
-    LimitReached { worker: WorkerId, generation: Generation, reason: Reason },
+    LimitReached { worker: WorkerId, generation: Generation, reason: RestartReason },
     /// So many candidates take over.
     Switched { kind: RolloutKind, candidates: usize },
     /// A rollout is complete, `after` its beginning.

@@ -11,7 +11,7 @@ use super::phase::{AfterExit, Escalation, Phase, Process, Trouble};
 use super::recycle::RecycleBudget;
 use super::seeded::{Bug, seeded};
 use super::{Effect, Jitter};
-use crate::reason::Reason;
+use shared_protocol::RestartReason;
 
 /// Deadlines and thresholds of every member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,7 +47,7 @@ pub struct History {
     /// Starts after the first one.
     pub restarts: u64,
     /// Why the last of them was necessary.
-    pub last_reason: Option<Reason>,
+    pub last_reason: Option<RestartReason>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -131,14 +131,14 @@ impl Member {
     /// candidate has another try as well.
     pub fn port_taken(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         if self.phase.is_starting() {
-            return self.stop(AfterExit::Restart(Reason::PortTaken), limits, now);
+            return self.stop(AfterExit::Restart(RestartReason::PortTaken), limits, now);
         }
         vec![]
     }
 
     /// The fleet lets this suspect be replaced.
     pub fn eject(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        self.stop(self.after(Reason::Hang), limits, now)
+        self.stop(self.after(RestartReason::Hang), limits, now)
     }
 
     /// The process says that it is stopping, though nobody told it to.
@@ -149,7 +149,7 @@ impl Member {
         else {
             return vec![];
         };
-        let (next, online) = (self.after(Reason::Crash), self.phase.time_online(now));
+        let (next, online) = (self.after(RestartReason::Crash), self.phase.time_online(now));
         let escalation = Escalation::KillAt(now + limits.drain + limits.kill);
         self.enter(Phase::Stopping { process, online, escalation, next })
     }
@@ -180,7 +180,7 @@ impl Member {
             Phase::Stopping { next, .. } => next,
             Phase::Draining { .. } | Phase::Stopped => AfterExit::StayDown,
             Phase::Starting { .. } | Phase::Standby { .. } | Phase::Online { .. } | Phase::Backoff { .. } => {
-                self.after(Reason::Crash)
+                self.after(RestartReason::Crash)
             }
         };
         let AfterExit::Restart(reason) = next else { return self.enter(Phase::Stopped) };
@@ -195,7 +195,7 @@ impl Member {
             return vec![];
         }
         match &mut self.phase {
-            Phase::Starting { .. } => self.stop(self.after(Reason::SlowStart), limits, now),
+            Phase::Starting { .. } => self.stop(self.after(RestartReason::SlowStart), limits, now),
             Phase::Draining { .. } => self.stop(AfterExit::StayDown, limits, now),
             Phase::Stopping { process, escalation, .. } => {
                 *escalation = Escalation::Killed;
@@ -252,7 +252,7 @@ impl Member {
     }
 
     /// A candidate is not started again.
-    fn after(&self, reason: Reason) -> AfterExit {
+    fn after(&self, reason: RestartReason) -> AfterExit {
         match self.role {
             Role::Current => AfterExit::Restart(reason),
             Role::Candidate | Role::Retiring | Role::Abandoned => AfterExit::StayDown,

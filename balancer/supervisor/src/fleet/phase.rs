@@ -17,7 +17,7 @@ use shared_protocol::{Generation, WorkerState};
 
 use super::recycle::RecycleBudget;
 use super::{Jitter, PortChoice};
-use crate::reason::Reason;
+use shared_protocol::RestartReason;
 
 /// One launched process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ pub enum Trouble {
 /// What follows the end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AfterExit {
-    Restart(Reason),
+    Restart(RestartReason),
     StayDown,
 }
 
@@ -88,7 +88,7 @@ pub enum Phase {
         next: AfterExit,
     },
     /// Waits for its next start; `reason` is why it is necessary.
-    Backoff { until: Instant, reason: Reason },
+    Backoff { until: Instant, reason: RestartReason },
     Stopped,
 }
 
@@ -165,8 +165,8 @@ impl Phase {
     pub fn is_ejected(&self) -> bool {
         matches!(
             self,
-            Self::Stopping { next: AfterExit::Restart(Reason::Hang), .. }
-                | Self::Backoff { reason: Reason::Hang, .. }
+            Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. }
+                | Self::Backoff { reason: RestartReason::Hang, .. }
         )
     }
 

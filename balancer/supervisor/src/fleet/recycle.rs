@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Jitter, Measurement};
-use crate::reason::Reason;
+use shared_protocol::RestartReason;
 
 /// How often the counters are compared with the limits.
 pub const CHECK: Duration = Duration::from_millis(100);
@@ -56,17 +56,17 @@ impl RecycleBudget {
     }
 
     /// Takes in a measurement, and says which limit the process has reached.
-    pub fn reached(&mut self, measured: &Measurement, now: Instant) -> Option<Reason> {
+    pub fn reached(&mut self, measured: &Measurement, now: Instant) -> Option<RestartReason> {
         if let Some(resident) = measured.resident {
             let over = self.max_memory.is_some_and(|most| resident > most);
             self.over = if over { self.over.saturating_add(1) } else { 0 };
         }
         if self.over >= SUSTAINED {
-            Some(Reason::MaxMemory)
+            Some(RestartReason::MaxMemory)
         } else if self.max_requests.is_some_and(|most| measured.requests >= most) {
-            Some(Reason::MaxRequests)
+            Some(RestartReason::MaxRequests)
         } else if self.until.is_some_and(|until| now >= until) {
-            Some(Reason::MaxLifetime)
+            Some(RestartReason::MaxLifetime)
         } else {
             None
         }
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(budget.reached(&resident(100), now), None);
         }
         (1..SUSTAINED).for_each(|_| assert_eq!(budget.reached(&resident(101), now), None));
-        assert_eq!(budget.reached(&resident(101), now), Some(Reason::MaxMemory));
+        assert_eq!(budget.reached(&resident(101), now), Some(RestartReason::MaxMemory));
     }
 
     #[test]
@@ -140,12 +140,12 @@ mod tests {
         };
         let (mut latest, now) = budget(policy, 0);
         assert_eq!(latest.reached(&requests(99), now), None);
-        assert_eq!(latest.reached(&requests(100), now), Some(Reason::MaxRequests));
-        assert_eq!(latest.reached(&requests(0), now + Duration::from_secs(100)), Some(Reason::MaxLifetime));
+        assert_eq!(latest.reached(&requests(100), now), Some(RestartReason::MaxRequests));
+        assert_eq!(latest.reached(&requests(0), now + Duration::from_secs(100)), Some(RestartReason::MaxLifetime));
         let (mut earliest, now) = budget(policy, u16::MAX);
         assert_eq!(earliest.reached(&requests(79), now), None);
-        assert_eq!(earliest.reached(&requests(80), now), Some(Reason::MaxRequests));
-        assert_eq!(earliest.reached(&requests(0), now + Duration::from_secs(81)), Some(Reason::MaxLifetime));
+        assert_eq!(earliest.reached(&requests(80), now), Some(RestartReason::MaxRequests));
+        assert_eq!(earliest.reached(&requests(0), now + Duration::from_secs(81)), Some(RestartReason::MaxLifetime));
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         let policy = RecyclePolicy { max_requests: Some(1), ..RecyclePolicy::default() };
         let (mut budget, now) = budget(policy, u16::MAX);
         assert_eq!(budget.reached(&requests(0), now), None);
-        assert_eq!(budget.reached(&requests(1), now), Some(Reason::MaxRequests));
+        assert_eq!(budget.reached(&requests(1), now), Some(RestartReason::MaxRequests));
     }
 
     #[test]

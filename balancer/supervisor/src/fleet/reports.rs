@@ -179,7 +179,7 @@ impl Fleet {
                 self.announce(ClusterEvent::NotReadyInTime { worker, generation, within, why }, None);
                 self.effects.extend(effects);
                 if seeded(Bug::RestartsBeforeExit) && self.members[index].role == Role::Current {
-                    let reason = crate::reason::Reason::SlowStart;
+                    let reason = shared_protocol::RestartReason::SlowStart;
                     self.members[index].phase = Phase::Backoff { until: now, reason };
                 }
                 return self.check_candidate(index, &failure, now);

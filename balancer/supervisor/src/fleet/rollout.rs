@@ -10,7 +10,7 @@ use shared_protocol::WorkerId;
 
 use super::RequestId;
 use super::seeded::{Bug, seeded};
-use crate::reason::Reason;
+use shared_protocol::RestartReason;
 
 /// What a rollout is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,14 +22,14 @@ pub enum RolloutKind {
     /// There are to be so many workers; candidates take no part in it.
     Shrink { to: usize },
     /// One worker has reached a limit.
-    Recycle(Reason),
+    Recycle(RestartReason),
 }
 
 impl RolloutKind {
     /// Why its candidates take the place of others.
-    pub fn replaces(self) -> Option<Reason> {
+    pub fn replaces(self) -> Option<RestartReason> {
         match self {
-            Self::Reload => Some(Reason::Reload),
+            Self::Reload => Some(RestartReason::Reload),
             Self::Recycle(reason) => Some(reason),
             Self::Grow { .. } | Self::Shrink { .. } => None,
         }

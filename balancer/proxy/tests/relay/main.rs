@@ -1,0 +1,10 @@
+//! The request path by itself, over real sockets: what reaches a program behind,
+//! and what comes back.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+mod bodies;
+#[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
+mod harness;
+mod mutations;
+mod strictness;

@@ -1,0 +1,113 @@
+//! What has been counted since the start, for all slots and the primary.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use balancer_pool::traffic::Traffic;
+use shared_protocol::{RestartReason, WorkerId};
+
+/// How a reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    Done,
+    RolledBack,
+}
+
+/// Everything that is counted.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// What the primary answered itself.
+    pub primary: Arc<Traffic>,
+    /// Clients that had too many connections open already.
+    pub connections_refused: AtomicU64,
+    /// Lines of the access log that were lost; the log itself adds to it.
+    pub access_log_dropped: Arc<AtomicU64>,
+    slots: Mutex<BTreeMap<WorkerId, Slot>>,
+    reloads_done: AtomicU64,
+    reloads_rolled_back: AtomicU64,
+}
+
+/// One slot's counters; they outlive its processes.
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    traffic: Arc<Traffic>,
+    replaced: BTreeMap<RestartReason, u64>,
+}
+
+/// One slot's counters, as they are at one moment.
+#[derive(Debug, Clone)]
+pub struct SlotCounters {
+    pub id: WorkerId,
+    pub traffic: Arc<Traffic>,
+    /// Processes that were started in place of another.
+    pub replaced: BTreeMap<RestartReason, u64>,
+}
+
+impl Counters {
+    /// The counters of slot `id`, for the request path to keep.
+    pub fn traffic(&self, id: WorkerId) -> Arc<Traffic> {
+        Arc::clone(&self.lock().entry(id).or_default().traffic)
+    }
+
+    /// All counters of requests, the primary's first.
+    pub fn all_traffic(&self) -> Vec<(WorkerId, Arc<Traffic>)> {
+        let slots = self.lock();
+        let workers = slots.iter().map(|(&id, slot)| (id, Arc::clone(&slot.traffic)));
+        std::iter::once((WorkerId::PRIMARY, Arc::clone(&self.primary))).chain(workers).collect()
+    }
+
+    /// The counters of all slots, the primary's (slot 0) first.
+    pub fn slots(&self) -> Vec<SlotCounters> {
+        let primary = SlotCounters {
+            id: WorkerId::PRIMARY,
+            traffic: Arc::clone(&self.primary),
+            replaced: BTreeMap::new(),
+        };
+        let slots = self.lock();
+        let workers = slots.iter().map(|(&id, slot)| SlotCounters {
+            id,
+            traffic: Arc::clone(&slot.traffic),
+            replaced: slot.replaced.clone(),
+        });
+        std::iter::once(primary).chain(workers).collect()
+    }
+
+    /// Reloads that were done, and those that were rolled back.
+    pub fn reloads(&self) -> (u64, u64) {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (count(&self.reloads_done), count(&self.reloads_rolled_back))
+    }
+
+    /// Notes that a process of slot `id` was replaced.
+    pub fn replaced(&self, id: WorkerId, reason: RestartReason) {
+        *self.lock().entry(id).or_default().replaced.entry(reason).or_default() += 1;
+    }
+
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        let count = match outcome {
+            ReloadOutcome::Done => &self.reloads_done,
+            ReloadOutcome::RolledBack => &self.reloads_rolled_back,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_slots_counters_outlive_its_processes() {
+        let counters = Counters::default();
+        counters.traffic(WorkerId(1)).record(200, Duration::ZERO);
+        counters.traffic(WorkerId(1)).record(200, Duration::ZERO);
+        assert_eq!(counters.traffic(WorkerId(1)).by_status().next(), Some((200, 2)));
+    }
+}

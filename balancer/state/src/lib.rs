@@ -1,0 +1,28 @@
+//! What the supervisor and the request path write, and operators read: the registry
+//! of workers, events, samples and counters; and the responses that the primary
+//! makes of them in its own name.
+//!
+//! Nothing here starts a process or opens a socket.
+
+pub mod counters;
+pub mod events;
+pub mod registry;
+pub mod response;
+pub mod samples;
+
+use std::sync::Arc;
+
+use balancer_pool::Pool;
+
+use counters::Counters;
+use events::Events;
+use registry::Registry;
+
+/// The shared state of one cluster. Cloning it shares it.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterState {
+    pub pool: Arc<Pool>,
+    pub registry: Arc<Registry>,
+    pub counters: Arc<Counters>,
+    pub events: Arc<Events>,
+}

@@ -1,0 +1,219 @@
+//! What operators see of the cluster: every slot, ready or not.
+//!
+//! The supervisor is the only writer; `GET /cluster/workers` and `GET /health`
+//! read it without a lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use balancer_pool::Worker;
+use shared_process::tree::{self, Processes, Usage};
+use shared_protocol::{
+    ClusterHealth, ClusterStatus, PrimaryRef, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
+    WorkerState, WorkerStatus, megabytes,
+};
+
+/// What a process is to its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Holds its id, and is kept running.
+    Current,
+    /// On trial: to take an id over.
+    Candidate,
+    /// On its way out: nobody follows it.
+    Retiring,
+}
+
+/// One slot, or a second process with its id.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub id: WorkerId,
+    pub role: Role,
+    pub state: WorkerState,
+    /// When it got into this state; [`Registry::publish`] keeps it while it stays.
+    pub since: Instant,
+    pub pid: Option<u32>,
+    /// Stands above all that a program has started.
+    pub shim: Option<u32>,
+    /// The process's counters, once it has a port.
+    pub worker: Option<Arc<Worker>>,
+    pub online_since: Option<Instant>,
+    pub restarts: u64,
+    pub last_reason: Option<RestartReason>,
+    /// The store, as the worker's last answered probe told it.
+    pub store: Option<StoreHealth>,
+}
+
+#[derive(Debug, Default)]
+pub struct Registry {
+    entries: ArcSwap<Vec<Entry>>,
+    draining: AtomicBool,
+}
+
+impl Registry {
+    /// Supervisor only.
+    pub fn publish(&self, mut entries: Vec<Entry>) {
+        let before = self.entries.load();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            // Mostly it is where it was.
+            let same = before.get(index).filter(|before| before.is_still(entry));
+            if let Some(same) = same.or_else(|| before.iter().find(|before| before.is_still(entry))) {
+                entry.since = same.since;
+            }
+        }
+        self.entries.store(Arc::new(entries));
+    }
+
+    /// The cluster is going away: health says so from now on.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn worker_list(&self, now: Instant) -> WorkerList {
+        let entries = self.entries.load();
+        let usages = Usages::now(&entries);
+        let of = |role| -> Vec<_> {
+            let wanted = entries.iter().filter(|entry| entry.role == role);
+            wanted.map(|entry| entry.status(now, usages.of(entry))).collect()
+        };
+        let workers = of(Role::Current);
+        WorkerList {
+            primary: PrimaryRef { pid: std::process::id() },
+            count: workers.len(),
+            workers,
+            joining: of(Role::Candidate),
+            leaving: of(Role::Retiring),
+        }
+    }
+
+    pub fn entries(&self) -> Arc<Vec<Entry>> {
+        self.entries.load_full()
+    }
+
+    pub fn health(&self) -> ClusterHealth {
+        let entries = self.entries.load();
+        let wanted = || entries.iter().filter(|entry| entry.role == Role::Current);
+        let online = wanted().filter(|entry| entry.state == WorkerState::Online).count();
+        let desired = wanted().count();
+        let stores = || wanted().filter_map(|entry| entry.store.as_ref());
+        let store = stores().find(|store| !store.reachable).or_else(|| stores().next()).cloned();
+        let status = if online == 0 || self.is_draining() {
+            ClusterStatus::Unavailable
+        } else if online < desired || store.as_ref().is_some_and(|store| !store.reachable) {
+            ClusterStatus::Degraded
+        } else {
+            ClusterStatus::Ok
+        };
+        ClusterHealth { status, workers: WorkerCounts { online, desired }, store }
+    }
+}
+
+/// What workers use, a program with all that it has started.
+pub struct Usages(Option<Processes>);
+
+impl Usages {
+    pub fn now(entries: &[Entry]) -> Self {
+        Self(entries.iter().any(|entry| entry.shim.is_some()).then(Processes::now))
+    }
+
+    pub fn of(&self, entry: &Entry) -> Option<Usage> {
+        match (&self.0, entry.shim) {
+            (Some(processes), Some(shim)) => Some(processes.usage_below(shim)),
+            _ => entry.pid.and_then(tree::usage),
+        }
+    }
+}
+
+impl Entry {
+    /// The same process in the same state.
+    fn is_still(&self, other: &Self) -> bool {
+        (self.id, self.pid, self.state) == (other.id, other.pid, other.state)
+    }
+
+    fn status(&self, now: Instant, usage: Option<Usage>) -> WorkerStatus {
+        let uptime = self.online_since.map(|since| now.saturating_duration_since(since));
+        WorkerStatus {
+            id: self.id,
+            pid: self.pid,
+            state: self.state,
+            state_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
+            port: self.worker.as_ref().map(|worker| worker.address.port()),
+            uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
+            restarts: self.restarts,
+            last_restart: self.last_reason.map(|reason| reason.to_string()),
+            requests: self.worker.as_ref().map_or(0, |worker| worker.requests()),
+            in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_flight()),
+            rss: usage.map(|usage| megabytes(usage.resident)),
+            cpu_seconds: usage.map(|usage| usage.cpu.as_secs_f64()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_protocol::StoreKind;
+
+    use super::*;
+
+    fn entry(id: u32, state: WorkerState, reachable: bool) -> Entry {
+        let store = Some(StoreHealth { backend: StoreKind::Redis, reachable });
+        Entry {
+            id: WorkerId(id),
+            role: Role::Current,
+            state,
+            since: Instant::now(),
+            pid: None,
+            shim: None,
+            worker: None,
+            online_since: None,
+            restarts: 0,
+            last_reason: None,
+            store,
+        }
+    }
+
+    fn status(entries: Vec<Entry>) -> ClusterStatus {
+        let registry = Registry::default();
+        registry.publish(entries);
+        registry.health().status
+    }
+
+    #[test]
+    fn health_follows_the_slots_and_the_store() {
+        use WorkerState::{Backoff, Online, Starting};
+        assert_eq!(status(vec![]), ClusterStatus::Unavailable);
+        assert_eq!(status(vec![entry(1, Starting, true)]), ClusterStatus::Unavailable);
+        assert_eq!(status(vec![entry(1, Online, true)]), ClusterStatus::Ok);
+        assert_eq!(status(vec![entry(1, Online, true), entry(2, Backoff, true)]), ClusterStatus::Degraded);
+        assert_eq!(status(vec![entry(1, Online, true), entry(2, Online, false)]), ClusterStatus::Degraded);
+    }
+
+    #[test]
+    fn a_state_lasts_until_it_changes() {
+        let registry = Registry::default();
+        let since = || registry.entries()[0].since;
+        let later =
+            |state| Entry { since: since() + std::time::Duration::from_secs(5), ..entry(1, state, true) };
+        registry.publish(vec![entry(1, WorkerState::Starting, true)]);
+        let first = since();
+        registry.publish(vec![later(WorkerState::Starting)]);
+        assert_eq!(since(), first);
+        registry.publish(vec![later(WorkerState::Online)]);
+        assert!(since() > first);
+    }
+
+    #[test]
+    fn a_draining_cluster_is_unavailable() {
+        let registry = Registry::default();
+        registry.publish(vec![entry(1, WorkerState::Online, true)]);
+        registry.set_draining();
+        assert_eq!(registry.health().status, ClusterStatus::Unavailable);
+        assert_eq!(registry.health().workers, WorkerCounts { online: 1, desired: 1 });
+    }
+}

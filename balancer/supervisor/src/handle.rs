@@ -1,0 +1,83 @@
+//! How the rest of the program asks the supervisor for something.
+
+use std::fmt;
+use std::sync::Arc;
+
+use shared_protocol::Progress;
+use tokio::sync::mpsc;
+
+use crate::fleet::ScaleTo;
+
+/// Commands that may wait for the supervisor; more make their senders wait.
+const QUEUED_COMMANDS: usize = 16;
+
+/// Channel on which a requester receives the progress of what it has asked for;
+/// messages are dropped when it is full.
+pub type ProgressSender = mpsc::Sender<Progress>;
+
+/// What the supervisor can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Replace all workers. Without a reply, a reload that is asked for during
+    /// another rollout follows it.
+    Reload { reply: Option<ProgressSender> },
+    /// Change the number of workers; a reply matters as for a reload.
+    Scale { to: ScaleTo, reply: Option<ProgressSender> },
+    /// Stop all workers, giving each the kill timeout.
+    Stop,
+    /// Stop all workers at once.
+    Kill,
+}
+
+/// Sends commands to the supervisor. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    before_reload: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The supervisor takes no more commands, because it has ended or, where nobody
+/// waits, because too many are waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the supervisor is busy or has ended")]
+pub struct NotTaken;
+
+impl Handle {
+    /// A handle, and what the supervisor receives from it. `before_reload` runs for
+    /// each reload that is asked for, whatever becomes of it: log files that somebody
+    /// has moved away must be let go.
+    pub fn new(before_reload: impl Fn() + Send + Sync + 'static) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, received) = mpsc::channel(QUEUED_COMMANDS);
+        (Self { commands, before_reload: Arc::new(before_reload) }, received)
+    }
+
+    /// Sends `command`, and waits for room if there is none.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn send(&self, command: Command) -> Result<(), NotTaken> {
+        self.prepare(&command);
+        self.commands.send(command).await.map_err(|_| NotTaken)
+    }
+
+    /// As [`Self::send`], without waiting.
+    ///
+    /// # Errors
+    /// When the supervisor has ended, or too many commands wait for it.
+    pub fn try_send(&self, command: Command) -> Result<(), NotTaken> {
+        self.prepare(&command);
+        self.commands.try_send(command).map_err(|_| NotTaken)
+    }
+
+    fn prepare(&self, command: &Command) {
+        if matches!(command, Command::Reload { .. }) {
+            (self.before_reload)();
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,219 @@
+//! Active health probes: every worker is asked on its own connection, in its own
+//! task, and must answer in time, with success, and as itself. Somebody else's
+//! program cannot say who it is; there the system tells whose the port is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
+use shared_protocol::{Generation, StoreHealth, WORKER_ID_HEADER, WorkerHealth, WorkerRef};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use shared_process::tree::{self, Owner};
+
+/// First wait between probes of a starting worker; doubles up to [`LONGEST_START_WAIT`].
+const FIRST_START_WAIT: Duration = Duration::from_millis(2);
+const LONGEST_START_WAIT: Duration = Duration::from_millis(250);
+/// After a miss the next probe comes after this part of the interval: with the
+/// default timeout of half an interval, a worker that has just been probed when it
+/// freezes is still found out within `fall` intervals.
+const SOONER: f64 = 2.0 / 3.0;
+/// Where a bundled worker tells its health; elsewhere its headers must do.
+const BUNDLED_PATH: &str = "/health";
+/// A health answer larger than this is no health answer.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// What is asked of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// A GET of this path.
+    Http(String),
+    /// A connection, no more.
+    Tcp,
+}
+
+/// How workers are probed.
+#[derive(Debug, Clone)]
+pub struct Probing {
+    pub check: Check,
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+/// Who must answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected {
+    /// A bundled worker, which names itself.
+    Bundled(WorkerRef),
+    /// A program below the shim with this pid.
+    Program { shim: u32 },
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub expected: Expected,
+}
+
+/// What a probe found.
+#[derive(Debug)]
+pub enum Outcome {
+    Healthy {
+        store: Option<StoreHealth>,
+    },
+    Missed {
+        why: String,
+    },
+    /// Somebody else has the port that the worker was given.
+    PortTaken,
+    /// No probe could be made, through no fault of the worker.
+    Unknown {
+        why: String,
+    },
+}
+
+/// Probes until aborted: quickly until the first success, then at the interval.
+pub async fn run(
+    target: Target,
+    generation: Generation,
+    probing: Probing,
+    outcomes: mpsc::Sender<(Generation, Outcome)>,
+) {
+    let mut wait = FIRST_START_WAIT;
+    loop {
+        let outcome = check_owner(target, probe(target, &probing).await).await;
+        let ready = matches!(outcome, Outcome::Healthy { .. });
+        if outcomes.send((generation, outcome)).await.is_err() {
+            return;
+        }
+        if ready {
+            break;
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_START_WAIT);
+    }
+    let mut wait = probing.interval;
+    loop {
+        sleep(wait).await;
+        let asked = Instant::now();
+        let outcome = probe(target, &probing).await;
+        let missed = matches!(outcome, Outcome::Missed { .. });
+        let until_next = if missed { probing.interval.mul_f64(SOONER) } else { probing.interval };
+        wait = until_next.saturating_sub(asked.elapsed());
+        if outcomes.send((generation, outcome)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whoever answers first on a program's port must be the program. Once it has
+/// the port, nobody else can get it.
+async fn check_owner(target: Target, outcome: Outcome) -> Outcome {
+    let (Expected::Program { shim }, Outcome::Healthy { .. }) = (target.expected, &outcome) else {
+        return outcome;
+    };
+    let port = target.address.port();
+    match tokio::task::spawn_blocking(move || tree::owner_of(port, shim)).await {
+        Ok(Owner::Stranger) => Outcome::PortTaken,
+        Ok(Owner::Ours | Owner::Unknown) | Err(_) => outcome,
+    }
+}
+
+async fn probe(target: Target, probing: &Probing) -> Outcome {
+    let asked = async {
+        match &probing.check {
+            Check::Http(path) => ask(target, path).await,
+            Check::Tcp => Ok(TcpStream::connect(target.address).await.map(|_| None)?),
+        }
+    };
+    match timeout(probing.timeout, asked).await {
+        Ok(Ok(store)) => Outcome::Healthy { store },
+        Ok(Err(ProbeError::Connect(err))) if is_ours(&err) => Outcome::Unknown { why: err.to_string() },
+        Ok(Err(err)) => Outcome::Missed { why: err.to_string() },
+        Err(_) => Outcome::Missed { why: format!("no answer within {:?}", probing.timeout) },
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("could not connect: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error("no valid HTTP answer: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("could not make the request: {0}")]
+    Request(#[from] http::Error),
+    #[error("answered {0}")]
+    Status(u16),
+    #[error("could not read the answer: {0}")]
+    Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error("answered with something that is not a worker's health: {0}")]
+    NotHealth(#[from] serde_json::Error),
+    #[error("worker {} with pid {} answered in its place", .0.id, .0.pid)]
+    Stranger(WorkerRef),
+    #[error("answered without the x-worker-id of this worker")]
+    Nameless,
+}
+
+/// Is it this process that has run out of something (connect(2), socket(2))?
+fn is_ours(err: &std::io::Error) -> bool {
+    const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(err).is_some_and(|errno| OURS.contains(&errno))
+}
+
+async fn ask(target: Target, path: &str) -> Result<Option<StoreHealth>, ProbeError> {
+    let stream = TcpStream::connect(target.address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path)
+        .header("host", target.address.to_string())
+        .header("user-agent", concat!("balancer-probe/", env!("CARGO_PKG_VERSION")))
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        match target.expected {
+            Expected::Bundled(worker) => bundled(response, worker, path).await,
+            // A program that has no such path is alive all the same.
+            Expected::Program { .. } if response.status().as_u16() < 500 => Ok(None),
+            Expected::Program { .. } => Err(ProbeError::Status(response.status().as_u16())),
+        }
+    };
+    // The connection must be driven while the answer is awaited; it ends with it.
+    tokio::select! {
+        answer = answer => answer,
+        Err(err) = connection => Err(err.into()),
+    }
+}
+
+async fn bundled(
+    response: Response<Incoming>,
+    expected: WorkerRef,
+    path: &str,
+) -> Result<Option<StoreHealth>, ProbeError> {
+    if !response.status().is_success() {
+        return Err(ProbeError::Status(response.status().as_u16()));
+    }
+    if path != BUNDLED_PATH {
+        return identified(&response, expected).map(|()| None);
+    }
+    let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(ProbeError::Body)?;
+    let health: WorkerHealth = serde_json::from_slice(&body.to_bytes())?;
+    if health.worker != expected {
+        return Err(ProbeError::Stranger(health.worker));
+    }
+    Ok(Some(health.store))
+}
+
+/// Outside [`BUNDLED_PATH`] the answer's headers say who gave it.
+fn identified<B>(response: &Response<B>, expected: WorkerRef) -> Result<(), ProbeError> {
+    let id = response.headers().get(WORKER_ID_HEADER).and_then(|id| id.to_str().ok());
+    if id == Some(&expected.id.to_string()) { Ok(()) } else { Err(ProbeError::Nameless) }
+}

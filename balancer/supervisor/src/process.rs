@@ -1,0 +1,335 @@
+//! Worker processes: the only place that starts, signals and reaps them.
+//!
+//! A bundled worker is this same executable run again, as Node's `fork` does it.
+//! Somebody else's program runs below a [`shim`], which is this executable as
+//! well. Either has one end of a Unix stream socket as standard input: on it it
+//! reports what becomes of it, and when it closes it knows that its primary is
+//! gone. The kernel is asked for the same in [`enter`], for a worker too busy to
+//! read.
+//!
+//! The task that owns a child also sends its signals, so a signal can never
+//! reach a stranger that was given the pid of a worker already reaped.
+
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsString};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use shared_protocol::{
+    Generation, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::executable::Executable;
+use crate::fleet::{Launch, PortPolicy};
+use crate::port::Port;
+use crate::{output, shim};
+use shared_process::tree;
+
+/// First argument of a worker process; the second is its primary's pid.
+pub const WORKER_SUBCOMMAND: &str = "worker-process";
+/// Bytes that one message of a worker may have; it needs under 100.
+const MESSAGE_LIMIT: usize = 64 * 1024;
+/// Signals that may wait for a worker; there are two kinds of them.
+const QUEUED_SIGNALS: usize = 4;
+/// For a shim to take down its program, before it is killed itself.
+const SHIM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What runs as a worker.
+#[derive(Debug, Clone)]
+pub enum Program {
+    /// This executable's own.
+    Bundled,
+    /// A command line of the user's.
+    Command(Vec<OsString>),
+}
+
+impl Program {
+    /// How processes of this program get their ports.
+    pub fn port_policy(&self) -> PortPolicy {
+        match self {
+            Self::Bundled => PortPolicy::Own,
+            Self::Command(_) => PortPolicy::TOLD,
+        }
+    }
+}
+
+/// How worker processes are started.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    pub program: Program,
+    /// Added to the primary's own environment.
+    pub environment: Vec<(String, OsString)>,
+    /// Taken from the primary's own environment.
+    pub unset: Vec<&'static str>,
+    pub children: Children,
+}
+
+/// The pids of all processes that were started here and are not reaped yet.
+#[derive(Debug, Clone, Default)]
+pub struct Children(Arc<Mutex<BTreeSet<u32>>>);
+
+impl Children {
+    pub fn contains(&self, pid: u32) -> bool {
+        self.lock().contains(&pid)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a process tells its supervisor, or is found out about it.
+#[derive(Debug)]
+pub enum ProcessReport {
+    /// It runs, and has bound `port` or was told to.
+    Up {
+        pid: u32,
+        port: u16,
+    },
+    CouldNotStart {
+        reason: String,
+    },
+    /// It is about to stop.
+    Leaving,
+    /// It was withdrawn, and its last request has ended.
+    Drained,
+    Exited {
+        status: io::Result<ExitStatus>,
+    },
+}
+
+/// Signals a running process. Dropping it does not stop the process; its task reaps it.
+#[derive(Debug)]
+pub struct ProcessHandle {
+    /// The child of the primary: a bundled worker, or the shim of a program.
+    pub(crate) child: u32,
+    pub(crate) is_shim: bool,
+    pub(crate) signals: mpsc::Sender<Signal>,
+}
+
+impl ProcessHandle {
+    /// Asks the process group to stop (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends the process group (SIGKILL), or all that is below a shim.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Full or closed only when the process has been signalled enough, or is gone.
+        let _ = self.signals.try_send(signal);
+    }
+}
+
+impl Launcher {
+    /// Starts one worker. What happens to it arrives on `reports`, tagged with
+    /// its generation; `Exited` comes exactly once and last. What it prints is
+    /// copied to the log by tasks in `relays`.
+    ///
+    /// Must be called from the thread that lives as long as the program: the
+    /// parent-death signal fires when the *thread* that started a child ends
+    /// (prctl(2), `PR_SET_PDEATHSIG`).
+    ///
+    /// # Errors
+    /// When the process could not be started.
+    pub(crate) fn launch(
+        &self,
+        launch: Launch,
+        executable: &Executable,
+        reports: mpsc::Sender<(Generation, ProcessReport)>,
+        relays: &mut JoinSet<()>,
+    ) -> io::Result<ProcessHandle> {
+        let Launch { worker: id, generation, .. } = launch;
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let channel = UnixStream::from_std(ours)?;
+        let port = Port::take(launch.port)?;
+        let mut command = self.command(launch, executable, port.number());
+        let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        let pid = child.id().expect("a child that was not waited for has a pid");
+        self.children.lock().insert(pid);
+        let shown = Arc::new(AtomicU32::new(pid));
+        if let Some(stdout) = child.stdout.take() {
+            relays.spawn(output::relay(stdout, id, Arc::clone(&shown)));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            relays.spawn(output::relay(stderr, id, Arc::clone(&shown)));
+        }
+        let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
+        let is_shim = matches!(self.program, Program::Command(_));
+        let mut task = ProcessTask { child, pid, shown, is_shim, port, status: None, reports, generation };
+        let children = self.children.clone();
+        tokio::spawn(async move {
+            let status = task.attend(channel, requested).await;
+            children.lock().remove(&pid);
+            task.report(ProcessReport::Exited { status }).await;
+        });
+        Ok(ProcessHandle { child: pid, is_shim, signals })
+    }
+
+    fn command(&self, launch: Launch, executable: &Executable, port: u16) -> Command {
+        let mut command = Command::new(executable.path());
+        let primary = std::process::id().to_string();
+        match &self.program {
+            Program::Bundled => {
+                command.arg0(format!("worker {}", launch.worker)).arg(WORKER_SUBCOMMAND).arg(primary);
+            }
+            Program::Command(line) => {
+                let name = format!("worker {} shim", launch.worker);
+                command.arg0(name).arg(shim::SHIM_SUBCOMMAND).arg(primary).args(line);
+            }
+        }
+        command
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("HOST", Ipv4Addr::LOCALHOST.to_string())
+            .env("PORT", port.to_string())
+            .env(WORKER_ID_VAR, launch.worker.to_string())
+            .env(WORKER_COUNT_VAR, launch.workers.to_string())
+            .env(WORKER_GENERATION_VAR, launch.generation.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Its own group: Ctrl-C at the terminal is for the primary to hand on.
+            .process_group(0)
+            .kill_on_drop(true);
+        for name in &self.unset {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+/// Looks after one child until it is reaped.
+struct ProcessTask {
+    child: Child,
+    pid: u32,
+    /// As the log has it: a supervised program's own, once it is known.
+    shown: Arc<AtomicU32>,
+    /// The child is a shim, and is told what to do over its channel.
+    is_shim: bool,
+    port: Port,
+    /// How the supervised program ended, as its shim tells.
+    status: Option<ExitStatus>,
+    reports: mpsc::Sender<(Generation, ProcessReport)>,
+    generation: Generation,
+}
+
+impl ProcessTask {
+    async fn attend(
+        &mut self,
+        channel: UnixStream,
+        mut signals: mpsc::Receiver<Signal>,
+    ) -> io::Result<ExitStatus> {
+        let (reader, mut writer) = channel.into_split();
+        let mut messages = BufReader::new(reader);
+        let mut line = Vec::new();
+        let mut channel_open = true;
+        let status = loop {
+            tokio::select! {
+                status = self.child.wait() => break status,
+                Some(signal) = signals.recv() => match (self.is_shim, signal) {
+                    (false, signal) => self.signal_group(signal),
+                    (true, Signal::KILL) => {
+                        // Fails when the shim has ended, or does not read.
+                        let _ = timeout(SHIM_TIMEOUT, writer.write_all(shim::KILL)).await;
+                        match timeout(SHIM_TIMEOUT, self.child.wait()).await {
+                            Ok(status) => break status,
+                            // It does not do it itself.
+                            Err(_) => {
+                                tree::kill_below(self.pid);
+                                self.signal_group(Signal::KILL);
+                            }
+                        }
+                    }
+                    (true, _) => drop(timeout(SHIM_TIMEOUT, writer.write_all(shim::TERMINATE)).await),
+                },
+                more = messages.read_until(b'\n', &mut line), if channel_open => {
+                    channel_open = matches!(more, Ok(1..)) && line.len() < MESSAGE_LIMIT;
+                    if channel_open {
+                        self.hear(&line).await;
+                        line.clear();
+                    }
+                }
+            }
+        };
+        // What it said before it ended is still to be read.
+        while channel_open
+            && let Ok(Ok(1..)) = timeout(SHIM_TIMEOUT, messages.read_until(b'\n', &mut line)).await
+        {
+            self.hear(&line).await;
+            line.clear();
+        }
+        self.status.map_or(status, Ok)
+    }
+
+    async fn hear(&mut self, line: &[u8]) {
+        let report = match serde_json::from_slice(line) {
+            Ok(WorkerMessage::Listening { port }) => ProcessReport::Up { pid: self.pid, port },
+            Ok(WorkerMessage::Started { pid }) => {
+                self.shown.store(pid, Ordering::Relaxed);
+                ProcessReport::Up { pid, port: self.port.number() }
+            }
+            Ok(WorkerMessage::Failed { reason }) => ProcessReport::CouldNotStart { reason },
+            Ok(WorkerMessage::Leaving) => ProcessReport::Leaving,
+            Ok(WorkerMessage::Ended { status }) => {
+                self.status = Some(ExitStatus::from_raw(status));
+                return;
+            }
+            Err(err) => {
+                warn!(pid = self.pid, %err, "worker sent a message that does not parse");
+                return;
+            }
+        };
+        self.report(report).await;
+    }
+
+    async fn report(&self, report: ProcessReport) {
+        // Fails only when the supervisor has ended, and nobody wants to know.
+        let _ = self.reports.send((self.generation, report)).await;
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        let group = Pid::from_raw(self.pid.cast_signed());
+        if let Some(Err(err)) = group.map(|group| rustix::process::kill_process_group(group, signal)) {
+            warn!(pid = self.pid, %err, "could not signal worker");
+        }
+    }
+}
+
+/// First thing in a worker process: die with the primary, however that dies,
+/// and be told apart in `ps` and `top`.
+///
+/// # Errors
+/// When `primary` is not this process's parent, which means that the primary
+/// died before the request was made, or when the kernel refuses it.
+pub fn enter(primary: Option<u32>) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
+    if let Ok(name) = CString::new(format!("worker-{id}")) {
+        rustix::thread::set_name(&name)?;
+    }
+    if is_child_of(primary) { Ok(()) } else { Err(io::Error::other("the primary is gone")) }
+}
+
+/// Is `parent` this process's parent?
+pub fn is_child_of(parent: Option<u32>) -> bool {
+    let found = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    Some(found.cast_unsigned()) == parent
+}
