@@ -102,7 +102,9 @@ fn progress<'a>(
 ) -> Option<Progress> {
     let pid = |generation: Generation| Some(who(&generation)?.pid);
     Some(match event {
-        ClusterEvent::Started { worker, generation, .. } => Progress::Started { worker, pid: pid(generation)? },
+        ClusterEvent::Started { worker, generation, .. } => {
+            Progress::Started { worker, pid: pid(generation)? }
+        }
         ClusterEvent::StandsBy { worker, generation, after } => {
             Progress::Ready { worker, pid: pid(generation)?, after_ms: millis(after) }
         }

@@ -16,9 +16,9 @@ use crate::process::{Launcher, ProcessHandle, ProcessReport, Program};
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Where processes send what happens to them.
-pub type Reports = mpsc::Sender<(Generation, ProcessReport)>;
+pub(crate) type Reports = mpsc::Sender<(Generation, ProcessReport)>;
 /// Where probes send what they find.
-pub type Outcomes = mpsc::Sender<(Generation, Outcome)>;
+pub(crate) type Outcomes = mpsc::Sender<(Generation, Outcome)>;
 
 /// Starts processes, probes them and opens releases.
 pub trait System {

@@ -86,7 +86,9 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
             (EventKind::Reload, "reload begins".to_owned())
         }
         ClusterEvent::RolloutBegan {
-            kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to }, workers, ..
+            kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
+            workers,
+            ..
         } => (EventKind::Scale, format!("from {workers} to {to} workers")),
         ClusterEvent::Switched { kind, candidates } => {
             (event_kind(*kind), format!("new workers take over: {candidates}"))

@@ -10,15 +10,15 @@ use std::time::Duration;
 use super::Jitter;
 
 /// Time online that makes up for one death.
-pub const STABLE_RUN: Duration = Duration::from_millis(400);
+pub(crate) const STABLE_RUN: Duration = Duration::from_millis(400);
 /// Wait after the second death in a row.
 const BASE: Duration = Duration::from_millis(100);
 /// Longest wait, before jitter.
-pub const CAP: Duration = Duration::from_secs(30);
+pub(crate) const CAP: Duration = Duration::from_secs(30);
 
 /// The deaths of a slot that no time online has paid back yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     deaths: u32,
 }
 
@@ -26,7 +26,7 @@ impl Backoff {
     /// Counts a death after `online` of service (zero when the process never got
     /// ready) and returns how long to wait. The jitter takes up to a quarter off
     /// the wait.
-    pub fn next(&mut self, online: Duration, jitter: Jitter) -> Duration {
+    pub(crate) fn next(&mut self, online: Duration, jitter: Jitter) -> Duration {
         let paid_back = u32::try_from(online.as_millis() / STABLE_RUN.as_millis()).unwrap_or(u32::MAX);
         self.deaths = self.deaths.saturating_sub(paid_back).saturating_add(1);
         let Some(exponent) = self.deaths.checked_sub(2) else {

@@ -21,7 +21,7 @@ use shared_protocol::RestartReason;
 
 /// One launched process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Process {
+pub(crate) struct Process {
     pub generation: Generation,
     pub launched: Instant,
     pub port: PortChoice,
@@ -30,7 +30,7 @@ pub struct Process {
 
 /// What is known against a process that is not ready yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// Its port is not known, so nobody could ask it.
     Silent,
     /// It did not answer its last probe.
@@ -41,14 +41,14 @@ pub enum Trouble {
 
 /// What follows the end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AfterExit {
+pub(crate) enum AfterExit {
     Restart(RestartReason),
     StayDown,
 }
 
 /// How a process that is to end is pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Escalation {
+pub(crate) enum Escalation {
     /// SIGKILL follows at this time.
     KillAt(Instant),
     /// SIGKILL was sent.
@@ -56,7 +56,7 @@ pub enum Escalation {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub(crate) enum Phase {
     Starting {
         process: Process,
         deadline: Instant,
@@ -78,7 +78,10 @@ pub enum Phase {
         budget: RecycleBudget,
     },
     /// Retired; it finishes what it has.
-    Draining { process: Process, until: Instant },
+    Draining {
+        process: Process,
+        until: Instant,
+    },
     /// It is to end.
     Stopping {
         process: Process,
@@ -88,12 +91,15 @@ pub enum Phase {
         next: AfterExit,
     },
     /// Waits for its next start; `reason` is why it is necessary.
-    Backoff { until: Instant, reason: RestartReason },
+    Backoff {
+        until: Instant,
+        reason: RestartReason,
+    },
     Stopped,
 }
 
 impl Phase {
-    pub fn process(&self) -> Option<&Process> {
+    pub(crate) fn process(&self) -> Option<&Process> {
         match self {
             Self::Starting { process, .. }
             | Self::Standby { process, .. }
@@ -105,7 +111,7 @@ impl Phase {
     }
 
     /// When something is to be done, if nothing happens before.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match *self {
             Self::Starting { deadline, .. } => Some(deadline),
             Self::Draining { until, .. } | Self::Backoff { until, .. } => Some(until),
@@ -118,7 +124,7 @@ impl Phase {
     }
 
     /// How long the process has served at `now`.
-    pub fn time_online(&self, now: Instant) -> Duration {
+    pub(crate) fn time_online(&self, now: Instant) -> Duration {
         match *self {
             Self::Online { since, .. } => now.saturating_duration_since(since),
             Self::Stopping { online, .. } => online,
@@ -127,7 +133,7 @@ impl Phase {
     }
 
     /// As operators see it.
-    pub fn worker_state(&self) -> WorkerState {
+    pub(crate) fn worker_state(&self) -> WorkerState {
         match self {
             Self::Starting { .. } | Self::Standby { .. } => WorkerState::Starting,
             Self::Online { .. } => WorkerState::Online,
@@ -138,31 +144,27 @@ impl Phase {
         }
     }
 
-    pub fn online_since(&self) -> Option<Instant> {
+    pub(crate) fn online_since(&self) -> Option<Instant> {
         match *self {
             Self::Online { since, .. } => Some(since),
             _ => None,
         }
     }
 
-    pub fn is_starting(&self) -> bool {
+    pub(crate) fn is_starting(&self) -> bool {
         matches!(self, Self::Starting { .. })
     }
 
-    pub fn is_standby(&self) -> bool {
-        matches!(self, Self::Standby { .. })
-    }
-
-    pub fn is_online(&self) -> bool {
+    pub(crate) fn is_online(&self) -> bool {
         matches!(self, Self::Online { .. })
     }
 
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         matches!(self, Self::Stopped)
     }
 
     /// Being replaced because it missed its probes.
-    pub fn is_ejected(&self) -> bool {
+    pub(crate) fn is_ejected(&self) -> bool {
         matches!(
             self,
             Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. }
@@ -171,12 +173,12 @@ impl Phase {
     }
 
     /// Does not serve any more, or not again by itself.
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         matches!(self, Self::Draining { .. } | Self::Stopping { .. } | Self::Stopped)
     }
 
     /// Will not be online again, not with another process either.
-    pub fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.is_ending() && !matches!(self, Self::Stopping { next: AfterExit::Restart(_), .. })
     }
 }

@@ -7,13 +7,13 @@ use super::{Jitter, Measurement};
 use shared_protocol::RestartReason;
 
 /// How often the counters are compared with the limits.
-pub const CHECK: Duration = Duration::from_millis(100);
+pub(crate) const CHECK: Duration = Duration::from_millis(100);
 /// How often memory is measured.
-pub const MEMORY_CHECK: Duration = Duration::from_secs(1);
+pub(crate) const MEMORY_CHECK: Duration = Duration::from_secs(1);
 /// Measurements in a row that must find too much memory in use: a spike passes.
-pub const SUSTAINED: u32 = 5;
+pub(crate) const SUSTAINED: u32 = 5;
 /// Wait after a replacement that did not get ready.
-pub const RETRY: Duration = Duration::from_secs(10);
+pub(crate) const RETRY: Duration = Duration::from_secs(10);
 /// Up to this part of a limit is taken off at random, so that workers that
 /// started together do not reach it together.
 const JITTER: f64 = 0.2;
@@ -35,7 +35,7 @@ impl RecyclePolicy {
 
 /// One process's own limits, and how it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RecycleBudget {
+pub(crate) struct RecycleBudget {
     max_memory: Option<u64>,
     max_requests: Option<u64>,
     pub(super) until: Option<Instant>,
@@ -45,7 +45,7 @@ pub struct RecycleBudget {
 
 impl RecycleBudget {
     /// For a process that is online since `now`.
-    pub fn draw(policy: &RecyclePolicy, now: Instant, jitter: Jitter) -> Self {
+    pub(crate) fn draw(policy: &RecyclePolicy, now: Instant, jitter: Jitter) -> Self {
         let share = 1.0 - JITTER * jitter.share();
         Self {
             max_memory: policy.max_memory,
@@ -56,7 +56,7 @@ impl RecycleBudget {
     }
 
     /// Takes in a measurement, and says which limit the process has reached.
-    pub fn reached(&mut self, measured: &Measurement, now: Instant) -> Option<RestartReason> {
+    pub(crate) fn reached(&mut self, measured: &Measurement, now: Instant) -> Option<RestartReason> {
         if let Some(resident) = measured.resident {
             let over = self.max_memory.is_some_and(|most| resident > most);
             self.over = if over { self.over.saturating_add(1) } else { 0 };
@@ -75,19 +75,19 @@ impl RecycleBudget {
 
 /// When workers are next compared with their limits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RecycleTimer {
+pub(crate) struct RecycleTimer {
     pub next: Instant,
     pub next_memory: Instant,
 }
 
 impl RecycleTimer {
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { next: now + CHECK, next_memory: now }
     }
 
     /// What is to be measured now: `None` for nothing yet, else whether memory is
     /// to be measured as well.
-    pub fn tick(&mut self, policy: &RecyclePolicy, now: Instant) -> Option<bool> {
+    pub(crate) fn tick(&mut self, policy: &RecyclePolicy, now: Instant) -> Option<bool> {
         if now < self.next {
             return None;
         }
@@ -141,11 +141,17 @@ mod tests {
         let (mut latest, now) = budget(policy, 0);
         assert_eq!(latest.reached(&requests(99), now), None);
         assert_eq!(latest.reached(&requests(100), now), Some(RestartReason::MaxRequests));
-        assert_eq!(latest.reached(&requests(0), now + Duration::from_secs(100)), Some(RestartReason::MaxLifetime));
+        assert_eq!(
+            latest.reached(&requests(0), now + Duration::from_secs(100)),
+            Some(RestartReason::MaxLifetime)
+        );
         let (mut earliest, now) = budget(policy, u16::MAX);
         assert_eq!(earliest.reached(&requests(79), now), None);
         assert_eq!(earliest.reached(&requests(80), now), Some(RestartReason::MaxRequests));
-        assert_eq!(earliest.reached(&requests(0), now + Duration::from_secs(81)), Some(RestartReason::MaxLifetime));
+        assert_eq!(
+            earliest.reached(&requests(0), now + Duration::from_secs(81)),
+            Some(RestartReason::MaxLifetime)
+        );
     }
 
     #[test]

@@ -203,7 +203,7 @@ impl Fleet {
         let candidates: Vec<_> = (0..self.members.len()).filter(is_candidate).collect();
         self.announce(ClusterEvent::Switched { kind, candidates: candidates.len() }, requester);
         if seeded(Bug::AnswersAtSwitch) {
-            let (workers, after) = (self.workers(), now - now);
+            let (workers, after) = (self.workers(), std::time::Duration::ZERO);
             self.announce(ClusterEvent::RolloutDone { kind, workers, after }, requester);
         }
         for index in candidates {
@@ -279,6 +279,8 @@ impl Fleet {
     #[cfg(test)]
     pub(super) fn is_settled(&self) -> bool {
         let online = |member: &super::Member| matches!(member.phase, super::Phase::Online { .. });
-        self.rollout.is_none() && self.queued == super::rollout::Queued::default() && self.members.iter().all(online)
+        self.rollout.is_none()
+            && self.queued == super::rollout::Queued::default()
+            && self.members.iter().all(online)
     }
 }

@@ -14,7 +14,7 @@ use shared_protocol::RestartReason;
 
 /// What a rollout is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RolloutKind {
+pub(crate) enum RolloutKind {
     /// Every worker gets a successor.
     Reload,
     /// There are to be so many workers.
@@ -27,7 +27,7 @@ pub enum RolloutKind {
 
 impl RolloutKind {
     /// Why its candidates take the place of others.
-    pub fn replaces(self) -> Option<RestartReason> {
+    pub(crate) fn replaces(self) -> Option<RestartReason> {
         match self {
             Self::Reload => Some(RestartReason::Reload),
             Self::Recycle(reason) => Some(reason),
@@ -38,7 +38,7 @@ impl RolloutKind {
 
 /// The rollout under way; there is one at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ActiveRollout {
+pub(crate) struct ActiveRollout {
     pub kind: RolloutKind,
     pub requester: Option<RequestId>,
     pub began: Instant,
@@ -47,7 +47,7 @@ pub struct ActiveRollout {
 
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// The release of a reload is being opened.
     Opening,
     /// Candidates start. Until the switch it can fail without a trace.
@@ -59,14 +59,14 @@ pub enum Stage {
 /// Rollouts that were asked for by a signal, to which nobody expects an answer,
 /// and that follow the one under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Queued {
+pub(crate) struct Queued {
     pub reload: bool,
     pub scale_by: isize,
 }
 
 /// Candidates and how far they are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Plan {
+pub(crate) struct Plan {
     waiting: VecDeque<WorkerId>,
     starting: Vec<WorkerId>,
     parallel: usize,
@@ -74,12 +74,12 @@ pub struct Plan {
 
 impl Plan {
     /// At most `parallel` candidates start at the same time.
-    pub fn new(candidates: impl IntoIterator<Item = WorkerId>, parallel: usize) -> Self {
+    pub(crate) fn new(candidates: impl IntoIterator<Item = WorkerId>, parallel: usize) -> Self {
         Self { waiting: candidates.into_iter().collect(), starting: Vec::new(), parallel: parallel.max(1) }
     }
 
     /// The next candidate to be started, if it is time for one and its slot `has_room`.
-    pub fn start_next(&mut self, has_room: impl FnOnce(WorkerId) -> bool) -> Option<WorkerId> {
+    pub(crate) fn start_next(&mut self, has_room: impl FnOnce(WorkerId) -> bool) -> Option<WorkerId> {
         let &id = self.waiting.front()?;
         if self.starting.len() >= self.parallel || !has_room(id) {
             return None;
@@ -90,12 +90,12 @@ impl Plan {
     }
 
     /// This candidate stands by.
-    pub fn stands_by(&mut self, id: WorkerId) {
+    pub(crate) fn stands_by(&mut self, id: WorkerId) {
         self.starting.retain(|&starting| starting != id);
     }
 
     /// Do all candidates stand by?
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.waiting.is_empty() && (self.starting.is_empty() || seeded(Bug::SwitchesEarly))
     }
 }

@@ -3,7 +3,7 @@
 //! is a constant, and nothing of it is left in the program.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bug {
+pub(super) enum Bug {
     /// A process that has ended goes on getting requests.
     DeadStaysPublished,
     /// A candidate gets requests as soon as it is ready.

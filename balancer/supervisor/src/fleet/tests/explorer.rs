@@ -36,13 +36,13 @@ impl Path {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub(super) struct Bounds {
     pub depth: usize,
     pub states: usize,
 }
 
 #[derive(Debug)]
-pub struct Explored {
+pub(super) struct Explored {
     pub states: usize,
     pub steps: usize,
     pub depth: usize,
@@ -58,7 +58,7 @@ fn fingerprint(world: &World) -> u64 {
 ///
 /// # Errors
 /// When something is broken; says what, and the steps that lead there.
-pub fn explore(setup: &Setup, bounds: Bounds) -> Result<Explored, String> {
+pub(super) fn explore(setup: &Setup, bounds: Bounds) -> Result<Explored, String> {
     let base = Instant::now();
     let mut first = World::new(setup.settings.clone(), base, setup.commands);
     if setup.serves {
@@ -96,7 +96,7 @@ pub fn explore(setup: &Setup, bounds: Bounds) -> Result<Explored, String> {
 ///
 /// # Errors
 /// When it does not.
-pub fn ends_in_order(world: World) -> Result<(), String> {
+pub(super) fn ends_in_order(world: World) -> Result<(), String> {
     let mut stopped = world.clone();
     stopped.take(Step::Stop)?;
     run(stopped, |running| running.killed, World::is_stopped).map_err(|why| format!("a stop {why}"))?;
@@ -143,7 +143,7 @@ fn behave(world: &World, running: &Running, ends: fn(&Running) -> bool) -> Optio
 
 /// Where an exploration begins.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub(super) struct Setup {
     pub name: &'static str,
     pub settings: Settings,
     /// All workers are online already.
@@ -152,7 +152,7 @@ pub struct Setup {
     pub commands: u8,
 }
 
-pub fn setups() -> Vec<Setup> {
+pub(super) fn setups() -> Vec<Setup> {
     let setup = |name, settings, serves, commands| Setup { name, settings, serves, commands };
     let recycle = RecyclePolicy { max_requests: Some(1_000), ..RecyclePolicy::default() };
     let alone = Settings { max_workers: 1, ..settings(1) };

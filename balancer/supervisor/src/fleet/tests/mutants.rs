@@ -46,7 +46,11 @@ fn each_seeded_bug_is_found_by_the_rule_meant_for_it() {
         let name = format!("{bug:?}");
         let (explored, lived) = judge(bug);
         let why = explored.as_deref().unwrap_or_default();
-        println!("{name:22} {:8} {lived:6} {}", explored.is_some(), why.chars().take(160).collect::<String>());
+        println!(
+            "{name:22} {:8} {lived:6} {}",
+            explored.is_some(),
+            why.chars().take(160).collect::<String>()
+        );
         if explored.is_none() || !why.contains(rule) {
             missed.push(format!("{name}: {why}"));
         }

@@ -15,7 +15,7 @@ const LOOK: usize = 500;
 ///
 /// # Errors
 /// When something is broken; says what, and after how many steps.
-pub fn live(settings: Settings, seed: u64, steps: usize) -> Result<usize, String> {
+pub(super) fn live(settings: Settings, seed: u64, steps: usize) -> Result<usize, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut world = World::new(settings, Instant::now(), u8::MAX);
     let mut last = Vec::new();
@@ -82,7 +82,7 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
 ///
 /// # Errors
 /// As [`live`].
-pub fn live_often(steps: usize) -> Result<usize, String> {
+pub(super) fn live_often(steps: usize) -> Result<usize, String> {
     let (mut lives, mut taken) = (0, 0);
     let setups = setups();
     while taken < steps {

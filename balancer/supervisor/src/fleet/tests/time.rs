@@ -13,7 +13,12 @@ const DEATHS: u32 = 2;
 
 /// Rewrites the fleet so that what happens at `now` happens at `base`, with every
 /// generation renamed.
-pub fn normalise(fleet: &mut Fleet, now: Instant, base: Instant, rename: &impl Fn(Generation) -> Generation) {
+pub(super) fn normalise(
+    fleet: &mut Fleet,
+    now: Instant,
+    base: Instant,
+    rename: &impl Fn(Generation) -> Generation,
+) {
     let shift = now.duration_since(base);
     let deadline = |at: &mut Instant| *at = at.checked_sub(shift).map_or(base, |at| at.max(base));
     for member in &mut fleet.members {

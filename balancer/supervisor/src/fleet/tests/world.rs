@@ -14,7 +14,7 @@ use crate::fleet::{
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
-pub const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     startup: Duration::from_millis(400),
     drain: Duration::from_millis(200),
     kill: Duration::from_millis(100),
@@ -22,7 +22,7 @@ pub const LIMITS: Limits = Limits {
     rise: 1,
 };
 
-pub fn settings(workers: usize) -> Settings {
+pub(super) fn settings(workers: usize) -> Settings {
     Settings {
         workers,
         max_workers: 3,
@@ -35,7 +35,7 @@ pub fn settings(workers: usize) -> Settings {
 
 /// A process that runs, or whose launch is still to be answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Running {
+pub(super) struct Running {
     pub generation: Generation,
     pub worker: WorkerId,
     pub up: bool,
@@ -56,7 +56,7 @@ pub struct Running {
 
 /// What the fleet has asked for and is to be told before anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Question {
+pub(super) enum Question {
     Launch(Generation),
     Open,
     Measure,
@@ -64,7 +64,7 @@ pub enum Question {
 
 /// One step of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// The question that has waited longest is answered: well, or not.
     Answer(bool),
     Up(Generation),
@@ -105,7 +105,7 @@ impl Step {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct World {
+pub(super) struct World {
     pub fleet: Fleet,
     pub now: Instant,
     pub running: Vec<Running>,
@@ -122,7 +122,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(settings: Settings, now: Instant, commands: u8) -> Self {
+    pub(super) fn new(settings: Settings, now: Instant, commands: u8) -> Self {
         let (fleet, effects) = Fleet::new(settings, now);
         let mut world = Self {
             fleet,
@@ -142,7 +142,7 @@ impl World {
     }
 
     /// Forgets when it is and what processes are called.
-    pub fn normalised(mut self, base: Instant) -> Self {
+    pub(super) fn normalised(mut self, base: Instant) -> Self {
         self.running.sort_unstable_by_key(|running| running.generation);
         let known: Vec<_> = self.running.iter().map(|running| running.generation).collect();
         let rename = |old: Generation| {
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// All that may happen next.
-    pub fn steps(&self) -> Vec<Step> {
+    pub(super) fn steps(&self) -> Vec<Step> {
         if !self.questions.is_empty() {
             return vec![Step::Answer(true), Step::Answer(false)];
         }
@@ -211,7 +211,7 @@ impl World {
     ///
     /// # Errors
     /// When something is broken that must always hold; says what.
-    pub fn take(&mut self, step: Step) -> Result<(), String> {
+    pub(super) fn take(&mut self, step: Step) -> Result<(), String> {
         let Some(input) = self.input(step) else { return Ok(()) };
         let published = self.published();
         let stopping = matches!(step, Step::Stop | Step::Kill);
@@ -255,7 +255,7 @@ impl World {
             }
         }
         match step {
-            Step::Answer(well) => return self.answer(well),
+            Step::Answer(well) => self.answer(well),
             Step::Up(of) => report(of, Report::Up),
             Step::Healthy(of) => report(of, Report::Probed(ProbeResult::Healthy)),
             Step::Missed(of) => report(of, Report::Probed(ProbeResult::Missed { why: why() })),
@@ -519,9 +519,9 @@ impl World {
             return Err(format!("two processes of worker {} are published", pair[0]));
         }
         for member in self.fleet.members() {
-            let served = member.generation().and_then(|generation| {
-                self.running.iter().find(|running| running.generation == generation)
-            });
+            let served = member
+                .generation()
+                .and_then(|generation| self.running.iter().find(|running| running.generation == generation));
             let is_online = matches!(member.phase, Phase::Online { .. });
             if is_online != served.is_some_and(|running| running.published) {
                 return Err(format!("worker {} is published or online, but not both", member.id));
@@ -531,7 +531,7 @@ impl World {
     }
 
     /// Every worker serves and nobody waits for anything.
-    pub fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current).count();
         self.fleet.is_settled()
             && self.questions.is_empty()
@@ -542,13 +542,13 @@ impl World {
     }
 
     /// For the message of a test.
-    pub fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let phases: Vec<_> = self.fleet.members().iter().map(|member| member.phase.worker_state()).collect();
         format!("members are {phases:?}, {} wait for an answer", self.waiting.len())
     }
 
     /// Nothing is left and nobody waits.
-    pub fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.fleet.is_stopped() && self.running.is_empty() && self.waiting.is_empty()
     }
 }
