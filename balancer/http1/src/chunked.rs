@@ -1,5 +1,5 @@
 //! Chunked bodies (RFC 9112, section 7.1), decoded step by step and strictly.
-//! Extensions and trailers are dropped: nobody behind stats for them.
+//! Extensions and trailers are dropped: nobody behind asked for them.
 
 use super::HttpError;
 

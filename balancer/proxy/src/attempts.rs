@@ -1,4 +1,4 @@
-//! One request until somebody has answered it: which worker is stats, and
+//! One request until somebody has answered it: which worker is asked, and
 //! another one when that fails and the request allows it.
 
 use std::future::poll_fn;
@@ -22,7 +22,7 @@ use balancer_pool::{Denied, Lease, Wish};
 /// What became of a request.
 pub(super) struct Report {
     pub(super) outcome: Outcome,
-    /// The last one that was stats.
+    /// The last one that was asked.
     pub(super) worker: Option<WorkerId>,
     /// Where its requests are counted.
     pub(super) traffic: Option<Arc<Traffic>>,

@@ -86,7 +86,7 @@ impl Exchange<'_> {
                 101 if self.context.upgrades => return self.switch(upstream, &response, length).await,
                 101 => {
                     return Outcome::Failed(ProxyError::Malformed(HttpError::bad(
-                        "an upgrade that nobody stats for",
+                        "an upgrade that nobody asked for",
                     )));
                 }
                 100..=199 => {

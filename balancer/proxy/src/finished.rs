@@ -9,11 +9,11 @@ use balancer_access_log::{Record, Texts};
 /// One request, answered or not.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
-    /// The last worker that was stats; the primary when none was.
+    /// The last worker that was asked; the primary when none was.
     pub worker: WorkerId,
     /// What the client was told, or [`Self::CLIENT_GONE`].
     pub status: u16,
-    /// Workers that were stats.
+    /// Workers that were asked.
     pub attempts: usize,
     /// From the complete head to the answer's last byte.
     pub total: Duration,

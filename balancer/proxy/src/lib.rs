@@ -128,7 +128,7 @@ impl Proxy {
         if self.own_routes { balancer_state::response::own(&self.registry, method, path) } else { None }
     }
 
-    /// Every request ends here, once. `traffic` is that of the last worker stats,
+    /// Every request ends here, once. `traffic` is that of the last worker asked,
     /// `texts` are for the access log, where there is one.
     fn finished(&self, traffic: Option<&Traffic>, finished: &Finished, texts: Option<Box<Texts>>) {
         traffic.unwrap_or(&self.counters.primary).record(finished.status, finished.total);

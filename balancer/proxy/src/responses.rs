@@ -12,7 +12,7 @@ use balancer_state::response::Response;
 /// Seconds after which a client may try again when no worker was ready or free.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// How an response is to be written.
+/// How a response is to be written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WriteOptions<'a> {
     pub(crate) request_id: &'a [u8],
@@ -74,7 +74,7 @@ pub(crate) enum ProxyError {
     Unreachable { timed_out: bool },
     /// The worker's connection ended before the response had begun.
     Died,
-    /// The worker did not take the request, or not response it, in time.
+    /// The worker did not take the request, or not answer it, in time.
     Slow,
     /// What came is no response.
     Malformed(HttpError),
@@ -99,14 +99,14 @@ pub(crate) fn for_proxy_error(error: &ProxyError, worker: Option<WorkerId>, atte
             Problem::new(502, tried(attempts))
         }
         ProxyError::Unreachable { timed_out: true } | ProxyError::Slow => {
-            Problem::new(504, format!("{who} did not response in time"))
+            Problem::new(504, format!("{who} did not answer in time"))
         }
         ProxyError::Died => Problem::new(
             502,
             format!("{who} ended before it had answered; the request may have been carried out"),
         ),
         ProxyError::Malformed(http) => {
-            Problem::new(502, format!("{who} gave an response that is not valid: {}", http.detail))
+            Problem::new(502, format!("{who} gave a response that is not valid: {}", http.detail))
         }
     })
 }
@@ -121,8 +121,8 @@ fn busy(what_else: &str) -> Response {
 
 fn tried(attempts: usize) -> String {
     match attempts {
-        1 => "the worker that was stats could not be reached".to_owned(),
-        n => format!("none of the {n} workers that were stats could response"),
+        1 => "the worker that was asked could not be reached".to_owned(),
+        n => format!("none of the {n} workers that were asked could answer"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::task::Context;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Rings at the deadline that was last stats about. Deadlines mostly move
+/// Rings at the deadline that was last asked about. Deadlines mostly move
 /// further away, request by request, which costs nothing here: the timer rings
 /// at the old one and is then set to the new one.
 #[derive(Debug, Default)]

@@ -100,7 +100,7 @@ impl Upstream {
         });
     }
 
-    /// Neither closed nor with bytes that nobody stats for.
+    /// Neither closed nor with bytes that nobody asked for.
     fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let mut context = Context::from_waker(Waker::noop());
