@@ -36,7 +36,7 @@ use balancer_access_log::AccessLog;
 use balancer_admin::Admin;
 use balancer_admin::control::{Control, ControlSocket};
 use balancer_admin::feed::{About, Feed};
-use balancer_ctl::{client, healthcheck};
+use balancer_ctl::healthcheck;
 use balancer_pool::Pool;
 use balancer_pool::select::Strategy;
 use balancer_proxy::listener::{self, Phase, Serving};
@@ -73,7 +73,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
     match &cli.subcommand {
         Some(Subcommands::Control(action)) => {
-            return client::run(action).unwrap_or_else(|err| complain(&err, 1));
+            return balancer_ctl::run(action).unwrap_or_else(|err| complain(&err, 1));
         }
         Some(Subcommands::Healthcheck(options)) => return healthcheck::run(options),
         None => {}

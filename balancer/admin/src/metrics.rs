@@ -14,8 +14,7 @@ use balancer_pool::Turned;
 use balancer_pool::traffic::{BOUNDS, Traffic};
 use balancer_state::ClusterState;
 use balancer_state::counters::SlotCounters;
-use balancer_state::registry::{Entry, Role, Usages};
-use shared_process::tree::Usage;
+use balancer_state::registry::{Entry, Role, Usage, Usages};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
