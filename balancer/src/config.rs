@@ -24,8 +24,8 @@ use balancer_pool::Balancing;
 use balancer_proxy::ProxyLimits;
 use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
-use balancer_supervisor::recycle::Recycling;
-use balancer_supervisor::slot::Limits;
+use balancer_supervisor::RecyclePolicy;
+use balancer_supervisor::Limits;
 use mode::mode;
 use names::{
     ADMIN, ADMIN_HOSTS, DRAIN_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE,
@@ -46,7 +46,7 @@ pub(crate) struct Config {
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) probing: Probing,
-    pub(crate) recycling: Recycling,
+    pub(crate) recycling: RecyclePolicy,
     pub(crate) reload_parallel: usize,
     pub(crate) balancing: Balancing,
     /// What the sticky cookie is signed with, if somebody chose.
@@ -99,7 +99,7 @@ impl Config {
             admin: read.or(&ADMIN, &options.admin, parse_admin, Admin::Default)?.address(port),
             admin_hosts: sources.read(&ADMIN_HOSTS, None, parse_names)?.unwrap_or_default(),
             control: sources.read(&settings::CONTROL, options.control.as_deref(), parse_socket_path)?,
-            recycling: Recycling {
+            recycling: RecyclePolicy {
                 max_memory: sources.read(&MAX_MEMORY, options.max_memory.as_deref(), parse_bytes)?,
                 max_requests: sources.read(&MAX_REQUESTS, options.max_requests.as_deref(), parse_positive)?,
                 max_lifetime: sources.read(&MAX_LIFETIME, options.max_lifetime.as_deref(), parse_duration)?,

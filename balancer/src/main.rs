@@ -45,7 +45,7 @@ use balancer_proxy::{OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_supervisor::executable::Executable;
 use balancer_supervisor::process::{self, Program};
-use balancer_supervisor::{Handle, Supervisor, keeper, reaper};
+use balancer_supervisor::{Handle, Machine, Settings, Supervisor, reaper, shim};
 use cli::{Cli, Options, Subcommands};
 use config::{Config, Mode};
 use shutdown::Shutdown;
@@ -65,8 +65,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         let parent = || parent.to_str().and_then(|pid| pid.parse().ok());
         match subcommand.to_str() {
             Some(process::WORKER_SUBCOMMAND) => return run_worker(parent()),
-            Some(keeper::KEEPER_SUBCOMMAND) => return keeper::keep(parent(), line),
-            Some(keeper::STARTER_SUBCOMMAND) => return keeper::start(parent(), line),
+            Some(shim::SHIM_SUBCOMMAND) => return shim::run(parent(), line),
+            Some(shim::EXEC_STUB_SUBCOMMAND) => return shim::exec_stub(parent(), line),
             _ => {}
         }
     }
@@ -177,15 +177,16 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
-        let settings = balancer_supervisor::Settings {
+        let settings = Settings {
             workers: workers as usize,
-            most_workers,
-            probing: config.probing.clone(),
+            max_workers: most_workers,
             limits: config.limits,
-            recycling: config.recycling,
+            recycle: config.recycling,
             reload_parallel: config.reload_parallel,
+            ports: config.program.port_policy(),
         };
-        let supervisor = Supervisor::new(settings, launcher, executable, state.clone());
+        let machine = Machine::new(launcher, executable, config.probing.clone());
+        let supervisor = Supervisor::new(settings, machine, state.clone());
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
         operate(&config, &state, &handle, admin, socket, address)?;
         let serving =

@@ -72,6 +72,40 @@ fn in_flight_lasts_as_long_as_the_lease() {
     assert_eq!(pool.ready()[0].in_flight(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_with_the_last_request() {
+    let pool = pool(1);
+    let (first, second) = (pool.pick(Wish::default()).unwrap(), pool.pick(Wish::default()).unwrap());
+    let worker = Arc::clone(&pool.ready()[0]);
+    drop(pool.pick(Wish::default()));
+    pool.withdraw(worker.generation);
+    let drained = tokio::spawn(async move { worker.drained().await });
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!drained.is_finished(), "one is left");
+    drop(second);
+    tokio::time::timeout(Duration::from_secs(60), drained).await.expect("it is told").unwrap();
+}
+
+#[tokio::test]
+async fn no_end_of_a_drain_is_missed_when_many_threads_let_go() {
+    for _ in 0..500 {
+        let pool = Arc::new(pool(1));
+        let worker = Arc::clone(&pool.ready()[0]);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                std::thread::spawn(move || while pool.pick(Wish::default()).is_some() {})
+            })
+            .collect();
+        pool.withdraw(worker.generation);
+        let drained = tokio::time::timeout(Duration::from_secs(10), worker.drained()).await;
+        assert!(drained.is_ok(), "{} are in flight", worker.in_flight());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(worker.in_flight(), 0);
+    }
+}
+
 #[test]
 fn a_replacement_takes_its_predecessors_place() {
     let pool = pool(3);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shared_protocol::{Generation, WorkerId};
+use tokio::sync::Notify;
 
 use super::queue::Line;
 use super::traffic::Traffic;
@@ -21,6 +22,8 @@ pub struct Worker {
     in_flight: AtomicU64,
     requests: AtomicU64,
     pub(super) withdrawn: AtomicBool,
+    /// Told each time that a withdrawn worker has no more requests.
+    idle: Notify,
 }
 
 impl Worker {
@@ -40,6 +43,7 @@ impl Worker {
             in_flight: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             withdrawn: AtomicBool::new(false),
+            idle: Notify::new(),
         }
     }
 
@@ -51,6 +55,27 @@ impl Worker {
     /// Requests ever handed to this worker, retries included.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Waits until this worker, which must have been withdrawn, has no more requests.
+    /// For one waiter at a time.
+    ///
+    /// No end is missed: whoever lets go counts down first and then looks whether the
+    /// worker is withdrawn, and it was withdrawn before this looks at the count. In
+    /// the one order of all `SeqCst` operations, either this sees the count at zero or
+    /// the last to let go sees the withdrawal, and [`Notify::notify_one`] keeps its
+    /// word for a waiter that is yet to come.
+    pub async fn drained(&self) {
+        while self.in_flight() > 0 {
+            self.idle.notified().await;
+        }
+    }
+
+    /// One request less.
+    fn let_go(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.withdrawn.load(Ordering::SeqCst) {
+            self.idle.notify_one();
+        }
     }
 }
 
@@ -79,7 +104,7 @@ impl Lease {
         }
         if worker.withdrawn.load(Ordering::SeqCst) {
             // Not by way of a lease: nobody gets the room of a worker that is leaving.
-            worker.in_flight.fetch_sub(1, Ordering::SeqCst);
+            worker.let_go();
             return None;
         }
         worker.requests.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +128,7 @@ impl std::ops::Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.worker.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.worker.let_go();
         if let Some(line) = self.line.take() {
             line.serve(&self.worker);
         }

@@ -1,14 +1,14 @@
 //! Stands between the primary and somebody else's program, so that nothing of
 //! the program is left behind.
 //!
-//! The keeper is this executable, run by the primary. It starts the program in a
+//! The shim is this executable, run by the primary. It starts the program in a
 //! process group of its own, adopts whatever the program's children leave behind
 //! (prctl(2), `PR_SET_CHILD_SUBREAPER`), reaps it all, and takes it all down when
 //! it is told to, when the program ends by itself, and when the primary is gone.
-//! Should the keeper itself be killed, the kernel kills the program.
+//! Should the shim itself be killed, the kernel kills the program.
 //!
 //! ```text
-//! primary ──socket──► keeper ──► starter, which becomes the program ──► children
+//! primary ──socket──► shim ──► exec stub, which becomes the program ──► children
 //! ```
 
 use std::ffi::{CString, OsString};
@@ -24,13 +24,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use shared_protocol::{WORKER_ID_VAR, WorkerMessage};
 
-use super::process::is_child_of;
-use shared_process::tree as processes;
+use crate::process::is_child_of;
+use shared_process::tree;
 
-/// First argument of a keeper; its primary's pid and the program follow.
-pub const KEEPER_SUBCOMMAND: &str = "worker-keeper";
-/// First argument of a starter; its keeper's pid and the program follow.
-pub const STARTER_SUBCOMMAND: &str = "worker-program";
+/// First argument of a shim; its primary's pid and the program follow.
+pub const SHIM_SUBCOMMAND: &str = "worker-shim";
+/// First argument of an exec stub; its shim's pid and the program follow.
+pub const EXEC_STUB_SUBCOMMAND: &str = "worker-exec-stub";
 /// On the channel, from the primary: stop the program.
 pub const TERMINATE: &[u8] = b"T";
 /// On the channel, from the primary: end all of it at once.
@@ -40,10 +40,10 @@ const EXIT_NOT_RUN: u8 = 127;
 /// Between two rounds of killing: a process may have forked in the meantime.
 const ROUND: Duration = Duration::from_millis(1);
 
-/// Runs as the keeper of `line` for `primary`.
-pub fn keep(primary: Option<u32>, line: &[OsString]) -> ExitCode {
-    match Keeper::start(primary, line) {
-        Ok(keeper) => keeper.run(),
+/// Runs as the shim of `line` for `primary`.
+pub fn run(primary: Option<u32>, line: &[OsString]) -> ExitCode {
+    match Shim::start(primary, line) {
+        Ok(shim) => shim.run(),
         Err(err) => {
             // The primary may be gone; there is nobody else to tell.
             let _ = writeln!(io::stderr(), "could not start: {err}");
@@ -52,13 +52,13 @@ pub fn keep(primary: Option<u32>, line: &[OsString]) -> ExitCode {
     }
 }
 
-/// Becomes the program `line`, to die with the keeper. Returns only when that
+/// Becomes the program `line`, to die with the shim. Returns only when that
 /// fails.
-pub fn start(keeper: Option<u32>, line: &[OsString]) -> ExitCode {
+pub fn exec_stub(shim: Option<u32>, line: &[OsString]) -> ExitCode {
     let armed = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let err = match (armed, line) {
         (Err(err), _) => io::Error::from(err),
-        (Ok(()), _) if !is_child_of(keeper) => io::Error::other("its keeper is gone"),
+        (Ok(()), _) if !is_child_of(shim) => io::Error::other("its shim is gone"),
         (Ok(()), [program, arguments @ ..]) => Command::new(program).args(arguments).exec(),
         (Ok(()), []) => io::Error::other("no command was given"),
     };
@@ -67,14 +67,14 @@ pub fn start(keeper: Option<u32>, line: &[OsString]) -> ExitCode {
     ExitCode::from(EXIT_NOT_RUN)
 }
 
-struct Keeper {
+struct Shim {
     channel: UnixStream,
-    kept: Arc<Kept>,
+    program: Arc<Supervised>,
 }
 
 /// The program and what came of it.
-struct Kept {
-    program: Pid,
+struct Supervised {
+    pid: Pid,
     state: Mutex<State>,
 }
 
@@ -86,61 +86,61 @@ struct State {
     terminating: bool,
 }
 
-impl Keeper {
+impl Shim {
     fn start(primary: Option<u32>, line: &[OsString]) -> io::Result<Self> {
         let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
-        if let Ok(name) = CString::new(format!("keeper-{id}")) {
+        if let Ok(name) = CString::new(format!("shim-{id}")) {
             rustix::thread::set_name(&name)?;
         }
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own))?;
         let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         if !is_child_of(primary) {
-            return Err(io::Error::other("a keeper is started by its primary only"));
+            return Err(io::Error::other("a shim is started by its primary only"));
         }
-        // This thread lives as long as the keeper, as the death signal needs it.
-        let program = Command::new("/proc/self/exe")
-            .arg(STARTER_SUBCOMMAND)
+        // This thread lives as long as the shim, as the death signal needs it.
+        let child = Command::new("/proc/self/exe")
+            .arg(EXEC_STUB_SUBCOMMAND)
             .arg(own.as_raw_nonzero().to_string())
             .args(line)
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()?;
-        let kept = Kept {
-            program: Pid::from_raw(program.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?,
+        let program = Supervised {
+            pid: Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?,
             state: Mutex::default(),
         };
-        send(&channel, &WorkerMessage::Started { pid: program.id() });
-        Ok(Self { channel, kept: Arc::new(kept) })
+        send(&channel, &WorkerMessage::Started { pid: child.id() });
+        Ok(Self { channel, program: Arc::new(program) })
     }
 
-    /// Obeys until all that it keeps is gone.
+    /// Does what the primary says until the program and all that it has started is gone.
     fn run(self) -> ExitCode {
-        let Self { channel, kept } = self;
+        let Self { channel, program } = self;
         let listening = channel.try_clone().and_then(|channel| {
-            let kept = Arc::clone(&kept);
-            thread::Builder::new().name("primary".to_owned()).spawn(move || kept.obey(channel))
+            let program = Arc::clone(&program);
+            thread::Builder::new().name("primary".to_owned()).spawn(move || program.handle(channel))
         });
         if listening.is_err() {
-            kept.kill_all();
+            program.kill_all();
         }
-        let status = kept.reap();
+        let status = program.reap();
         send(&channel, &WorkerMessage::Ended { status: status.into_raw() });
-        // For whoever looks at the keeper, as a shell would put it.
+        // For whoever looks at the shim, as a shell would put it.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
     }
 }
 
-impl Kept {
+impl Supervised {
     /// Does what the primary says, until it says nothing more because it is gone.
-    fn obey(&self, mut channel: UnixStream) {
-        let mut order = [0];
+    fn handle(&self, mut channel: UnixStream) {
+        let mut command = [0];
         loop {
-            match channel.read(&mut order) {
-                Ok(1) if order == TERMINATE => self.terminate(),
+            match channel.read(&mut command) {
+                Ok(1) if command == TERMINATE => self.terminate(),
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                // An order to kill, or the end of the primary.
+                // A command to kill, or the end of the primary.
                 _ => return self.kill_all(),
             }
         }
@@ -155,7 +155,7 @@ impl Kept {
         state.terminating = true;
         if !state.ended {
             // Fails when the whole group has ended just now.
-            let _ = rustix::process::kill_process_group(self.program, Signal::TERM);
+            let _ = rustix::process::kill_process_group(self.pid, Signal::TERM);
         }
     }
 
@@ -167,9 +167,9 @@ impl Kept {
                 // While this is held nothing is reaped, so no pid changes hands.
                 let state = self.lock();
                 if !state.ended {
-                    let _ = rustix::process::kill_process_group(self.program, Signal::KILL);
+                    let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
                 }
-                if !processes::kill_below(std::process::id()) && state.ended {
+                if !tree::kill_below(std::process::id()) && state.ended {
                     return;
                 }
             }
@@ -190,7 +190,7 @@ impl Kept {
             }
             let mut state = self.lock();
             let Ok(Some((pid, how))) = rustix::process::wait(WaitOptions::NOHANG) else { continue };
-            if pid != self.program {
+            if pid != self.pid {
                 continue;
             }
             status = ExitStatus::from_raw(how.as_raw());
@@ -198,8 +198,8 @@ impl Kept {
             if !state.terminating {
                 // Nobody asked it to end, so nobody waits for what it leaves behind.
                 drop(state);
-                let kept = Arc::clone(self);
-                thread::spawn(move || kept.kill_all());
+                let program = Arc::clone(self);
+                thread::spawn(move || program.kill_all());
             }
         }
     }
