@@ -5,14 +5,15 @@
 //! needs to be told once.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use http::Uri;
-use shared_settings::{Sources, parse_host, settings};
+use shared_settings::definitions::{HOST, PORT};
+use shared_settings::{Settings, reachable_address};
 
 /// For connecting and the answer together.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -31,17 +32,18 @@ pub struct Options {
 pub fn run(options: &Options) -> ExitCode {
     let target = match Target::find(options.url.as_deref()) {
         Ok(target) => target,
-        Err(err) => return say(&format!("balancer healthcheck: {err:#}"), 2),
+        Err(err) => return print(&format!("balancer healthcheck: {err:#}"), 2),
     };
     match ask(&target) {
-        Ok((200, body)) => say(body.trim(), 0),
-        Ok((status, body)) => say(&format!("{status} {}", body.trim()), 1),
-        Err(err) => say(&format!("balancer healthcheck: {err:#}"), 1),
+        Ok((200, body)) => print(body.trim(), 0),
+        Ok((status, body)) => print(&format!("{status} {}", body.trim()), 1),
+        Err(err) => print(&format!("balancer healthcheck: {err:#}"), 1),
     }
 }
 
-fn say(text: &str, code: u8) -> ExitCode {
-    // Who asks may want the exit code only.
+/// Prints `text` and returns `code`.
+fn print(text: &str, code: u8) -> ExitCode {
+    // The caller may want the exit code only, and have closed the output.
     let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::from(code)
 }
@@ -69,18 +71,9 @@ impl Target {
     }
 
     fn of_settings() -> anyhow::Result<Self> {
-        let directory = std::env::current_dir().context("could not find the working directory")?;
-        let sources = Sources::load(&directory)?;
-        let host = sources.read(&settings::HOST, None, parse_host)?;
-        let port = sources.read(&settings::PORT, None, |text| text.parse().ok())?.unwrap_or(3100);
-        // Who listens on all addresses does so on this one.
-        let host = match host {
-            None => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Some(IpAddr::V4(host)) if host.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Some(IpAddr::V6(host)) if host.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            Some(host) => host,
-        };
-        Ok(Self { authority: SocketAddr::new(host, port).to_string(), path: "/health".to_owned() })
+        let settings = Settings::load_without_flags()?;
+        let address = reachable_address(settings.get(&HOST)?, settings.get(&PORT)?);
+        Ok(Self { authority: address.to_string(), path: "/health".to_owned() })
     }
 }
 
