@@ -37,7 +37,7 @@ pub struct Definition {
     /// A value may begin with a dash, so that a wrong one such as -1 is named as wrong.
     pub(crate) hyphen_values: bool,
     /// The flag alone means true.
-    pub(crate) switch: bool,
+    pub switch: bool,
 }
 
 /// What holds when nobody has set a setting.

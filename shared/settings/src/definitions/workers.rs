@@ -33,7 +33,7 @@ group! {
     MAX_MEMORY: Optional<u64> = Draft::size("CLUSTER_MAX_MEMORY", "an amount of memory such as 256MiB or 1GB")
         .flag("max-memory")
         .example("512MiB")
-        .help("Replace a worker that keeps more resident memory than this for 5 s, with all that it has started")
+        .help("Replace a worker that keeps more resident memory than this for five seconds, with all that it has started")
         .unset("no limit");
 
     MAX_REQUESTS: Optional<u64> = Draft::positive("CLUSTER_MAX_REQUESTS")
