@@ -6,12 +6,13 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use shared_settings::definitions::STATE_DIR;
 use shared_store::TemporaryDirectory;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "could not keep state in {:?}: {reason} (set --state-dir or CLUSTER_STATE_DIR to a directory that can be made)",
-    place
+    "could not keep state in {place:?}: {reason} (set {} to a directory that can be made)",
+    STATE_DIR.names()
 )]
 pub(crate) struct StateDirError {
     place: PathBuf,
