@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::Value;
-use shared_protocol::{ClusterHealth, ClusterStatus, StoreKind, WorkerHealth, WorkerList, WorkerStatus};
+use shared_protocol::{ClusterHealth, ClusterStatus, Health, StoreKind, WorkerList, WorkerStatus};
 use shared_store::RedisUrl;
 
 use crate::client::{Answer, Client, Request};
@@ -249,7 +249,6 @@ async fn census(client: &Client) -> usize {
 
 async fn store_kind(client: &Client) -> Option<StoreKind> {
     let answer = client.get("/health").await.ok()?;
-    let cluster = serde_json::from_slice::<ClusterHealth>(&answer.body).ok().and_then(|health| health.store);
-    let worker = || serde_json::from_slice::<WorkerHealth>(&answer.body).ok().map(|health| health.store);
-    cluster.or_else(worker).map(|store| store.backend)
+    let health: Health = serde_json::from_slice(&answer.body).ok()?;
+    health.store().map(|store| store.backend)
 }
