@@ -33,7 +33,7 @@ use balancer_supervisor::process::Program;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
 
 use crate::config::Config;
-use crate::fd_budget;
+use crate::fd_budget::{self, FdBudget};
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
 use crate::state_dir::StateDir;
@@ -45,7 +45,8 @@ use crate::worker_env;
 /// When something that the cluster needs cannot be had. No worker is left then.
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared_telemetry::init(&config.telemetry)?;
-    let limits = ProcessLimits::find(config, workers)?;
+    let fd_budget =
+        FdBudget::new(fd_budget::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;
     let state_dir = open_state_dir(config)?;
     let state = ClusterState { pool: Arc::new(Pool::new(config.balancing)), ..ClusterState::default() };
@@ -61,23 +62,19 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("could not make the supervisor's event loop")?;
-    let cluster =
-        Cluster { config, workers, limits, sockets, state_dir, state, open, proxy, access_log, supervisor };
+    let cluster = Cluster {
+        config,
+        workers,
+        fd_budget,
+        sockets,
+        state_dir,
+        state,
+        open,
+        proxy,
+        access_log,
+        supervisor,
+    };
     runtime.block_on(cluster.run(commands))
-}
-
-/// What the limit of file descriptors allows.
-struct ProcessLimits {
-    connections: usize,
-    /// Workers that the cluster may be scaled to.
-    workers: usize,
-}
-
-impl ProcessLimits {
-    fn find(config: &Config, workers: u32) -> anyhow::Result<Self> {
-        let (connections, workers) = fd_budget::share(fd_budget::raise_limit(), workers)?;
-        Ok(Self { connections: fd_budget::bounded(connections, config.max_connections)?, workers })
-    }
 }
 
 /// The listening sockets, all bound before anything is started.
@@ -152,7 +149,7 @@ fn sticky(config: &Config) -> anyhow::Result<Option<Sticky>> {
 struct Cluster<'a> {
     config: &'a Config,
     workers: u32,
-    limits: ProcessLimits,
+    fd_budget: FdBudget,
     sockets: Sockets,
     /// A temporary directory is removed when the cluster ends.
     state_dir: Option<StateDir>,
@@ -175,14 +172,14 @@ impl Cluster<'_> {
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
-        let settings = supervisor_settings(config, workers, &self.limits);
+        let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
         let machine = Machine::new(launcher, executable, config.probing.clone());
         let supervisor = Supervisor::new(settings, machine, state.clone());
 
         let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
         operators.serve(sockets.control, sockets.admin, sockets.admin_address)?;
         let (phase, phase_seen) = watch::channel(Phase::Open);
-        let room = Arc::new(Semaphore::new(self.limits.connections));
+        let room = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, room };
         let threads = listener::serve(sockets.clients, serving_threads(), &serving)
             .context("could not start serving")?;
@@ -203,10 +200,10 @@ impl Cluster<'_> {
     }
 }
 
-fn supervisor_settings(config: &Config, workers: u32, limits: &ProcessLimits) -> Settings {
+fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Settings {
     Settings {
         workers: workers as usize,
-        max_workers: limits.workers,
+        max_workers,
         limits: config.limits,
         recycle: config.recycling,
         reload_parallel: config.reload_parallel,

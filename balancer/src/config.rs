@@ -130,7 +130,7 @@ fn telemetry(settings: &Settings) -> Result<Telemetry, ConfigError> {
 
 fn dotenv(settings: &Settings) -> Vec<(String, OsString)> {
     let is_private = |name: &str| private_variables().any(|private| private == name);
-    let shared = settings.from_dotenv().filter(|(name, _)| !is_private(name));
+    let shared = settings.dotenv_values().filter(|(name, _)| !is_private(name));
     shared.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 

@@ -118,8 +118,8 @@ impl Settings {
 
     /// What `.env` has set and the environment has not: for a process that must
     /// see the same settings later, whatever becomes of the file.
-    pub fn from_dotenv(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sources.from_dotenv()
+    pub fn dotenv_values(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.dotenv_values()
     }
 
     fn value<T>(

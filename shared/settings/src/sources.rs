@@ -60,7 +60,7 @@ impl Sources {
     }
 
     /// What `.env` has set and the environment has not.
-    pub(crate) fn from_dotenv(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn dotenv_values(&self) -> impl Iterator<Item = (&str, &str)> {
         let hidden = |name: &str| self.variables.contains_key(name);
         self.dotenv
             .iter()

@@ -7,6 +7,8 @@
 //!
 //! writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
