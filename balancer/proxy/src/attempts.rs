@@ -17,7 +17,7 @@ use super::responses::ProxyError;
 use super::upload::Upload;
 use super::upstream::Upstream;
 use balancer_pool::traffic::Traffic;
-use balancer_pool::{Denied, Lease, Wish};
+use balancer_pool::{Lease, PickError, PickRequest};
 
 /// What became of a request.
 pub(super) struct Report {
@@ -115,24 +115,25 @@ async fn pick(
     tried: &mut Tried,
     stale: &mut Option<Generation>,
 ) -> Result<Lease, Outcome> {
-    if let Some(lease) = proxy.pool.pick(Wish { tried: tried.as_slice(), bound_to: context.bound_to }) {
+    if let Some(lease) =
+        proxy.pool.pick(PickRequest { excluded: tried.as_slice(), affinity: context.bound_to })
+    {
         return Ok(lease);
     }
     if let Some(generation) = stale.take() {
         tried.forgive(generation);
     }
-    let patience =
-        if tried.as_slice().is_empty() { policy::PATIENCE } else { policy::PATIENCE_AFTER_A_FAILURE };
-    let wish = Wish { tried: tried.as_slice(), bound_to: context.bound_to };
+    let wait = if tried.as_slice().is_empty() { policy::WAIT } else { policy::WAIT_AFTER_FAILURE };
+    let request = PickRequest { excluded: tried.as_slice(), affinity: context.bound_to };
     // Boxed: seldom needed, and large beside all else that a request keeps.
-    let mut waiting = Box::pin(proxy.pool.pick_or_wait(wish, patience));
+    let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait));
     poll_fn(|cx| {
         if let Poll::Ready(found) = waiting.as_mut().poll(cx) {
-            return Poll::Ready(found.map_err(|denied| {
-                Outcome::Failed(match denied {
-                    Denied::NobodyReady => ProxyError::NobodyReady,
-                    Denied::QueueFull => ProxyError::QueueFull,
-                    Denied::QueueTimeout(patience) => ProxyError::QueueTimeout(patience),
+            return Poll::Ready(found.map_err(|error| {
+                Outcome::Failed(match error {
+                    PickError::NoWorkerReady => ProxyError::NobodyReady,
+                    PickError::QueueFull => ProxyError::QueueFull,
+                    PickError::QueueTimeout(timeout) => ProxyError::QueueTimeout(timeout),
                 })
             }));
         }
@@ -140,7 +141,7 @@ async fn pick(
             return Poll::Ready(Err(Outcome::Gone));
         }
         // Mostly somebody who has given up, and the others wait for the room.
-        if client.has_ended && proxy.pool.is_capped() {
+        if client.has_ended && proxy.pool.has_concurrency_limit() {
             return Poll::Ready(Err(Outcome::Failed(ProxyError::Left)));
         }
         Poll::Pending

@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use balancer_pool::Patience;
+use balancer_pool::WaitPolicy;
 
 /// Workers that one request may be handed to, the first included.
 pub const MAX_ATTEMPTS: usize = 4;
 /// How long a request waits when no worker is ready.
-pub const PATIENCE: Patience = Patience {
+pub const WAIT: WaitPolicy = WaitPolicy {
     starting: Duration::from_secs(5),
-    about_to: Duration::from_secs(1),
+    start_horizon: Duration::from_secs(1),
     grace: Duration::from_millis(100),
 };
 
 /// The same for a request that has just met a worker's death: on a busy machine
 /// it takes the supervisor longer than a moment to hear of it.
-pub const PATIENCE_AFTER_A_FAILURE: Patience = Patience { grace: Duration::from_secs(1), ..PATIENCE };
+pub const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::from_secs(1), ..WAIT };
 
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::{Reader, parse_bytes, parse_positive};
 use crate::cli::{AccessLogOptions, BalancingOptions, ClientOptions};
 use balancer_access_log::{Format, Target};
 use balancer_pool::select::Strategy;
-use balancer_pool::{Balancing, Cap};
+use balancer_pool::{Balancing, ConcurrencyLimit};
 use balancer_proxy::ProxyLimits;
 
 /// Requests of the whole cluster that may wait where workers have a cap: as many
@@ -54,11 +54,16 @@ impl fmt::Debug for Secret {
 pub(super) fn balancing(options: &BalancingOptions, sources: &Sources) -> Result<Balancing, ConfigError> {
     let read = Reader { sources };
     let queue = read.or(&QUEUE, &options.queue, parse_queue, QUEUED)?;
-    let patience = read.or(&QUEUE_TIMEOUT, &options.queue_timeout, parse_duration, QUEUE_PATIENCE)?;
-    let concurrency = sources.read(&MAX_CONCURRENCY, options.max_concurrency.as_deref(), parse_positive)?;
+    let queue_timeout = read.or(&QUEUE_TIMEOUT, &options.queue_timeout, parse_duration, QUEUE_PATIENCE)?;
+    let max_concurrency =
+        sources.read(&MAX_CONCURRENCY, options.max_concurrency.as_deref(), parse_positive)?;
     Ok(Balancing {
         strategy: read.or(&STRATEGY, &options.strategy, parse_strategy, Strategy::RoundRobin)?,
-        cap: concurrency.map(|concurrency| Cap { concurrency, queue, patience }),
+        concurrency_limit: max_concurrency.map(|max_concurrency| ConcurrencyLimit {
+            max_concurrency,
+            queue,
+            queue_timeout,
+        }),
     })
 }
 
@@ -148,10 +153,14 @@ mod tests {
     #[test]
     fn there_is_a_queue_where_there_is_a_cap() {
         let none = balancing(&BalancingOptions::default(), &sources(&[("CLUSTER_QUEUE", "7")])).unwrap();
-        assert_eq!((none.strategy, none.cap), (Strategy::RoundRobin, None));
+        assert_eq!((none.strategy, none.concurrency_limit), (Strategy::RoundRobin, None));
         let options = BalancingOptions { max_concurrency: Some("2".to_owned()), ..Default::default() };
-        let cap = balancing(&options, &sources(&[("CLUSTER_QUEUE", "0")])).unwrap().cap.unwrap();
-        assert_eq!(cap, Cap { concurrency: 2, queue: 0, patience: Duration::from_secs(5) });
+        let limit =
+            balancing(&options, &sources(&[("CLUSTER_QUEUE", "0")])).unwrap().concurrency_limit.unwrap();
+        assert_eq!(
+            limit,
+            ConcurrencyLimit { max_concurrency: 2, queue: 0, queue_timeout: Duration::from_secs(5) }
+        );
     }
 
     #[test]
