@@ -13,14 +13,13 @@ use super::attempts;
 use super::buffer::Outbox;
 use super::client::{Client, Next};
 use super::exchange::{Outcome, RequestContext};
-use super::finished::Finished;
 use super::headers::{self, RequestId};
 use super::neighbours::Admission;
 use super::noted;
 use super::origin::{self, Origin};
 use super::responses::{self, WriteOptions};
 use super::upload::{self, Upload};
-use balancer_access_log::Texts;
+use balancer_access_log::{LogFields, RequestSummary};
 use balancer_http1::request::RequestHead;
 use balancer_http1::{Framing, HttpError};
 use balancer_pool::traffic::Traffic;
@@ -181,7 +180,7 @@ async fn conclude(
             (status, sent, if upload.is_received() { Then::Close } else { Then::Linger })
         }
         Outcome::Cut { status, sent } => (status, sent, Then::Abort),
-        Outcome::Gone => (Finished::CLIENT_GONE, 0, Then::Abort),
+        Outcome::Gone => (RequestSummary::CLIENT_CLOSED, 0, Then::Abort),
         Outcome::Failed(fault) => {
             let answer = responses::for_proxy_error(&fault, stats.worker, stats.attempts);
             give(proxy, client, context, &answer, false, stats).await;
@@ -205,7 +204,7 @@ struct UpstreamStats {
     attempts: usize,
     upstream: Duration,
     received: u64,
-    texts: Option<Box<Texts>>,
+    texts: Option<Box<LogFields>>,
 }
 
 /// Gives an answer of our own. Says whether the connection may be kept, which is
@@ -229,7 +228,7 @@ async fn give(
 }
 
 fn finish(proxy: &Proxy, context: &RequestContext, status: u16, sent: u64, stats: UpstreamStats) {
-    let finished = Finished {
+    let summary = RequestSummary {
         worker: stats.worker.unwrap_or(WorkerId::PRIMARY),
         status,
         attempts: stats.attempts,
@@ -238,7 +237,7 @@ fn finish(proxy: &Proxy, context: &RequestContext, status: u16, sent: u64, stats
         received: stats.received,
         sent,
     };
-    proxy.finished(stats.traffic.as_deref(), &finished, stats.texts);
+    proxy.finished(stats.traffic.as_deref(), summary, stats.texts);
 }
 
 const TOO_MANY: HttpError = HttpError::new(

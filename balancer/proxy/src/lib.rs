@@ -21,7 +21,6 @@ mod client;
 mod connection;
 mod download;
 mod exchange;
-pub mod finished;
 pub mod headers;
 pub mod limits;
 pub mod listener;
@@ -38,20 +37,19 @@ mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 
 use crate::listener::Service;
-use balancer_access_log::{AccessLog, Texts};
+use balancer_access_log::{AccessLog, LogFields, Record, RequestSummary};
 use balancer_pool::Pool;
 use balancer_pool::traffic::Traffic;
 use balancer_state::counters::Counters;
 use balancer_state::registry::Registry;
 use balancer_state::response::Response;
 use budget::Budget;
-use finished::Finished;
 pub use limits::ProxyLimits;
 use neighbours::Neighbours;
 use sticky::Sticky;
@@ -130,13 +128,13 @@ impl Proxy {
 
     /// Every request ends here, once. `traffic` is that of the last worker stats,
     /// `texts` are for the access log, where there is one.
-    fn finished(&self, traffic: Option<&Traffic>, finished: &Finished, texts: Option<Box<Texts>>) {
-        traffic.unwrap_or(&self.counters.primary).record(finished.status, finished.total);
+    fn finished(&self, traffic: Option<&Traffic>, summary: RequestSummary, fields: Option<Box<LogFields>>) {
+        traffic.unwrap_or(&self.counters.primary).record(summary.status, summary.total);
         self.budget.deposit();
-        if let Some(texts) = texts {
-            self.access_log.note(finished.record(texts));
+        if let Some(fields) = fields {
+            self.access_log.write(Record { fields, at: SystemTime::now(), summary });
         }
-        tracing::trace!(?finished, "request finished");
+        tracing::trace!(?summary, "request finished");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::headers::RequestId;
 use super::origin::{self, Origin};
-use balancer_access_log::{Pieces, Texts};
+use balancer_access_log::{LogFields, RequestText};
 use balancer_http1::Field;
 use balancer_http1::request::RequestHead;
 
@@ -10,12 +10,17 @@ use balancer_http1::request::RequestHead;
 const LONGEST_UNKNOWN: usize = 1024;
 
 /// The pieces of a request whose bytes are `head`.
-pub(super) fn understood(head: &[u8], request: &RequestHead, origin: &Origin, id: &RequestId) -> Box<Texts> {
+pub(super) fn understood(
+    head: &[u8],
+    request: &RequestHead,
+    origin: &Origin,
+    id: &RequestId,
+) -> Box<LogFields> {
     let value = |name: &[u8]| {
         let named = |field: &&Field| field.name.in_head(head).eq_ignore_ascii_case(name);
         request.fields.iter().find(named).map(|field| field.value.in_head(head))
     };
-    Box::new(Texts::new(Pieces {
+    Box::new(LogFields::new(RequestText {
         client: Some(origin::client(head, request, origin)),
         request_line: first_line(head, head.len()),
         referer: value(b"referer"),
@@ -25,12 +30,12 @@ pub(super) fn understood(head: &[u8], request: &RequestHead, origin: &Origin, id
 }
 
 /// The pieces of something that begins with `bytes`, and is no request.
-pub(super) fn refused(bytes: &[u8], origin: &Origin, id: &RequestId) -> Box<Texts> {
-    Box::new(Texts::new(Pieces {
+pub(super) fn refused(bytes: &[u8], origin: &Origin, id: &RequestId) -> Box<LogFields> {
+    Box::new(LogFields::new(RequestText {
         client: Some(origin.address.as_bytes()),
         request_line: first_line(bytes, LONGEST_UNKNOWN),
         request_id: Some(id.as_bytes()),
-        ..Pieces::default()
+        ..RequestText::default()
     }))
 }
 
