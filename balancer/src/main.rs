@@ -188,8 +188,11 @@ fn run_cluster(config: Config, workers: u32) -> anyhow::Result<ExitCode> {
         let supervisor = Supervisor::new(settings, launcher, executable, state.clone());
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
         operate(&config, &state, &handle, admin, socket, address)?;
-        let serving =
-            Serving { app: Arc::clone(&app), phase: phase_seen, room: Arc::new(Semaphore::new(connections)) };
+        let serving = Serving {
+            app: Arc::clone(&app),
+            phase: phase_seen,
+            permits: Arc::new(Semaphore::new(connections)),
+        };
         let threads =
             listener::serve(listener, serving_threads(), &serving).context("could not start serving")?;
         let admin = admin_address.map(|address| format!("http://{address}"));

@@ -78,7 +78,7 @@ pub(super) fn rules(options: &ClientOptions, sources: &Sources) -> Result<ProxyL
     Ok(ProxyLimits {
         head_timeout: read.or(&HEAD_TIMEOUT, &options.head_timeout, parse_duration, default.head_timeout)?,
         idle_timeout: read.or(&IDLE_TIMEOUT, &options.idle_timeout, parse_duration, default.idle_timeout)?,
-        body_grace: read.or(&BODY_TIMEOUT, &options.body_timeout, parse_duration, default.body_grace)?,
+        body_timeout: read.or(&BODY_TIMEOUT, &options.body_timeout, parse_duration, default.body_timeout)?,
         min_body_rate: read.or(&MIN_BODY_RATE, &options.min_body_rate, parse_bytes, default.min_body_rate)?,
         client_timeout: read.or(
             &CLIENT_TIMEOUT,
@@ -92,7 +92,12 @@ pub(super) fn rules(options: &ClientOptions, sources: &Sources) -> Result<ProxyL
             parse_duration,
             default.response_timeout,
         )?,
-        max_body: read.or(&MAX_REQUEST_BODY, &options.max_request_body, parse_bytes, default.max_body)?,
+        max_request_body: read.or(
+            &MAX_REQUEST_BODY,
+            &options.max_request_body,
+            parse_bytes,
+            default.max_request_body,
+        )?,
         max_connections_per_ip: sources
             .read(&MAX_CONNECTIONS_PER_IP, per_ip, |text| text.parse().ok().filter(|&count| count > 0))?,
         trust_forwarded: read.or(

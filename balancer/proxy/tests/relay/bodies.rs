@@ -18,9 +18,9 @@ fn played(script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
     played_by(ProxyLimits::default(), script)
 }
 
-fn played_by(rules: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
+fn played_by(limits: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let relay = Relay::start(&[listener.local_addr().unwrap()], rules);
+    let relay = Relay::start(&[listener.local_addr().unwrap()], limits);
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -173,12 +173,12 @@ fn an_early_answer_is_passed_on_while_the_request_still_comes() {
 #[test]
 fn a_web_socket_is_a_tunnel() {
     let (done, finished) = mpsc::channel();
-    let rules = ProxyLimits {
+    let limits = ProxyLimits {
         response_timeout: Duration::from_millis(100),
         client_timeout: Duration::from_millis(100),
         ..ProxyLimits::default()
     };
-    let relay = played_by(rules, move |mut stream| {
+    let relay = played_by(limits, move |mut stream| {
         stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhello").unwrap();
         let mut buffer = [0; 1024];
         loop {
@@ -257,15 +257,15 @@ fn an_answer_that_is_no_http_becomes_a_502() {
 fn slow_heads_bodies_and_workers_meet_their_deadlines() {
     let short = Duration::from_millis(200);
     let upstream = Upstream::with(|_, _| thread::sleep(PATIENCE));
-    let rules = ProxyLimits {
+    let limits = ProxyLimits {
         head_timeout: short,
-        body_grace: short,
+        body_timeout: short,
         response_timeout: 2 * short,
         idle_timeout: short,
         linger_timeout: short,
         ..ProxyLimits::default()
     };
-    let relay = Relay::start(&[upstream.address], rules);
+    let relay = Relay::start(&[upstream.address], limits);
     for (sent, expected) in [
         ("GET / HTTP/1.1\r\nHost:", 408),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc", 408),

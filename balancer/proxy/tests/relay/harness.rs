@@ -108,7 +108,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub fn start(upstreams: &[SocketAddr], rules: ProxyLimits) -> Self {
+    pub fn start(upstreams: &[SocketAddr], limits: ProxyLimits) -> Self {
         let pool = Arc::new(Pool::default());
         for (id, &address) in (1..).zip(upstreams) {
             pool.publish(Arc::new(Worker::new(
@@ -120,11 +120,11 @@ impl Relay {
             )));
         }
         let mut proxy =
-            Proxy::new(Arc::clone(&pool), Arc::default(), Arc::default(), OpenRequests::default(), rules);
+            Proxy::new(Arc::clone(&pool), Arc::default(), Arc::default(), OpenRequests::default(), limits);
         proxy.own_routes = false;
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let serving =
-            Serving { app: Arc::new(proxy), phase: phase_seen, room: Arc::new(Semaphore::new(1_000)) };
+            Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
         let listener = listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         listener::serve(listener, 1, &serving).unwrap();
