@@ -34,7 +34,7 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Counts one request. `took` runs from the parsed head to the last byte of the answer.
+    /// Counts one request. `took` runs from the parsed head to the last byte of the response.
     #[inline]
     pub fn record(&self, status: u16, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use balancer_proxy::ProxyLimits;
 
-use crate::harness::{PATIENCE, Relay, Upstream, read_all, read_until, status};
+use crate::harness::{Relay, TIMEOUT, Upstream, read_all, read_until, status};
 use shared_testkit::eventually;
 
 /// A relay in front of a program that `script` plays on its first connection,
@@ -23,7 +23,7 @@ fn played_by(limits: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'stati
     let relay = Relay::start(&[listener.local_addr().unwrap()], limits);
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         read_until(&mut stream, "\r\n\r\n");
         script(stream);
     });
@@ -206,7 +206,7 @@ fn a_web_socket_is_a_tunnel() {
     assert_eq!(read_until(&mut client, "."), "still here.");
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(client), "bye");
-    finished.recv_timeout(PATIENCE).unwrap();
+    finished.recv_timeout(TIMEOUT).unwrap();
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_client_that_resets_its_connection_frees_the_workers() {
     eventually("the worker has it", || (relay.pool.ready()[0].in_flight() == 1).then_some(()));
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
-    assert!(finished.recv_timeout(PATIENCE).unwrap());
+    assert!(finished.recv_timeout(TIMEOUT).unwrap());
     eventually("nothing is in flight", || (relay.pool.ready()[0].in_flight() == 0).then_some(()));
 }
 
@@ -256,7 +256,7 @@ fn an_answer_that_is_no_http_becomes_a_502() {
 #[test]
 fn slow_heads_bodies_and_workers_meet_their_deadlines() {
     let short = Duration::from_millis(200);
-    let upstream = Upstream::with(|_, _| thread::sleep(PATIENCE));
+    let upstream = Upstream::with(|_, _| thread::sleep(TIMEOUT));
     let limits = ProxyLimits {
         head_timeout: short,
         body_timeout: short,
@@ -278,7 +278,7 @@ fn slow_heads_bodies_and_workers_meet_their_deadlines() {
     }
     // A byte now and then does not buy time.
     let (mut client, start) = (relay.send(b"GET / HTTP/1.1\r\nX: "), Instant::now());
-    while client.write_all(b"x").is_ok() && start.elapsed() < PATIENCE {
+    while client.write_all(b"x").is_ok() && start.elapsed() < TIMEOUT {
         thread::sleep(Duration::from_millis(20));
     }
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

@@ -15,7 +15,7 @@ pub use shared_testkit::connection::{read_all, status};
 use tokio::sync::{Semaphore, watch};
 
 /// Longest that a test waits for bytes.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request as it reached the program behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Relay {
     /// Sends `bytes` on a connection of their own.
     pub fn send(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(bytes).unwrap();
         stream
     }
