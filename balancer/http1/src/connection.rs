@@ -4,12 +4,12 @@ use crate::syntax;
 
 /// What the `Connection` fields say (RFC 9110, section 7.6.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ConnectionOptions {
-    pub close: bool,
-    pub keep_alive: bool,
-    pub upgrade: bool,
+pub(crate) struct ConnectionOptions {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
     /// They name fields that end at this connection.
-    pub nominates: bool,
+    pub(crate) nominates: bool,
 }
 
 impl ConnectionOptions {

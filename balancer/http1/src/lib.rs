@@ -25,7 +25,6 @@ mod semantics;
 mod syntax;
 mod target;
 
-pub use connection::ConnectionOptions;
 pub use error::HttpError;
 pub use field::{Field, FieldBuffer, Fields};
 pub use framing::Framing;

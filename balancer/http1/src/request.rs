@@ -27,10 +27,10 @@ pub struct RequestHead<'h, C> {
     pub fields: Fields<'h, C>,
     pub host: Option<&'h [u8]>,
     pub framing: Framing,
-    pub connection: ConnectionOptions,
     /// The protocols to which the client wants to upgrade and may.
     pub upgrade: Option<&'h [u8]>,
     pub expects_continue: bool,
+    connection: ConnectionOptions,
 }
 
 impl<'h, C: CustomField> RequestHead<'h, C> {
