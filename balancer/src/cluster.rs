@@ -179,8 +179,8 @@ impl Cluster<'_> {
         let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
         operators.serve(sockets.control, sockets.admin, sockets.admin_address)?;
         let (phase, phase_seen) = watch::channel(Phase::Open);
-        let room = Arc::new(Semaphore::new(self.fd_budget.connections));
-        let serving = Serving { app: self.proxy, phase: phase_seen, room };
+        let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
+        let serving = Serving { app: self.proxy, phase: phase_seen, permits };
         let threads = listener::serve(sockets.clients, serving_threads(), &serving)
             .context("could not start serving")?;
         let (address, pid, control) = (sockets.address, std::process::id(), sockets.control_path.display());

@@ -13,7 +13,7 @@ use shared_settings::{ConfigError, Settings};
 
 use balancer_access_log::{Format, Target};
 use balancer_pool::select::Strategy;
-use balancer_pool::{Balancing, Cap};
+use balancer_pool::{Balancing, ConcurrencyLimit};
 use balancer_proxy::ProxyLimits;
 
 /// Shorter secrets can be found by trying.
@@ -44,10 +44,14 @@ impl fmt::Debug for Secret {
 
 pub(super) fn balancing(settings: &Settings) -> Result<Balancing, ConfigError> {
     let (queue, queue_timeout) = (settings.get(&QUEUE)?, settings.get(&QUEUE_TIMEOUT)?);
-    let concurrency = settings.find(&MAX_CONCURRENCY)?;
+    let max_concurrency = settings.find(&MAX_CONCURRENCY)?;
     Ok(Balancing {
         strategy: settings.get_as(&STRATEGY, parse_strategy)?,
-        cap: concurrency.map(|concurrency| Cap { concurrency, queue, patience: queue_timeout }),
+        concurrency_limit: max_concurrency.map(|max_concurrency| ConcurrencyLimit {
+            max_concurrency,
+            queue,
+            queue_timeout,
+        }),
     })
 }
 
@@ -55,11 +59,11 @@ pub(super) fn proxy_limits(settings: &Settings) -> Result<ProxyLimits, ConfigErr
     Ok(ProxyLimits {
         head_timeout: settings.get(&HEAD_TIMEOUT)?,
         idle_timeout: settings.get(&IDLE_TIMEOUT)?,
-        body_grace: settings.get(&BODY_TIMEOUT)?,
+        body_timeout: settings.get(&BODY_TIMEOUT)?,
         min_body_rate: settings.get(&MIN_BODY_RATE)?,
         client_timeout: settings.get(&CLIENT_TIMEOUT)?,
         response_timeout: settings.get(&RESPONSE_TIMEOUT)?,
-        max_body: settings.find(&MAX_REQUEST_BODY)?.unwrap_or(u64::MAX),
+        max_request_body: settings.find(&MAX_REQUEST_BODY)?.unwrap_or(u64::MAX),
         max_connections_per_ip: settings.find(&MAX_CONNECTIONS_PER_IP)?,
         trust_forwarded: settings.get(&TRUST_FORWARDED)?,
         ..ProxyLimits::default()
@@ -115,10 +119,11 @@ mod tests {
     #[test]
     fn there_is_a_queue_where_there_is_a_cap() {
         let none = balancing(&settings(&[("CLUSTER_QUEUE", "7")])).unwrap();
-        assert_eq!((none.strategy, none.cap), (Strategy::RoundRobin, None));
+        assert_eq!((none.strategy, none.concurrency_limit), (Strategy::RoundRobin, None));
         let queue = settings(&[("CLUSTER_MAX_CONCURRENCY", "2"), ("CLUSTER_QUEUE", "0")]);
-        let cap = balancing(&queue).unwrap().cap.unwrap();
-        assert_eq!(cap, Cap { concurrency: 2, queue: 0, patience: Duration::from_secs(5) });
+        let limit = balancing(&queue).unwrap().concurrency_limit.unwrap();
+        let queue_timeout = Duration::from_secs(5);
+        assert_eq!(limit, ConcurrencyLimit { max_concurrency: 2, queue: 0, queue_timeout });
     }
 
     /// The words of a definition's "expected …".

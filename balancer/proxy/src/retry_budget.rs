@@ -1,36 +1,37 @@
-//! A bound on retries over all requests: when most attempts fail, repeating
-//! each of them only adds load to a cluster that is going down.
+//! A bound on the retries of all requests: when most attempts fail, repeating each of
+//! them only adds load to a cluster that is going down.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// One retry, in the unit that is counted.
+/// The cost of one retry, in the unit that is counted.
 const RETRY: i64 = 5;
-/// What a request pays in: one retry for every five requests.
+/// The deposit of one request: one retry for every five requests.
 const DEPOSIT: i64 = 1;
-/// Retries that are at hand without any requests: enough for a worker that dies
-/// with hundreds of requests in its hands.
+/// The most that is kept: enough for a worker that dies with hundreds of requests in
+/// flight.
 const RESERVE: i64 = 1_000 * RETRY;
 
 #[derive(Debug)]
-pub(super) struct Budget(AtomicI64);
+pub(crate) struct RetryBudget(AtomicI64);
 
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
         Self(AtomicI64::new(RESERVE))
     }
 }
 
-impl Budget {
-    /// A request has come. Writes nothing while the budget is full, which is
-    /// nearly always, so threads do not get into each other's way.
-    pub(super) fn deposit(&self) {
+impl RetryBudget {
+    /// Pays for one request. Writes nothing while the budget is full, which is nearly
+    /// always, so threads do not contend for its cache line.
+    #[inline]
+    pub(crate) fn deposit(&self) {
         if self.0.load(Ordering::Relaxed) < RESERVE {
             self.0.fetch_add(DEPOSIT, Ordering::Relaxed);
         }
     }
 
-    /// Is there enough for a retry? If so it is taken.
-    pub(super) fn withdraw(&self) -> bool {
+    /// Takes the cost of one retry, if the budget has it; says whether it had.
+    pub(crate) fn withdraw(&self) -> bool {
         let taken = self.0.fetch_sub(RETRY, Ordering::Relaxed) >= RETRY;
         if !taken {
             self.0.fetch_add(RETRY, Ordering::Relaxed);
@@ -45,7 +46,7 @@ mod tests {
 
     #[test]
     fn retries_end_with_the_reserve_and_come_back_with_requests() {
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         assert_eq!((0..2_000).filter(|_| budget.withdraw()).count(), 1_000);
         (0..4).for_each(|_| budget.deposit());
         assert!(!budget.withdraw());
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn it_is_never_more_than_the_reserve() {
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         (0..100).for_each(|_| budget.deposit());
         assert_eq!((0..2_000).filter(|_| budget.withdraw()).count(), 1_000);
     }
