@@ -10,7 +10,9 @@ mod validity;
 
 use std::time::{Duration, SystemTime};
 
-use crate::balance::Balance;
+use shared_balance_stats::Balance;
+
+use crate::balance::sentence;
 use crate::client::Measured;
 use crate::client::failure::ErrorClass;
 use crate::plan::condition::{Condition, Metric};
@@ -165,7 +167,7 @@ fn balance(workers: &[(String, &WorkerTally)]) -> Option<BalanceReport> {
     let column = |of: fn(&WorkerTally) -> u64| workers.iter().map(|(_, w)| of(w)).collect::<Vec<_>>();
     let counts = column(|worker| worker.requests);
     let requests = Balance::of(&counts)?;
-    let mut analysis = requests.sentence(&names, &counts, "requests");
+    let mut analysis = sentence(&requests, &names, &counts, "requests");
     let (all, own) = (column(|worker| worker.connections), column(|worker| worker.own_connections));
     let sticky = all == own;
     let connections = Balance::of(&own).filter(|_| sticky);
@@ -176,7 +178,7 @@ fn balance(workers: &[(String, &WorkerTally)]) -> Option<BalanceReport> {
             Some(balance) => {
                 analysis
                     .push_str(" Every connection stayed with one worker, so requests follow connections. ");
-                analysis.push_str(&balance.sentence(&names, &own, "connections"));
+                analysis.push_str(&sentence(balance, &names, &own, "connections"));
             }
             None => analysis.push_str(" Requests of one connection went to several workers."),
         }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use shared_protocol::{WorkerList, WorkerState};
+use shared_settings::definitions;
 
 use crate::client::Client;
 use crate::journal::Journal;
@@ -116,8 +117,7 @@ impl Launcher {
         let mut command = guard::command(&self.program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let settings = ["HOST", "PORT", "REDIS_URL", "LOG_FORMAT", "RUST_LOG"];
-            if settings.contains(&&*text) || text.starts_with("CLUSTER_") || text.starts_with("WORKER_") {
+            if definitions::all().any(|setting| setting.variable == text) || text.starts_with("WORKER_") {
                 command.env_remove(&name);
             }
         }
@@ -128,8 +128,8 @@ impl Launcher {
             .env("TMPDIR", directory)
             .env("XDG_RUNTIME_DIR", directory)
             // Its port could be somebody else's.
-            .env("CLUSTER_ADMIN", "off")
-            .env("CLUSTER_CONTROL", directory.join(CONTROL))
+            .env(definitions::ADMIN.variable, "off")
+            .env(definitions::CONTROL.variable, directory.join(CONTROL))
             // A Ctrl-C on the terminal is for this program, which undoes the rest.
             .process_group(0)
             .stdin(Stdio::null())

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::Value;
-use shared_protocol::{ClusterHealth, ClusterStatus, StoreKind, WorkerHealth, WorkerList, WorkerStatus};
+use shared_protocol::{ClusterHealth, ClusterStatus, Health, StoreKind, WorkerList, WorkerStatus};
 use shared_store::RedisUrl;
 
-use crate::client::{Answer, Client, ClientError, Request};
+use crate::client::{Answer, Client, Request};
 use crate::cluster::Launcher;
 use crate::load::{Connections, eventually, volley};
 use crate::observe::{Staff, Tally, Who};
@@ -198,7 +198,13 @@ async fn first_answer(client: &Client, wait: Duration) -> Result<Who, ContactErr
                 ContactError::Unready { url: url.clone(), why: answer.quote() }
             }
             Ok(answer) => return Err(ContactError::Stranger { url, why: unexpected(&answer) }),
-            Err(ClientError::Connect { why, .. }) => ContactError::Unreachable { url: url.clone(), why },
+            Err(err) if err.source.is_connect() => {
+                let why = match err.source.connect_error() {
+                    Some(err) => err.to_string(),
+                    None => err.source.to_string(),
+                };
+                ContactError::Unreachable { url: url.clone(), why }
+            }
             Err(err) => ContactError::Stranger { url: url.clone(), why: err.to_string() },
         };
         if began.elapsed() >= wait {
@@ -243,7 +249,6 @@ async fn census(client: &Client) -> usize {
 
 async fn store_kind(client: &Client) -> Option<StoreKind> {
     let answer = client.get("/health").await.ok()?;
-    let cluster = serde_json::from_slice::<ClusterHealth>(&answer.body).ok().and_then(|health| health.store);
-    let worker = || serde_json::from_slice::<WorkerHealth>(&answer.body).ok().map(|health| health.store);
-    cluster.or_else(worker).map(|store| store.backend)
+    let health: Health = serde_json::from_slice(&answer.body).ok()?;
+    health.store().map(|store| store.backend)
 }

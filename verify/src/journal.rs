@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER};
 
 use crate::client::Answer;
 
@@ -24,9 +23,6 @@ pub struct Seen {
     pub path: String,
     pub status: StatusCode,
     pub content_type: Option<String>,
-    /// `x-worker-id`, as text.
-    pub worker_id: Option<String>,
-    pub has_request_id: bool,
     pub body: Bytes,
 }
 
@@ -42,8 +38,6 @@ impl Journal {
             path: answer.path.clone(),
             status: answer.status,
             content_type: answer.content_type().map(str::to_owned),
-            worker_id: answer.header(WORKER_ID_HEADER).map(str::to_owned),
-            has_request_id: answer.header(REQUEST_ID_HEADER).is_some(),
             body: answer.body.clone(),
         });
     }

@@ -52,7 +52,7 @@ pub async fn volley(
                 Connections::Kept => session.send(make(index)).await,
             };
             bytes.set(bytes.get() + outcome.as_ref().map_or(0, |answer| answer.body.len()));
-            if matches!(outcome, Err(ClientError::Timeout { .. })) || bytes.get() > MOST_BYTES {
+            if outcome.as_ref().is_err_and(ClientError::is_timeout) || bytes.get() > MOST_BYTES {
                 given_up.set(true);
             }
             outcomes.push(outcome);

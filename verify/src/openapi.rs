@@ -164,8 +164,6 @@ mod tests {
             path: path.to_owned(),
             status: StatusCode::from_u16(status).unwrap(),
             content_type: Some(kind.to_owned()),
-            worker_id: None,
-            has_request_id: false,
             body: body.to_owned().into(),
         })
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use http::Uri;
+use shared_http_client::Address;
 
 /// A plain-HTTP base URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +31,8 @@ impl Target {
         Self { host: address.ip().to_string(), port: address.port(), prefix: String::new() }
     }
 
-    /// As a `Host` header has it.
-    pub fn authority(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+    pub fn address(&self) -> Address {
+        Address::Tcp { host: self.host.clone(), port: self.port }
     }
 
     pub fn path(&self, path: &str) -> String {
@@ -70,7 +67,7 @@ impl FromStr for Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.prefix)
+        write!(f, "http://{}{}", self.address().authority(), self.prefix)
     }
 }
 

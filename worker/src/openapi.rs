@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use actix_web::web::Bytes;
-use shared_protocol::problem;
+use shared_protocol::problem::{CONTENT_TYPE, Problem};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, Header, Ref, RefOr, Required, ResponseBuilder, Type, schema::ObjectBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
@@ -44,7 +44,7 @@ pub(crate) fn document() -> Bytes {
         routes::health::get,
         routes::openapi::get,
     ),
-    components(schemas(ProblemSchema)),
+    components(schemas(Problem)),
     modifiers(&Common),
 )]
 struct Api;
@@ -72,7 +72,7 @@ impl Modify for Common {
 }
 
 fn describe_problems(operation: &mut Operation) {
-    let problem = || RefOr::T(Content::new(Some(Ref::from_schema_name("Problem"))));
+    let problem = || RefOr::T(Content::new(Some(Ref::from_schema_name(Problem::name()))));
     let text = || RefOr::T(Header::new(ObjectBuilder::new().schema_type(Type::String).build()));
     let rest = ResponseBuilder::new().description("Any other error").build();
     operation.responses.responses.insert("default".to_owned(), RefOr::T(rest));
@@ -81,121 +81,10 @@ fn describe_problems(operation: &mut Operation) {
         response.headers.insert("x-worker-id".to_owned(), text());
         response.headers.insert("x-request-id".to_owned(), text());
         if response.content.is_empty() {
-            response.content.insert(problem::CONTENT_TYPE.to_owned(), problem());
+            response.content.insert(CONTENT_TYPE.to_owned(), problem());
         }
         if status == "503" {
             response.headers.insert("retry-after".to_owned(), text());
         }
     }
-}
-
-/// A problem details object (RFC 9457).
-#[derive(ToSchema)]
-#[schema(as = Problem)]
-#[expect(dead_code, reason = "describes shared_protocol::problem::Problem, which is made without this crate")]
-struct ProblemSchema {
-    /// `about:blank`: the title says it all.
-    r#type: String,
-    #[schema(example = "Bad Request")]
-    title: String,
-    #[schema(minimum = 400, maximum = 599, example = 400)]
-    status: u16,
-    /// What was wrong, with the field and the bound, and what to do.
-    detail: String,
-    worker: Option<WorkerRefSchema>,
-}
-
-#[derive(ToSchema)]
-#[schema(as = WorkerRef)]
-#[expect(dead_code, reason = "describes shared_protocol::WorkerRef")]
-pub(crate) struct WorkerRefSchema {
-    /// 1…N in a cluster, 0 in single-process mode.
-    #[schema(example = 2)]
-    id: u32,
-    #[schema(example = 12345)]
-    pid: u32,
-    /// What a process without a cluster is called, such as its pod.
-    #[schema(example = "cluster-worker-7d9f8c6b5-x2x4q")]
-    name: Option<String>,
-}
-
-#[derive(ToSchema)]
-#[schema(as = WorkerHealth)]
-#[expect(dead_code, reason = "describes shared_protocol::WorkerHealth")]
-pub(crate) struct WorkerHealthSchema {
-    status: StatusSchema,
-    worker: WorkerRefSchema,
-    store: StoreHealthSchema,
-}
-
-#[derive(ToSchema)]
-#[schema(as = Status, rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes shared_protocol::ClusterStatus")]
-enum StatusSchema {
-    Ok,
-    Degraded,
-    Unavailable,
-}
-
-#[derive(ToSchema)]
-#[schema(as = StoreHealth)]
-#[expect(dead_code, reason = "describes shared_protocol::StoreHealth")]
-struct StoreHealthSchema {
-    backend: StoreKindSchema,
-    reachable: bool,
-}
-
-#[derive(ToSchema)]
-#[schema(as = StoreKind, rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes shared_protocol::StoreKind")]
-enum StoreKindSchema {
-    Redis,
-    Embedded,
-}
-
-#[derive(ToSchema)]
-#[schema(as = WorkerList)]
-#[expect(dead_code, reason = "describes shared_protocol::WorkerList")]
-pub(crate) struct WorkerListSchema {
-    primary: PrimaryRefSchema,
-    workers: Vec<WorkerStatusSchema>,
-    count: u32,
-}
-
-#[derive(ToSchema)]
-#[schema(as = PrimaryRef)]
-#[expect(dead_code, reason = "describes shared_protocol::PrimaryRef")]
-struct PrimaryRefSchema {
-    pid: u32,
-}
-
-#[derive(ToSchema)]
-#[schema(as = WorkerStatus, rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes shared_protocol::WorkerStatus")]
-struct WorkerStatusSchema {
-    id: u32,
-    pid: Option<u32>,
-    state: WorkerStateSchema,
-    #[schema(example = 12.34)]
-    state_seconds: f64,
-    port: Option<u16>,
-    #[schema(example = "12.34s")]
-    uptime: Option<String>,
-    restarts: u64,
-    requests: u64,
-    in_flight: u64,
-    #[schema(example = "9.50 MB")]
-    rss: Option<String>,
-}
-
-#[derive(ToSchema)]
-#[schema(as = WorkerState, rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes shared_protocol::WorkerState")]
-enum WorkerStateSchema {
-    Starting,
-    Online,
-    Unhealthy,
-    Draining,
-    Backoff,
-    Failed,
 }

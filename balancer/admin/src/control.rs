@@ -20,7 +20,7 @@ use shared_protocol::{Progress, Scale, Status};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use crate::http::{Door, Handler, Reply, Server};
+use crate::http::{Acceptor, Handler, Reply, Server};
 use crate::read;
 use balancer_state::ClusterState;
 use balancer_state::response::Response;
@@ -146,7 +146,7 @@ impl Control {
     }
 }
 
-impl Door for UnixListener {
+impl Acceptor for UnixListener {
     type Stream = UnixStream;
 
     /// Turns other users down; the file's mode does the same, but not all systems

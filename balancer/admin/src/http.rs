@@ -110,15 +110,15 @@ impl Body for Content {
     }
 }
 
-/// Where connections come in.
-pub trait Door: Send + Sync {
+/// A source of connections, such as a listener.
+pub trait Acceptor: Send + Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next one, unless it is turned down.
     fn accept(&self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
 }
 
-impl Door for TcpListener {
+impl Acceptor for TcpListener {
     type Stream = TcpStream;
 
     async fn accept(&self) -> io::Result<Option<TcpStream>> {
@@ -139,13 +139,13 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Takes the connections that come in by `door`, for ever; `what` is said when
+    /// Takes the connections that `acceptor` gives, for ever; `what` is said when
     /// that fails.
-    pub async fn run<H: Handler + Sync>(&self, what: &str, door: impl Door, handler: H) {
+    pub async fn run<H: Handler + Sync>(&self, what: &str, acceptor: impl Acceptor, handler: H) {
         loop {
             let permit =
                 Arc::clone(&self.room).acquire_owned().await.expect("this semaphore is never closed");
-            match door.accept().await {
+            match acceptor.accept().await {
                 Ok(Some(stream)) => Self::spawn(stream, permit, handler.clone()),
                 Ok(None) => {}
                 Err(err) => {

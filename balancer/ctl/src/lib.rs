@@ -2,7 +2,10 @@
 //! `scale`, `stop` and `healthcheck`. Talks to it over sockets only.
 
 pub mod cli;
-pub mod client;
+mod cluster;
+mod commands;
 pub mod healthcheck;
 mod render;
 mod watch;
+
+pub use commands::run;

@@ -1,11 +1,11 @@
 //! The cluster as text, for `status` once and for `status --watch` again and again.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use shared_protocol::{
-    ClusterStatus, Event, EventKind as Kind, Rates, Sample, Status, WorkerState, WorkerStatus,
+    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, Status, WorkerState, WorkerStatus,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -245,6 +245,40 @@ fn how_long(seconds: f64) -> String {
     }
 }
 
+/// Writes one line to standard output; a reader that has gone away is no failure.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// One step of a change, as a line; none for the failure, which is the error.
+pub(crate) fn describe(step: &Progress) -> Option<String> {
+    Some(match step {
+        Progress::Started { worker, pid } => format!("worker {worker}  started   pid {pid}"),
+        Progress::Ready { worker, pid, after_ms } => {
+            format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
+        }
+        Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
+        Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
+        Progress::Done { workers, after_ms } => {
+            format!("done: {workers} {}, after {after_ms} ms", plural(*workers))
+        }
+        Progress::Failed { .. } => return None,
+    })
+}
+
+fn plural(workers: usize) -> &'static str {
+    if workers == 1 { "worker" } else { "workers" }
+}
+
+fn takes(workers: usize) -> String {
+    let verb = if workers == 1 { "takes" } else { "take" };
+    format!("{workers} new {} {verb} requests", plural(workers))
+}
+
 #[cfg(test)]
-#[path = "render_tests.rs"]
 mod tests;

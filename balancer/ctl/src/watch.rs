@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use shared_protocol::{Event, Status};
 
-use crate::client::Cluster;
+use crate::cluster::Cluster;
 use crate::render::{self, Style};
 
 const EVERY: Duration = Duration::from_secs(1);

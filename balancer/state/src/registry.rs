@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use balancer_pool::Worker;
-use shared_process::tree::{self, Processes, Usage};
+pub use shared_process::tree::Usage;
+use shared_process::tree::{self, Processes};
 use shared_protocol::{
     ClusterHealth, ClusterStatus, PrimaryRef, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
     WorkerState, WorkerStatus, megabytes,

@@ -2,8 +2,8 @@
 //! also what `loadtest compare` reads.
 
 use serde::{Deserialize, Serialize};
+use shared_balance_stats::Balance;
 
-use crate::balance::Balance;
 use crate::client::failure::ErrorClass;
 
 /// Names the form of the JSON; a change that readers would notice changes it.

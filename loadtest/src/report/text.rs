@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write};
 
+use shared_balance_stats::Balance;
+
 use super::CONFIDENT;
 use super::format::{bytes, count, plural, rate, seconds, time};
 use super::model::{Report, Times, WorkerRow};
@@ -229,7 +231,7 @@ fn write_workers(report: &Report, style: Style, out: &mut String) -> fmt::Result
     }
     writeln!(out, "\n{}", style.bold("Balance analysis"))?;
     writeln!(out, "  {}", balance.analysis)?;
-    let figures = |name: &str, balance: &crate::balance::Balance| {
+    let figures = |name: &str, balance: &Balance| {
         let ratio = balance.max_over_min.map_or("∞".to_owned(), |ratio| format!("{ratio:.3}"));
         format!(
             "{name}: χ² {:.2} ({} df), p {}, CV {:.4}, Jain {:.4}, max/min {ratio}",

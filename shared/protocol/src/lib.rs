@@ -8,7 +8,8 @@ mod sample;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use control::{Progress, Scale, Status};
 pub use event::{Event, EventKind};
@@ -30,6 +31,7 @@ pub const WORKER_GENERATION_VAR: &str = "WORKER_GENERATION";
 /// A worker's slot in the cluster: 1…N, kept across restarts. `0` stands for a
 /// process that is its own primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct WorkerId(pub u32);
 
@@ -56,15 +58,25 @@ impl fmt::Display for Generation {
     }
 }
 
+/// What a process is called from its start to its end.
+pub type Name = &'static str;
+
 /// Who answered: `{"id": 2, "pid": 12345}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerRef {
     pub id: WorkerId,
     pub pid: u32,
     /// What a process without a cluster is called, such as its pod. It is for
     /// people: programs go by the rest, and do not read it.
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub name: Option<&'static str>,
+    #[serde(default, deserialize_with = "ignored", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "cluster-worker-7d9f8c6b5-x2x4q"))]
+    pub name: Option<Name>,
+}
+
+/// Reads a name and forgets it.
+fn ignored<'de, D: Deserializer<'de>>(name: D) -> Result<Option<Name>, D::Error> {
+    IgnoredAny::deserialize(name).map(|_| None)
 }
 
 impl WorkerRef {
@@ -85,6 +97,7 @@ impl fmt::Display for WorkerRef {
 
 /// Where a worker is in its life, as operators see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
     /// Started, not yet ready: gets no requests.
@@ -116,6 +129,7 @@ impl fmt::Display for WorkerState {
 
 /// One entry of `GET /cluster/workers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerStatus {
     pub id: WorkerId,
@@ -124,29 +138,35 @@ pub struct WorkerStatus {
     pub state: WorkerState,
     /// How long it has been in this state.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(example = 12.34))]
     pub state_seconds: f64,
     /// Loopback port; `null` until the worker has reported it.
     pub port: Option<u16>,
     /// Time since this process became ready, such as `"12.34s"`; `null` before.
+    #[cfg_attr(feature = "openapi", schema(example = "12.34s"))]
     pub uptime: Option<String>,
     /// Starts after the first one, planned ones apart.
     pub restarts: u64,
     /// Why the last of them was necessary, such as `"crash"` or `"hang"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "crash"))]
     pub last_restart: Option<String>,
     /// Requests handed to this process by the balancer.
     pub requests: u64,
     /// Requests that this process is working on for the balancer.
     pub in_flight: u64,
     /// Resident memory, such as `"9.50 MB"`; `null` while no process runs.
+    #[cfg_attr(feature = "openapi", schema(example = "9.50 MB"))]
     pub rss: Option<String>,
     /// Processor time that the process has used; absent while none runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = 0.42))]
     pub cpu_seconds: Option<f64>,
 }
 
 /// `GET /cluster/workers`, answered by the primary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerList {
     pub primary: PrimaryRef,
     pub workers: Vec<WorkerStatus>,
@@ -160,12 +180,14 @@ pub struct WorkerList {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PrimaryRef {
     pub pid: u32,
 }
 
 /// `GET /health` through the balancer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterHealth {
     pub status: ClusterStatus,
     pub workers: WorkerCounts,
@@ -175,6 +197,7 @@ pub struct ClusterHealth {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterStatus {
     /// Every wanted worker is online and the store answers.
@@ -186,6 +209,7 @@ pub enum ClusterStatus {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerCounts {
     pub online: usize,
     pub desired: usize,
@@ -194,19 +218,50 @@ pub struct WorkerCounts {
 /// `GET /health` of a bundled worker. It is alive and ready when it can answer
 /// this at all; a lost store takes the store's routes away, not the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerHealth {
     pub status: ClusterStatus,
     pub worker: WorkerRef,
     pub store: StoreHealth,
 }
 
+/// `GET /health`, whose form depends on who answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum Health {
+    /// The balancer answers for its workers.
+    Cluster(ClusterHealth),
+    /// A worker answers for itself: asked directly, or without a cluster.
+    Worker(WorkerHealth),
+}
+
+impl Health {
+    pub fn status(&self) -> ClusterStatus {
+        match self {
+            Self::Cluster(health) => health.status,
+            Self::Worker(health) => health.status,
+        }
+    }
+
+    /// The shared store, when somebody has said how it is.
+    pub fn store(&self) -> Option<&StoreHealth> {
+        match self {
+            Self::Cluster(health) => health.store.as_ref(),
+            Self::Worker(health) => Some(&health.store),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoreHealth {
     pub backend: StoreKind,
     pub reachable: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
     Redis,
@@ -267,6 +322,22 @@ mod tests {
             assert!(!is_well_formed_request_id(bad), "{bad:?}");
         }
         assert_ne!(new_request_id(), new_request_id());
+    }
+
+    #[test]
+    fn the_two_forms_of_health_are_told_apart() {
+        let store = StoreHealth { backend: StoreKind::Embedded, reachable: true };
+        let worker = WorkerRef::new(WorkerId(1), 7);
+        let workers = WorkerCounts { online: 1, desired: 2 };
+        for health in [
+            Health::Cluster(ClusterHealth { status: ClusterStatus::Degraded, workers, store: None }),
+            Health::Worker(WorkerHealth { status: ClusterStatus::Ok, worker, store }),
+        ] {
+            let text = serde_json::to_string(&health).unwrap();
+            assert!(text.starts_with(r#"{"status":"#), "{text}");
+            assert_eq!(serde_json::from_str::<Health>(&text).unwrap(), health);
+        }
+        assert!(serde_json::from_str::<Health>(r#"{"status":"ok"}"#).is_err());
     }
 
     #[test]

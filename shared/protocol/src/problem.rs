@@ -12,11 +12,16 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 /// `type` is `about:blank`, whose meaning is that `title` is the status code's
 /// own phrase (section 4.2.1); what went wrong, and what to do, is in `detail`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(example = "about:blank"))]
     pub kind: String,
+    #[cfg_attr(feature = "openapi", schema(example = "Bad Request"))]
     pub title: String,
+    #[cfg_attr(feature = "openapi", schema(minimum = 400, maximum = 599, example = 400))]
     pub status: u16,
+    /// What was wrong, with the field and the bound, and what to do.
     pub detail: String,
     /// The worker that answered; absent when the balancer did.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,11 @@
 //! It answers, and every time.
 
+use shared_balance_stats::samples::rule_of_three;
+
 use crate::client::Request;
 use crate::context::Context;
 use crate::load::{Connections, volley};
 use crate::observe::Tally;
-use crate::stats::rule_of_three;
 use crate::verdict::{Judged, Verdict, percent};
 
 const REQUESTS: usize = 100;

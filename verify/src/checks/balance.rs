@@ -1,10 +1,11 @@
 //! No worker gets notably more or fewer requests than another.
 
+use shared_balance_stats::Balance;
+
 use crate::client::Request;
 use crate::context::Context;
 use crate::load::{Connections, volley};
 use crate::observe::Tally;
-use crate::stats::Spread;
 use crate::verdict::{Judged, Verdict, percent};
 
 /// Enough that five standard deviations of chance are below 20 % of the mean,
@@ -19,31 +20,29 @@ pub async fn run(context: &Context) -> Judged {
     let make = |_| Request::get("/cluster/info");
     let fresh = volley(&context.client, samples, LANES, Connections::Fresh, make).await;
     let tally = Tally::of(&fresh);
-    let (spread, evidence) = (Spread::of(&tally.counts(workers)), tally.lines());
-    if spread.total == 0 {
-        return Ok(Verdict::failed("no request was answered", "an answer to every request", tally.bad));
+    let counts = tally.counts(workers);
+    match Balance::of(&counts) {
+        Some(balance) => Ok(judge(&balance, &counts, tally.lines())),
+        None => Ok(Verdict::failed("no request was answered", "an answer to every request", tally.bad)),
     }
-    Ok(judge(&spread, evidence))
 }
 
-fn judge(spread: &Spread, mut evidence: Vec<String>) -> Verdict {
+fn judge(balance: &Balance, counts: &[u64], mut evidence: Vec<String>) -> Verdict {
     evidence.push(format!(
         "χ² {:.1}, coefficient of variation {:.3}, Jain's index {:.4}",
-        spread.chi_squared,
-        spread.variation(),
-        spread.jain()
+        balance.chi_square, balance.cv, balance.jain
     ));
     Verdict::judge(
-        spread.is_balanced(),
+        balance.even,
         format!(
             "largest deviation {} of the mean; Jain {:.4}, CV {:.3}, {}",
-            percent(spread.deviation / spread.expected),
-            spread.jain(),
-            spread.variation(),
-            spread.kind().as_str()
+            percent(balance.deviation(counts) / balance.expected),
+            balance.jain,
+            balance.cv,
+            balance.dispatch
         ),
-        format!("at most {}", percent(spread.tolerance() / spread.expected)),
-        spread.total as usize,
+        format!("at most {}", percent(balance.tolerance() / balance.expected)),
+        balance.total as usize,
         evidence,
     )
 }

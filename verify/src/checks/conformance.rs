@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use shared_protocol::{ClusterHealth, WorkerList};
 
 use super::shared_state::{path, write};
 use crate::client::Request;
 use crate::context::Context;
-use crate::journal::Seen;
-use crate::openapi::{Conformity, Document};
+use crate::openapi::Conformity;
 use crate::verdict::{Judged, Verdict};
 
 pub async fn run(context: &Context) -> Judged {
@@ -21,7 +19,7 @@ pub async fn run(context: &Context) -> Judged {
     let (mut judged, mut undescribed) = (0, 0);
     let mut wrong: BTreeMap<String, (usize, String)> = BTreeMap::new();
     for seen in journal.answers() {
-        match judge(document, seen) {
+        match document.judge(seen) {
             Conformity::Conforms => judged += 1,
             Conformity::Undescribed => undescribed += 1,
             Conformity::Violates(why) => {
@@ -47,23 +45,6 @@ pub async fn run(context: &Context) -> Judged {
         .collect();
     let threshold = "status, content type and body of every answer as described";
     Ok(Verdict::judge(violations == 0, figure, threshold, judged, evidence))
-}
-
-/// The primary answers these itself, each in its own form, whatever a worker's
-/// description says of it.
-fn judge(document: &Document, seen: &Seen) -> Conformity {
-    let primary = seen.worker_id.as_deref() == Some("0") && seen.status.as_u16() != 405;
-    let parses = |right: bool| match right {
-        true => Conformity::Conforms,
-        false => Conformity::Violates("not of the form that the primary gives it".to_owned()),
-    };
-    match seen.path.as_str() {
-        "/health" if primary => parses(serde_json::from_slice::<ClusterHealth>(&seen.body).is_ok()),
-        "/cluster/workers" if primary && serde_json::from_slice::<WorkerList>(&seen.body).is_err() => {
-            parses(false)
-        }
-        _ => document.judge(seen),
-    }
 }
 
 /// Paths that differ in their keys alone are one kind.

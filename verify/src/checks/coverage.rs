@@ -1,17 +1,18 @@
 //! Every worker gets requests.
 
+use shared_balance_stats::samples::to_reach_all;
+
 use crate::client::Request;
 use crate::context::{Context, Workers};
 use crate::load::{Connections, volley};
 use crate::observe::Tally;
-use crate::stats::coverage_samples;
 use crate::verdict::{Judged, Verdict};
 
 const LANES: usize = 4;
 
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several()?;
-    let samples = coverage_samples(workers);
+    let samples = to_reach_all(workers);
     let make = |_| Request::get("/cluster/info");
     let results = volley(&context.client, samples, LANES, Connections::Fresh, make).await;
     let tally = Tally::of(&results);

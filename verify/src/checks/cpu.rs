@@ -11,12 +11,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use shared_balance_stats::samples::to_reach_all;
 
 use crate::burn::{Burner, fibonacci};
 use crate::client::Request;
 use crate::context::{Context, Reply};
 use crate::load::{Connections, volley};
-use crate::stats::{coverage_samples, median};
+use crate::stats::median;
 use crate::verdict::{Judged, Verdict, percent, seconds};
 
 const PATH: &str = "/cluster/cpu-intensive";
@@ -220,7 +221,7 @@ fn burn_size(task: Duration) -> u32 {
 
 /// Workers that had no task so far get small ones, as many as chance may need.
 async fn take_part(context: &Context, workers: usize, seen: &mut BTreeSet<u32>) -> Result<(), Verdict> {
-    let mut left = coverage_samples(workers);
+    let mut left = to_reach_all(workers);
     while seen.len() < workers && left > 0 {
         seen.insert(compute(context, FIRST_N / 2).await?.who.id);
         left -= 1;

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use shared_balance_stats::samples::rule_of_three;
+
 use crate::context::Context;
 use crate::fault::{collateral, crash, gets, launch, launcher, lost, recovery_limit, with_log};
-use crate::stats::rule_of_three;
 use crate::verdict::{Judged, Verdict, percent, seconds};
 
 /// Traffic before the crash, and after the recovery.

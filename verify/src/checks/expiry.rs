@@ -59,7 +59,7 @@ async fn gone_for_all(context: &Context, key: &str, gone: Duration) -> Judged {
     let workers = context.several().unwrap_or(1);
     let mut seen = BTreeSet::new();
     let mut reads = 0;
-    while seen.len() < workers && reads < crate::stats::coverage_samples(workers) {
+    while seen.len() < workers && reads < shared_balance_stats::samples::to_reach_all(workers) {
         let read = context.client.get(&path(key)).await?;
         reads += 1;
         if read.status != 404 {

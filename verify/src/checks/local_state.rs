@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use shared_balance_stats::samples::to_reach_all;
+
 use crate::client::Request;
 use crate::context::Context;
 use crate::load::{Connections, volley};
 use crate::observe::Who;
-use crate::stats::coverage_samples;
 use crate::verdict::{Judged, Verdict};
 
 const LANES: usize = 4;
 
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several()?;
-    let samples = 2 * coverage_samples(workers);
+    let samples = 2 * to_reach_all(workers);
     let before = context.requests().await;
     let make = |_| Request::get("/cluster/local-state");
     let results = volley(&context.client, samples, LANES, Connections::Fresh, make).await;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use shared_balance_stats::samples::to_reach_all;
 use shared_protocol::megabytes;
 
 use crate::client::Request;
 use crate::context::{Context, Reply};
 use crate::observe::Who;
 use crate::proc;
-use crate::stats::coverage_samples;
 use crate::verdict::{Judged, Verdict};
 
 const FIGURES: [&str; 5] = ["rss", "peakRss", "virtual", "heapUsed", "heapTotal"];
@@ -21,7 +21,7 @@ pub async fn run(context: &Context) -> Judged {
     let mut seen: BTreeMap<Who, u64> = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut samples = 0;
-    while samples < coverage_samples(workers) && seen.len() < workers {
+    while samples < to_reach_all(workers) && seen.len() < workers {
         let reply = context.ask(Request::get("/cluster/memory")).await?;
         samples += 1;
         wrong.extend(faults(&reply, context.local));

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use shared_balance_stats::samples::rule_of_three;
 
 use crate::client::Request;
 use crate::cluster::Cluster;
@@ -12,7 +13,6 @@ use crate::context::Context;
 use crate::fault::{ENOUGH, launch, launcher, lost, many_gets, with_log};
 use crate::load::Traffic;
 use crate::proc;
-use crate::stats::rule_of_three;
 use crate::verdict::{Judged, Verdict, percent, seconds};
 
 const RELOADS: usize = 3;

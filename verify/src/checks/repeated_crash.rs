@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use shared_balance_stats::samples::to_reach_all;
 
 use super::counter::{History, increment};
 use super::shared_state::{path, write};
@@ -12,7 +13,6 @@ use crate::context::Context;
 use crate::fault::{crash, launch, launcher, recovery_limit, with_log};
 use crate::load::Traffic;
 use crate::observe::Who;
-use crate::stats::coverage_samples;
 use crate::verdict::{Judged, Verdict, seconds};
 
 const LANES: usize = 4;
@@ -30,7 +30,7 @@ pub async fn run(context: &Context) -> Judged {
     let (mut crashed, mut crashes) = (BTreeSet::new(), 0);
     let mut wrong = Vec::new();
     let mut longest = Duration::ZERO;
-    while crashed.len() < all.len() && crashes < coverage_samples(all.len()) && wrong.is_empty() {
+    while crashed.len() < all.len() && crashes < to_reach_all(all.len()) && wrong.is_empty() {
         let began = std::time::Instant::now();
         let victim: Who = crash(&cluster, if crashes % 2 == 0 { "exit" } else { "abort" }).await?;
         crashes += 1;

@@ -1,5 +1,7 @@
 //! Requests one after another go to the workers in turn.
 
+use shared_balance_stats::turns::{misplaced, share};
+
 use crate::client::Request;
 use crate::context::Context;
 use crate::load::{Connections, volley};
@@ -21,7 +23,7 @@ pub async fn run(context: &Context) -> Judged {
     for (kind, tally) in [("on fresh connections", &fresh), ("on one connection", &kept)] {
         wrong.extend(tally.bad.iter().cloned());
         let counts = tally.counts(workers);
-        let off = off_turn(&counts);
+        let off = misplaced(&counts);
         if off > 0 {
             deviation += off;
             wrong.push(format!("{kind}: {}", describe(&counts)));
@@ -36,7 +38,7 @@ pub async fn run(context: &Context) -> Judged {
     if deviation > 0 && deviation <= 2 * others && fresh.bad.is_empty() && kept.bad.is_empty() {
         return Err(Verdict::inconclusive(format!("{others} requests of others came between: {}", wrong[0])));
     }
-    let (least, most) = (TURNS, TURNS + 1);
+    let (least, most) = share(samples as u64, workers).into_inner();
     let figure = match wrong.first() {
         None => format!("each of {workers} workers got {least} or {most} requests, of both kinds"),
         Some(first) => first.clone(),
@@ -45,25 +47,7 @@ pub async fn run(context: &Context) -> Judged {
     Ok(Verdict::judge(wrong.is_empty(), figure, threshold, 2 * samples, wrong))
 }
 
-/// How many requests are not where turns would have had them.
-fn off_turn(counts: &[u64]) -> u64 {
-    let (least, most) = (TURNS as u64, TURNS as u64 + 1);
-    counts.iter().map(|&count| least.saturating_sub(count) + count.saturating_sub(most)).sum()
-}
-
 fn describe(counts: &[u64]) -> String {
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
     format!("between {least} and {most} requests per worker")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_are_strict() {
-        assert_eq!(off_turn(&[25, 25, 26, 25]), 0);
-        assert_eq!(off_turn(&[24, 27, 25, 25]), 2);
-        assert_eq!(off_turn(&[101, 0, 0, 0]), 75 + 75);
-    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use shared_balance_stats::samples::to_reach_all;
 use shared_protocol::WorkerState;
 
 use crate::client::Request;
@@ -12,7 +13,6 @@ use crate::context::Context;
 use crate::fault::{ENOUGH, launch, launcher, lost, many_gets, with_log};
 use crate::load::{Connections, volley};
 use crate::observe::{Tally, Who};
-use crate::stats::coverage_samples;
 use crate::verdict::{Judged, Verdict, seconds};
 
 /// Workers more than at first.
@@ -74,7 +74,7 @@ async fn differences(cluster: &Cluster, count: u32) -> Vec<String> {
         wrong.push(format!("scale {count}: workers {ids:?} are listed, all online: {online}"));
     }
     let listed: BTreeSet<Who> = cluster.workers().await.into_iter().collect();
-    let samples = coverage_samples(count as usize);
+    let samples = to_reach_all(count as usize);
     let make = |_| Request::get("/cluster/info");
     let tally = Tally::of(&volley(&cluster.client, samples, 4, Connections::Fresh, make).await);
     let seen: BTreeSet<Who> = tally.by_process.keys().copied().collect();

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use shared_balance_stats::samples::to_reach_all;
 
 use crate::client::Request;
 use crate::context::Context;
-use crate::stats::coverage_samples;
 use crate::verdict::{Judged, Verdict};
 
 /// Outlives the check, not the day, should its removal fail.
@@ -35,7 +35,7 @@ async fn read_through_all(context: &Context, workers: usize, key: &str) -> Judge
     let (mut pairs, mut requests) = (BTreeSet::new(), 0);
     let mut writers = BTreeSet::new();
     let mut fruitless = 0;
-    while writers.len() < workers && fruitless < coverage_samples(workers) {
+    while writers.len() < workers && fruitless < to_reach_all(workers) {
         // A value of its own, so that an old one is noticed.
         let value = json!({"text": "shared ☃", "number": fastrand::u32(..), "list": [1, 2.5, null, true]});
         let writer = context.ask(write(key, &value)).await?.who.id;
@@ -46,7 +46,7 @@ async fn read_through_all(context: &Context, workers: usize, key: &str) -> Judge
         }
         let mut readers = BTreeSet::new();
         let mut since_new = 0;
-        while readers.len() < workers && since_new < PATIENCE * coverage_samples(workers) {
+        while readers.len() < workers && since_new < PATIENCE * to_reach_all(workers) {
             let read = context.ask(Request::get(path(key))).await;
             requests += 1;
             let reply = read.map_err(|failed| lost(failed, writer))?;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use shared_balance_stats::samples::to_reach_all;
 use shared_protocol::{ClusterHealth, ClusterStatus, WorkerList, WorkerState};
 
 use crate::client::Request;
 use crate::context::Context;
 use crate::load::{Connections, volley};
 use crate::observe::{Tally, Who};
-use crate::stats::coverage_samples;
 use crate::verdict::{Judged, Verdict};
 
 pub async fn run(context: &Context) -> Judged {
@@ -19,7 +19,7 @@ pub async fn run(context: &Context) -> Judged {
         let evidence = vec![answer.quote()];
         return Ok(Verdict::failed("the list has not the form of one", "primary, workers, count", evidence));
     };
-    let samples = coverage_samples(workers);
+    let samples = to_reach_all(workers);
     let make = |_| Request::get("/cluster/info");
     let results = volley(&context.client, samples, 4, Connections::Fresh, make).await;
     let seen: BTreeSet<Who> = Tally::of(&results).by_process.into_keys().collect();

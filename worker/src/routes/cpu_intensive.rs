@@ -13,7 +13,7 @@ use crate::body;
 use crate::context::Context;
 use crate::cpu::fibonacci;
 use crate::error::Failure;
-use crate::openapi::{OPTIONAL, WorkerRefSchema};
+use crate::openapi::OPTIONAL;
 
 const DEFAULT_N: u32 = 35;
 
@@ -29,7 +29,6 @@ pub(crate) struct CpuRequest<'a> {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CpuAnswer {
-    #[schema(value_type = WorkerRefSchema)]
     worker: WorkerRef,
     calculation: Calculation,
     #[schema(example = "Fibonacci(35) = 9227465 calculated in 156ms by worker 3")]

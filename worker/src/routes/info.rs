@@ -23,7 +23,7 @@ pub(crate) struct Info<'a> {
 #[serde(rename_all = "camelCase")]
 struct InfoWorker {
     /// 1…N in a cluster, 0 in single-process mode.
-    #[schema(value_type = u32, example = 2)]
+    #[schema(example = 2)]
     id: WorkerId,
     pid: u32,
     /// What a process without a cluster is called, such as its pod.

@@ -7,12 +7,10 @@ use utoipa::ToSchema;
 
 use super::Json;
 use crate::context::Context;
-use crate::openapi::WorkerRefSchema;
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LocalState {
-    #[schema(value_type = WorkerRefSchema)]
     worker: WorkerRef,
     /// Calls of this route that this process has answered.
     request_count: u64,

@@ -8,11 +8,9 @@ use utoipa::ToSchema;
 use super::Json;
 use crate::context::Context;
 use crate::memory::Memory;
-use crate::openapi::WorkerRefSchema;
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MemoryAnswer {
-    #[schema(value_type = WorkerRefSchema)]
     worker: WorkerRef,
     memory: Readable,
     bytes: Memory,

@@ -13,7 +13,7 @@ use super::Json;
 use crate::body;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::openapi::{OPTIONAL, WorkerRefSchema};
+use crate::openapi::OPTIONAL;
 
 mod key;
 
@@ -40,7 +40,6 @@ pub(crate) struct StoreRequest<'a> {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StoreAnswer<'a> {
-    #[schema(value_type = WorkerRefSchema)]
     worker: WorkerRef,
     /// `stored_in_redis` or `stored_in_embedded`.
     action: &'static str,
@@ -87,7 +86,6 @@ pub(crate) async fn store(
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GetAnswer {
-    #[schema(value_type = WorkerRefSchema)]
     worker: WorkerRef,
     #[schema(example = "cluster:myKey")]
     key: String,
@@ -121,7 +119,6 @@ pub(crate) async fn get(request: HttpRequest, context: web::Data<Context>) -> Re
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DeleteAnswer {
-    #[schema(value_type = WorkerRefSchema)]
     worker: WorkerRef,
     #[schema(example = "cluster:myKey")]
     key: String,
@@ -155,7 +152,6 @@ pub(crate) struct IncrementRequest<'a> {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct IncrementAnswer {
-    #[schema(value_type = WorkerRefSchema)]
     worker: WorkerRef,
     #[schema(example = "cluster:myKey")]
     key: String,

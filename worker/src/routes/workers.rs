@@ -7,14 +7,13 @@ use shared_protocol::{PrimaryRef, WorkerList};
 use super::Json;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::openapi::WorkerListSchema;
 
 /// All workers of the cluster. Only the primary knows them; a process without a
 /// cluster has none.
 #[utoipa::path(
     get, path = "/cluster/workers", operation_id = "getWorkers", tag = "cluster",
     responses(
-        (status = 200, description = "The workers", body = WorkerListSchema),
+        (status = 200, description = "The workers", body = WorkerList),
         (status = 421, description = "Asked of a worker directly"),
     )
 )]

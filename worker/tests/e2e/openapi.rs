@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{Response, delete, get, post, post_empty};
 use crate::process::Worker;
@@ -61,6 +61,32 @@ fn bodies_are_described_as_they_are_taken() {
         assert_eq!(schema["additionalProperties"], false, "{path}");
         assert!(schema["properties"][property].is_object(), "{path}");
     }
+}
+
+/// The balancer gives these, in whose place a worker's description speaks.
+#[test]
+fn answers_of_a_cluster_are_described_as_well() {
+    let worker = Worker::start();
+    let document = document(&worker);
+    let schema = |path: &str, status: &str| {
+        document["paths"][path]["get"]["responses"][status]["content"]["application/json"]["schema"].clone()
+    };
+    let health = json!({"status": "unavailable", "workers": {"online": 0, "desired": 2}});
+    let member = json!({
+        "id": 1, "pid": null, "state": "backoff", "stateSeconds": 0.5, "port": null, "uptime": null,
+        "restarts": 3, "lastRestart": "crash", "requests": 0, "inFlight": 0, "rss": null, "cpuSeconds": 1.5,
+    });
+    let list = json!({
+        "primary": {"pid": 7}, "count": 1, "workers": [member], "joining": [member], "leaving": [member],
+    });
+    for (path, status, body) in
+        [("/health", "200", &health), ("/health", "503", &health), ("/cluster/workers", "200", &list)]
+    {
+        let problems = violations(&document, &schema(path, status), body, "");
+        assert!(problems.is_empty(), "{path} {status}: {problems:#?}");
+    }
+    let names = document["components"]["schemas"]["WorkerRef"]["properties"].as_object().unwrap();
+    assert!(names.contains_key("name"));
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! Why there is no response.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("could not connect to {address}: {source}")]
+    Connect { address: String, source: io::Error },
+    #[error("no connection to {address} within {limit:?}")]
+    ConnectTimeout { address: String, limit: Duration },
+    #[error("no answer within {limit:?}")]
+    ResponseTimeout { limit: Duration },
+    /// What came is not HTTP/1.1, or the connection ended before the response did.
+    #[error("no valid HTTP answer: {}", chain(.0))]
+    Protocol(#[from] hyper::Error),
+    #[error("a body of more than {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("a line of more than {limit} bytes")]
+    LineTooLong { limit: usize },
+    #[error("invalid request: {0:?} is not a valid {1}")]
+    InvalidRequest(String, &'static str),
+}
+
+impl ClientError {
+    /// There was no connection: the server has not seen the request.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::ConnectTimeout { .. })
+    }
+
+    /// A limit of time has passed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. })
+    }
+
+    /// The error of the operating system with which connecting failed.
+    pub fn connect_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Connect { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// The message with its causes, which hyper keeps apart.
+fn chain(err: &hyper::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,125 @@
+//! What is sent.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Uri};
+use http_body_util::Full;
+use serde_json::Value;
+
+use crate::ClientError;
+
+/// A request. What is not valid in it shows when it is sent.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: Method,
+    /// With the query, if there is one.
+    pub path: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+    /// The first part that is not valid, and what it was to be.
+    invalid: Option<(String, &'static str)>,
+}
+
+impl Request {
+    pub fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), invalid: None }
+    }
+
+    pub fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path)
+    }
+
+    /// A POST without a body.
+    pub fn post_empty(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path)
+    }
+
+    /// A POST of JSON.
+    pub fn post(path: impl Into<String>, body: &Value) -> Self {
+        Self::new(Method::POST, path).body("application/json", body.to_string())
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            (Ok(name), Ok(value)) => self.headers.push((name, value)),
+            (Err(_), _) => self.refuse(name, "header name"),
+            (_, Err(_)) => self.refuse(value, "header value"),
+        }
+        self
+    }
+
+    /// `kind` is the body's media type.
+    pub fn body(self, kind: &str, body: impl Into<Bytes>) -> Self {
+        let mut request = self.header(CONTENT_TYPE.as_str(), kind);
+        request.body = body.into();
+        request
+    }
+
+    /// Method and path, for messages.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// Asks the server to close the connection behind the response.
+    pub(crate) fn close(mut self) -> Self {
+        self.headers.push((CONNECTION, HeaderValue::from_static("close")));
+        self
+    }
+
+    fn refuse(&mut self, text: &str, kind: &'static str) {
+        self.invalid.get_or_insert_with(|| (text.to_owned(), kind));
+    }
+
+    pub(crate) fn into_http(mut self, authority: &str) -> Result<http::Request<Full<Bytes>>, ClientError> {
+        let path = PathAndQuery::try_from(self.path.as_str());
+        if path.is_err() {
+            let path = self.path.clone();
+            self.refuse(&path, "path");
+        }
+        let host = HeaderValue::try_from(authority);
+        if host.is_err() {
+            self.refuse(authority, "host");
+        }
+        match (path, host, self.invalid) {
+            (Ok(path), Ok(host), None) => {
+                let mut message = http::Request::new(Full::new(self.body));
+                *message.method_mut() = self.method;
+                *message.uri_mut() = Uri::from(path);
+                message.headers_mut().insert(HOST, host);
+                message.headers_mut().extend(self.headers);
+                Ok(message)
+            }
+            (_, _, invalid) => {
+                let (text, kind) = invalid.unwrap_or_default();
+                Err(ClientError::InvalidRequest(text, kind))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_valid_is_named() {
+        let why = |request: Request| request.into_http("h:1").unwrap_err().to_string();
+        assert_eq!(why(Request::get("/a b")), r#"invalid request: "/a b" is not a valid path"#);
+        assert!(why(Request::get("/").header("a b", "c")).contains("header name"));
+        assert!(why(Request::get("/").header("a", "c\n")).contains("header value"));
+        assert!(Request::get("/").into_http("h\n").is_err());
+    }
+
+    #[test]
+    fn own_fields_follow_the_host() {
+        let message = Request::post("/x?y", &Value::Null).header("a", "b").close().into_http("h:1").unwrap();
+        assert_eq!((message.method(), message.uri().to_string()), (&Method::POST, "/x?y".to_owned()));
+        let fields: Vec<&str> = message.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(fields, ["host", "content-type", "a", "connection"]);
+    }
+}
