@@ -4,7 +4,7 @@ mod fake;
 
 use std::time::Duration;
 
-use balancer_pool::Wish;
+use balancer_pool::PickRequest;
 use balancer_state::ClusterState;
 use shared_protocol::{Generation, Progress, WorkerState};
 use tokio::sync::mpsc;
@@ -123,7 +123,7 @@ async fn a_crashed_worker_is_replaced_and_gets_no_request_meanwhile() {
 #[tokio::test(start_paused = true)]
 async fn a_reload_says_what_it_does_and_waits_for_the_last_request_only() {
     let cluster = Cluster::ready(1).await;
-    let lease = cluster.state.pool.pick(Wish::default()).unwrap();
+    let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
     let reload = tokio::spawn({
         let handle = cluster.handle.clone();
         async move {
@@ -221,7 +221,7 @@ async fn a_worker_that_has_reached_a_limit_is_replaced_first() {
     let recycle = RecyclePolicy { max_requests: Some(2), ..RecyclePolicy::default() };
     let cluster = Cluster::start_with(1, recycle);
     cluster.eventually("it is online", |cluster| cluster.online() == [1]).await;
-    (0..2).for_each(|_| drop(cluster.state.pool.pick(Wish::default()).unwrap()));
+    (0..2).for_each(|_| drop(cluster.state.pool.pick(PickRequest::default()).unwrap()));
     cluster.eventually("its successor serves", |cluster| cluster.online() == [2]).await;
     assert!(cluster.has_event("has reached max-requests"));
 }

@@ -6,14 +6,15 @@ mod effects;
 mod rules;
 
 use std::collections::VecDeque;
+use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
 use shared_protocol::{Generation, WorkerId};
 
 use super::time::normalise;
 use crate::fleet::{
-    Effect, Exit, Fleet, Input, Jitter, Limits, Measurement, PortPolicy, ProbeResult, RecyclePolicy, Report,
-    RequestId, Role, ScaleTo, Settings,
+    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Measurement, PortPolicy, ProbeResult,
+    RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
@@ -122,6 +123,8 @@ pub(super) struct World {
     ejected: Vec<WorkerId>,
     /// Commands that may still be given.
     pub commands: u8,
+    /// The kinds of events that were announced so far.
+    pub heard: Vec<Discriminant<ClusterEvent>>,
 }
 
 impl World {
@@ -137,6 +140,7 @@ impl World {
             release_opened: false,
             ejected: Vec::new(),
             commands,
+            heard: Vec::new(),
         };
         for effect in &effects {
             world.carry_out(effect, None).expect("the first launches are in order");
@@ -144,7 +148,7 @@ impl World {
         world
     }
 
-    /// Forgets when it is and what processes are called.
+    /// Forgets when it is, what processes are called and what was heard.
     pub(super) fn normalised(mut self, base: Instant) -> Self {
         self.running.sort_unstable_by_key(|running| running.generation);
         let known: Vec<_> = self.running.iter().map(|running| running.generation).collect();
@@ -155,6 +159,7 @@ impl World {
         normalise(&mut self.fleet, self.now, base, &rename);
         self.fleet.generations = known.len() as u64;
         self.now = base;
+        self.heard.clear();
         for running in &mut self.running {
             running.generation = rename(running.generation);
         }

@@ -109,6 +109,10 @@ impl World {
         requester: Option<RequestId>,
         step: Option<Step>,
     ) -> Result<(), String> {
+        let kind = std::mem::discriminant(event);
+        if !self.heard.contains(&kind) {
+            self.heard.push(kind);
+        }
         match event {
             ClusterEvent::ReloadQueued => self.reload_queued = true,
             ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. }
