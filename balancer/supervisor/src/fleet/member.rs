@@ -195,6 +195,11 @@ impl Member {
             return vec![];
         }
         match &mut self.phase {
+            Phase::Starting { process, .. } if seeded(Bug::RestartsBeforeExit) => {
+                let effects = vec![Effect::Terminate(process.generation)];
+                self.phase = Phase::Backoff { until: now, reason: RestartReason::SlowStart };
+                effects
+            }
             Phase::Starting { .. } => self.stop(self.after(RestartReason::SlowStart), limits, now),
             Phase::Draining { .. } => self.stop(AfterExit::StayDown, limits, now),
             Phase::Stopping { process, escalation, .. } => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use shared_protocol::Generation;
 
 use super::member::{self, Role};
-use super::phase::{AfterExit, Escalation, Phase, Trouble};
+use super::phase::{AfterExit, Phase, Trouble};
 use super::rollout::{ActiveRollout, Stage};
 use super::seeded::{Bug, seeded};
 use super::{ClusterEvent, Effect, Exit, Fleet, Jitter, ProbeResult, Report};
@@ -162,14 +162,14 @@ impl Fleet {
     }
 
     pub(super) fn tick_member(&mut self, index: usize, now: Instant) {
-        let (limits, stopping) = (self.settings.limits, self.is_stopping());
+        let limits = self.settings.limits;
         let member = &mut self.members[index];
-        let (worker, before) = (member.id, member.phase.clone());
+        let (worker, generation) = (member.id, member.generation());
+        let before = member.phase.clone();
         let effects = member.tick(&limits, now);
-        let generation = member.generation();
-        let escalated = matches!(member.phase, Phase::Stopping { escalation: Escalation::Killed, .. });
-        match (before, generation) {
-            (Phase::Starting { trouble, .. }, Some(generation)) if !member.phase.is_starting() => {
+        let (Some(generation), false) = (generation, effects.is_empty()) else { return };
+        match before {
+            Phase::Starting { trouble, .. } => {
                 let why = match trouble {
                     Trouble::Silent => "it has not told its port".to_owned(),
                     Trouble::Unanswered(why) | Trouble::Reported(why) => why,
@@ -178,20 +178,14 @@ impl Fleet {
                 let failure = format!("not ready within {within:?}: {why}");
                 self.announce(ClusterEvent::NotReadyInTime { worker, generation, within, why }, None);
                 self.effects.extend(effects);
-                if seeded(Bug::RestartsBeforeExit) && self.members[index].role == Role::Current {
-                    let reason = shared_protocol::RestartReason::SlowStart;
-                    self.members[index].phase = Phase::Backoff { until: now, reason };
-                }
-                return self.check_candidate(index, &failure, now);
+                self.check_candidate(index, &failure, now);
             }
-            (Phase::Stopping { escalation: Escalation::KillAt(_), .. }, Some(generation))
-                if escalated && !stopping =>
-            {
+            Phase::Stopping { .. } => {
                 self.announce(ClusterEvent::Killed { worker, generation }, None);
+                self.effects.extend(effects);
             }
-            _ => {}
+            _ => self.effects.extend(effects),
         }
-        self.effects.extend(effects);
     }
 
     /// Ends the rollout under way if this member was one of its candidates and will
