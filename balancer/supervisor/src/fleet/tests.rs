@@ -2,7 +2,7 @@
 //! and in millions of random ones.
 
 mod explorer;
-mod member;
+mod member_life;
 mod mutants;
 mod schedule;
 mod time;

@@ -1,21 +1,25 @@
 //! Long random lives of a fleet.
 
+use std::collections::HashSet;
+use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
 use super::explorer::{ends_in_order, setups};
 use super::world::{Step, World};
-use crate::fleet::{ScaleTo, Settings};
+use crate::fleet::{ClusterEvent, ScaleTo, Settings};
 
 /// Steps of one life; then a new one begins.
 const LIFE: usize = 2_000;
+/// Kinds of events that there are.
+const EVENTS: usize = 28;
 /// Between two looks at whether everything would end in order.
 const LOOK: usize = 500;
 
-/// One life with this seed; returns its steps.
+/// One life with this seed; returns its end and how many steps it took.
 ///
 /// # Errors
 /// When something is broken; says what, and after how many steps.
-pub(super) fn live(settings: Settings, seed: u64, steps: usize) -> Result<usize, String> {
+pub(super) fn live(settings: Settings, seed: u64, steps: usize) -> Result<(World, usize), String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut world = World::new(settings, Instant::now(), u8::MAX);
     let mut last = Vec::new();
@@ -32,10 +36,10 @@ pub(super) fn live(settings: Settings, seed: u64, steps: usize) -> Result<usize,
             ends_in_order(world.clone()).map_err(broken)?;
         }
         if world.is_stopped() {
-            return Ok(count);
+            return Ok((world, count));
         }
     }
-    Ok(steps)
+    Ok((world, steps))
 }
 
 fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
@@ -78,24 +82,29 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
     }
 }
 
-/// So many steps in many lives; returns how many lives they were.
+/// So many steps in many lives; returns how many lives they were, and the kinds of
+/// events that were announced in them.
 ///
 /// # Errors
 /// As [`live`].
-pub(super) fn live_often(steps: usize) -> Result<usize, String> {
-    let (mut lives, mut taken) = (0, 0);
+pub(super) fn live_often(steps: usize) -> Result<(usize, HashSet<Discriminant<ClusterEvent>>), String> {
+    let (mut lives, mut taken, mut heard) = (0, 0, HashSet::new());
     let setups = setups();
     while taken < steps {
-        taken += live(setups[lives % setups.len()].settings.clone(), lives as u64, LIFE)?;
+        let settings = setups[lives % setups.len()].settings.clone();
+        let (world, steps) = live(settings, lives as u64, LIFE)?;
+        taken += steps;
+        heard.extend(world.heard);
         lives += 1;
     }
-    Ok(lives)
+    Ok((lives, heard))
 }
 
 #[test]
 fn no_random_life_breaks_anything() {
     let steps = std::env::var("SCHEDULE_STEPS").ok().and_then(|steps| steps.parse().ok());
     let (steps, start) = (steps.unwrap_or(2_000_000), Instant::now());
-    let lives = live_often(steps).unwrap_or_else(|why| panic!("{why}"));
+    let (lives, heard) = live_often(steps).unwrap_or_else(|why| panic!("{why}"));
     println!("{steps} steps in {lives} lives of up to {LIFE}, {:.1?}", start.elapsed());
+    assert_eq!(heard.len(), EVENTS, "nothing that can happen is left out");
 }

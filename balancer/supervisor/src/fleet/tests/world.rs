@@ -2,15 +2,19 @@
 //! that are due, requesters who wait. It offers every next step that is possible,
 //! takes one, carries out the effects and checks what must always hold.
 
+mod effects;
+mod rules;
+
 use std::collections::VecDeque;
+use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
 use shared_protocol::{Generation, WorkerId};
 
 use super::time::normalise;
 use crate::fleet::{
-    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Launch, Limits, Measurement, Phase, PortPolicy,
-    ProbeResult, RecyclePolicy, Release, Report, RequestId, Role, RolloutKind, ScaleTo, Settings,
+    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Measurement, PortPolicy, ProbeResult,
+    RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
@@ -119,6 +123,8 @@ pub(super) struct World {
     ejected: Vec<WorkerId>,
     /// Commands that may still be given.
     pub commands: u8,
+    /// The kinds of events that were announced so far.
+    pub heard: Vec<Discriminant<ClusterEvent>>,
 }
 
 impl World {
@@ -134,6 +140,7 @@ impl World {
             release_opened: false,
             ejected: Vec::new(),
             commands,
+            heard: Vec::new(),
         };
         for effect in &effects {
             world.carry_out(effect, None).expect("the first launches are in order");
@@ -141,7 +148,7 @@ impl World {
         world
     }
 
-    /// Forgets when it is and what processes are called.
+    /// Forgets when it is, what processes are called and what was heard.
     pub(super) fn normalised(mut self, base: Instant) -> Self {
         self.running.sort_unstable_by_key(|running| running.generation);
         let known: Vec<_> = self.running.iter().map(|running| running.generation).collect();
@@ -152,6 +159,7 @@ impl World {
         normalise(&mut self.fleet, self.now, base, &rename);
         self.fleet.generations = known.len() as u64;
         self.now = base;
+        self.heard.clear();
         for running in &mut self.running {
             running.generation = rename(running.generation);
         }
@@ -325,211 +333,6 @@ impl World {
         self.running.iter().filter(|running| running.published).map(|running| running.generation).collect()
     }
 
-    fn carry_out(&mut self, effect: &Effect, step: Option<Step>) -> Result<(), String> {
-        match *effect {
-            Effect::Launch(launch) => self.launch(launch),
-            Effect::OpenRelease => {
-                self.questions.push_back(Question::Open);
-                Ok(())
-            }
-            Effect::AdoptRelease if !self.release_opened => Err("no release was opened".to_owned()),
-            Effect::AdoptRelease | Effect::DiscardRelease => {
-                self.release_opened = false;
-                Ok(())
-            }
-            Effect::Measure { .. } => {
-                self.questions.push_back(Question::Measure);
-                Ok(())
-            }
-            Effect::Announce { ref event, requester } => self.hear(event, requester, step),
-            Effect::Probe(of)
-            | Effect::Publish(of)
-            | Effect::Withdraw(of)
-            | Effect::AwaitDrain(of)
-            | Effect::Terminate(of)
-            | Effect::Kill(of) => self.act_on(of, effect, step),
-        }
-    }
-
-    fn launch(&mut self, launch: Launch) -> Result<(), String> {
-        let Launch { worker, generation, release, .. } = launch;
-        if self.fleet.is_stopping() {
-            return Err(format!("worker {worker} is launched though the cluster is stopping"));
-        }
-        if release == Release::Opened && !self.release_opened {
-            return Err(format!("worker {worker} is launched from a release that was not opened"));
-        }
-        if self.running.iter().filter(|running| running.worker == worker).count() >= 2 {
-            return Err(format!("worker {worker} gets a third process"));
-        }
-        self.questions.push_back(Question::Launch(generation));
-        self.running.push(Running {
-            generation,
-            worker,
-            up: false,
-            probed: false,
-            healthy: false,
-            ready: false,
-            hung: false,
-            published: false,
-            drains: false,
-            retired: false,
-            leaving: false,
-            terminated: false,
-            killed: false,
-        });
-        Ok(())
-    }
-
-    fn act_on(&mut self, of: Generation, effect: &Effect, step: Option<Step>) -> Result<(), String> {
-        let Some(running) = self.running.iter_mut().find(|running| running.generation == of) else {
-            // What is withdrawn because it has ended is gone here already.
-            let gone = step == Some(Step::Exited(of)) && *effect == Effect::Withdraw(of);
-            return if gone { Ok(()) } else { Err(format!("{effect:?} is for a process that is not there")) };
-        };
-        let misplaced = match effect {
-            Effect::Publish(_) => running.published || !running.ready,
-            Effect::Withdraw(_) => !running.published,
-            Effect::AwaitDrain(_) | Effect::Terminate(_) | Effect::Kill(_) => running.published,
-            _ => !running.up,
-        };
-        if misplaced {
-            return Err(format!("{effect:?} comes at the wrong time"));
-        }
-        match effect {
-            Effect::Probe(_) => running.probed = true,
-            Effect::Publish(_) => {
-                running.published = true;
-                let worker = running.worker;
-                self.ejected.retain(|&id| id != worker);
-            }
-            Effect::Withdraw(_) => running.published = false,
-            Effect::AwaitDrain(_) => running.drains = true,
-            Effect::Terminate(_) => {
-                running.terminated = true;
-                self.lost(of);
-            }
-            _ => running.killed = true,
-        }
-        Ok(())
-    }
-
-    /// This process will not serve any more. If it was to replace a hung one, then
-    /// its slot has another trouble from now on.
-    fn lost(&mut self, of: Generation) {
-        if let Some(running) = self.running.iter().find(|running| running.generation == of && !running.hung) {
-            self.ejected.retain(|&id| id != running.worker);
-        }
-    }
-
-    fn hear(
-        &mut self,
-        event: &ClusterEvent,
-        requester: Option<RequestId>,
-        step: Option<Step>,
-    ) -> Result<(), String> {
-        match event {
-            ClusterEvent::ReloadQueued => self.reload_queued = true,
-            ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. }
-            | ClusterEvent::ReleaseNotOpened { .. } => self.reload_queued = false,
-            ClusterEvent::Draining { generation, .. } => {
-                let running = self.running.iter_mut().find(|running| running.generation == *generation);
-                running.into_iter().for_each(|running| running.retired = true);
-            }
-            ClusterEvent::Hung { worker, generation } => self.check_ejection(*worker, *generation)?,
-            ClusterEvent::RolloutDone { kind, .. } if self.running.iter().any(|running| running.retired) => {
-                return Err(format!("{kind:?} is done while those that it has retired still run"));
-            }
-            _ => {}
-        }
-        let Some(requester) = requester.filter(|_| event.is_final()) else { return Ok(()) };
-        let place = self.waiting.iter().position(|&waiting| waiting == requester);
-        let place = place.ok_or_else(|| format!("{event:?} answers somebody a second time, at {step:?}"))?;
-        self.waiting.remove(place);
-        Ok(())
-    }
-
-    /// Probes alone never take the whole cluster down.
-    fn check_ejection(&mut self, worker: WorkerId, generation: Generation) -> Result<(), String> {
-        let others = self.running.iter().filter(|running| running.published);
-        let others = others.filter(|running| running.generation != generation);
-        let is_published = |running: &Running| running.generation == generation && running.published;
-        let serves = self.running.iter().any(is_published);
-        let answers = others.clone().any(|running| running.healthy) || !serves;
-        let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
-        let ids: Vec<_> = current.map(|member| member.id).collect();
-        self.ejected.retain(|id| ids.contains(id));
-        if !answers && !self.ejected.is_empty() {
-            return Err(format!("worker {worker} is taken out while another is and nobody answers"));
-        }
-        let hung = self.running.iter_mut().find(|running| running.generation == generation);
-        hung.into_iter().for_each(|running| running.hung = true);
-        if self.running.iter().any(|running| running.generation == generation && running.published) {
-            self.ejected.push(worker);
-        }
-        Ok(())
-    }
-
-    /// Who serves goes on serving unless there is a reason.
-    fn check_withdrawals(&self, step: Step, effects: &[Effect]) -> Result<(), String> {
-        let shared = matches!(step, Step::Stop | Step::Kill)
-            || effects.iter().any(|effect| {
-                let Effect::Announce { event, .. } = effect else { return false };
-                matches!(
-                    event,
-                    ClusterEvent::Switched { .. }
-                        | ClusterEvent::RolloutBegan { kind: RolloutKind::Shrink { .. }, .. }
-                )
-            });
-        for effect in effects {
-            let Effect::Withdraw(of) = effect else { continue };
-            if !shared && !is_hung(effects, *of) && step.subject() != Some(*of) {
-                return Err(format!("process {of} is withdrawn without a reason"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A rollout that is refused or fails before its switch changes nothing.
-    fn check_failures(&self, step: Step, effects: &[Effect], before: &[Generation]) -> Result<(), String> {
-        let failed = effects.iter().any(|effect| {
-            let Effect::Announce { event, .. } = effect else { return false };
-            event.is_final() && !matches!(event, ClusterEvent::RolloutDone { .. })
-        });
-        let began = |effect: &Effect| {
-            matches!(effect, Effect::Announce { event: ClusterEvent::RolloutBegan { .. }, .. })
-        };
-        if !failed || matches!(step, Step::Stop | Step::Kill) || effects.iter().any(began) {
-            return Ok(());
-        }
-        let stays = |of: Generation| {
-            step.subject() == Some(of) || is_hung(effects, of) || self.published().contains(&of)
-        };
-        if before.iter().all(|&of| stays(of)) {
-            return Ok(());
-        }
-        Err(format!("a failed rollout has cost one of {before:?}"))
-    }
-
-    fn check_state(&self) -> Result<(), String> {
-        let published = self.running.iter().filter(|running| running.published);
-        let mut ids: Vec<_> = published.map(|running| running.worker).collect();
-        ids.sort_unstable();
-        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("two processes of worker {} are published", pair[0]));
-        }
-        for member in self.fleet.members() {
-            let served = member
-                .generation()
-                .and_then(|generation| self.running.iter().find(|running| running.generation == generation));
-            let is_online = matches!(member.phase, Phase::Online { .. });
-            if is_online != served.is_some_and(|running| running.published) {
-                return Err(format!("worker {} is published or online, but not both", member.id));
-            }
-        }
-        Ok(())
-    }
-
     /// Every worker serves and nobody waits for anything.
     pub(super) fn is_settled(&self) -> bool {
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current).count();
@@ -551,12 +354,4 @@ impl World {
     pub(super) fn is_stopped(&self) -> bool {
         self.fleet.is_stopped() && self.running.is_empty() && self.waiting.is_empty()
     }
-}
-
-/// Was this process taken out because it is hung?
-fn is_hung(effects: &[Effect], of: Generation) -> bool {
-    effects.iter().any(|effect| {
-        matches!(effect, Effect::Announce { event: ClusterEvent::Hung { generation, .. }, .. }
-            if *generation == of)
-    })
 }
