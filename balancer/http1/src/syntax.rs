@@ -76,6 +76,7 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
 }
 
 /// `bytes` without optional white space around them.
+#[inline]
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;

@@ -1,4 +1,4 @@
-//! What a request asks of the pool, and what it is told when it gets no worker.
+//! What a request asks of the pool, and why it may get no worker.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ pub(crate) struct IpLimit {
 #[derive(Debug, Default)]
 struct Count {
     admitted: u32,
-    /// Being told that there are too many.
+    /// Connections that get the refusal at the moment.
     refused: u32,
 }
 
@@ -26,9 +26,9 @@ struct Count {
 #[derive(Debug)]
 pub(crate) enum Decision {
     Admitted(Permit),
-    /// It is one too many, and is told so.
+    /// It is one too many: it gets a refusal.
     Refused(Permit),
-    /// As many as are admitted are being told so already: this one is just closed.
+    /// As many as may be admitted get a refusal already: this one is closed without one.
     Closed,
 }
 

@@ -8,8 +8,8 @@ use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
 use crate::error::{ConnectError, ProxyError};
 use crate::text::field;
 
-/// Seconds after which a client may try again when no worker was ready or free.
 const RETRY_AFTER: &str = "retry-after";
+/// Seconds after which a client may try again when no worker was ready or free.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// How a response is written.

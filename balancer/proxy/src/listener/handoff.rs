@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-/// A thread that has so many more connections than another one hands a new connection
-/// over to that one. This costs a wake-up, which should not happen for each.
+/// Lead in open connections from which on a thread hands a new one over to the thread
+/// with the fewest. Handing over costs a wake-up, so it should not happen for each.
 const LEAD: usize = 4;
 
 /// A connection that was accepted and is served on this thread's event loop.
@@ -19,7 +19,8 @@ const LEAD: usize = 4;
 pub(super) struct AcceptedConnection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    /// `None` for a connection that came before the listener closed.
+    /// `None` for a connection that had come when the listener closed: it is served
+    /// without one.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
