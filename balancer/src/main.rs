@@ -25,7 +25,7 @@ use clap::Parser;
 use shared_settings::Settings;
 
 use balancer_ctl::healthcheck;
-use balancer_supervisor::{process, shim};
+use balancer_supervisor::{child, process, shim};
 use cli::{Cli, Subcommands};
 use config::{Config, Mode};
 
@@ -78,7 +78,7 @@ fn run_child_role(arguments: &[OsString]) -> Option<ExitCode> {
 }
 
 fn run_worker(primary: Option<u32>) -> ExitCode {
-    match process::enter(primary) {
+    match child::enter(primary) {
         Ok(()) => worker::run_supervised(),
         Err(err) => {
             let err = anyhow::Error::new(err).context("a worker process is started by its primary only");

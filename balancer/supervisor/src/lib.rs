@@ -14,6 +14,7 @@
 //! by `announce`, and nowhere else.
 
 mod announce;
+pub mod child;
 mod effects;
 pub mod executable;
 mod fleet;

@@ -4,14 +4,14 @@
 //! Somebody else's program runs below a [`shim`], which is this executable as
 //! well. Either has one end of a Unix stream socket as standard input: on it it
 //! reports what becomes of it, and when it closes it knows that its primary is
-//! gone. The kernel is asked for the same in [`enter`], for a worker too busy to
-//! read.
+//! gone. The kernel is asked for the same in [`child`](crate::child), for a worker
+//! too busy to read.
 //!
 //! The task that owns a child also sends its signals, so a signal can never
 //! reach a stranger that was given the pid of a worker already reaped.
 
 use std::collections::BTreeSet;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -309,25 +309,4 @@ impl ProcessTask {
             warn!(pid = self.pid, %err, "could not signal worker");
         }
     }
-}
-
-/// First thing in a worker process: die with the primary, however that dies,
-/// and be told apart in `ps` and `top`.
-///
-/// # Errors
-/// When `primary` is not this process's parent, which means that the primary
-/// died before the request was made, or when the kernel refuses it.
-pub fn enter(primary: Option<u32>) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
-    if let Ok(name) = CString::new(format!("worker-{id}")) {
-        rustix::thread::set_name(&name)?;
-    }
-    if is_child_of(primary) { Ok(()) } else { Err(io::Error::other("the primary is gone")) }
-}
-
-/// Is `parent` this process's parent?
-pub fn is_child_of(parent: Option<u32>) -> bool {
-    let found = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    Some(found.cast_unsigned()) == parent
 }

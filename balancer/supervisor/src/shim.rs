@@ -24,7 +24,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use shared_protocol::{WORKER_ID_VAR, WorkerMessage};
 
-use crate::process::is_child_of;
+use crate::child::is_child_of;
 use shared_process::tree;
 
 /// First argument of a shim; its primary's pid and the program follow.

@@ -242,6 +242,9 @@ impl World {
         }
         self.check_withdrawals(step, &effects)?;
         self.check_failures(step, &effects, &published)?;
+        let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
+        let ids: Vec<_> = current.map(|member| member.id).collect();
+        self.ejected.retain(|id| ids.contains(id));
         self.check_state()
     }
 

@@ -13,9 +13,6 @@ impl World {
         let is_published = |running: &Running| running.generation == generation && running.published;
         let serves = self.running.iter().any(is_published);
         let answers = others.clone().any(|running| running.healthy) || !serves;
-        let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
-        let ids: Vec<_> = current.map(|member| member.id).collect();
-        self.ejected.retain(|id| ids.contains(id));
         if !answers && !self.ejected.is_empty() {
             return Err(format!("worker {worker} is taken out while another is and nobody answers"));
         }
