@@ -179,7 +179,7 @@ fn explore_all(bounds: Bounds) {
 
 #[test]
 fn no_order_of_events_breaks_anything() {
-    explore_all(Bounds { depth: usize::MAX, states: 25_000 });
+    explore_all(Bounds { depth: usize::MAX, states: 15_000 });
 }
 
 #[test]
