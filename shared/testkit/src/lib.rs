@@ -11,6 +11,7 @@ pub mod process;
 pub mod program;
 pub mod redis_group;
 pub mod redis_server;
+pub mod server;
 mod wait;
 
-pub use wait::{DEADLINE, eventually};
+pub use wait::{DEADLINE, eventually, wait_until};

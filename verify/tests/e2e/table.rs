@@ -17,6 +17,9 @@ pub enum Stand {
     Running,
     /// The same with a Redis that it does not use.
     WithRedis,
+    /// The same, with processes of this machine for its workers. Only the check that
+    /// looks at them runs: what the cluster itself says of them is made up.
+    Processes,
     /// A program that `verify` starts as if it were the balancer.
     Started,
 }
@@ -52,9 +55,9 @@ pub const TABLE: &[Row] = &[
     row(Fault::RenamedMemory, Running, "memory", &[]),
     row(Fault::PlainErrors, Running, "errors", &[]),
     row(Fault::ForgetsRequestId, Running, "headers", &[]),
-    row(Fault::LeaksDescriptors, Running, "leaks", &[]),
-    row(Fault::LeaksSlowly, Running, "leaks", &[]),
-    row(Fault::LeaksMemory, Running, "leaks", &[]),
+    row(Fault::LeaksDescriptors, Stand::Processes, "leaks", &[]),
+    row(Fault::LeaksSlowly, Stand::Processes, "leaks", &[]),
+    row(Fault::LeaksMemory, Stand::Processes, "leaks", &[]),
     row(Fault::DeadWorker, Running, "workers", &["coverage", "balance", "round-robin", "cpu-distribution"]),
     row(Fault::WrongForm, Running, "conformance", &[]),
     row(Fault::NeverRestarts, Started, "crash", &[]),
@@ -95,6 +98,10 @@ fn judge(row: &Row) -> Outcome {
         Stand::WithRedis => {
             let (server, redis) = (Server::start(row.fault), RedisServer::start());
             verify(&[&["--url", &server.url(), "--redis-url", &redis.url()], &only[..], &json].concat())
+        }
+        Stand::Processes => {
+            let server = Server::start(row.fault);
+            verify(&[&["--url", &server.url()], &only[..], &json].concat())
         }
         Stand::Started => {
             let directory = tempfile::tempdir().unwrap();
