@@ -16,7 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde::Deserialize;
+use shared_http_client::{Limits, Request};
 use shared_protocol::{WorkerList, WorkerState};
 use shared_settings::definitions;
 
@@ -33,6 +34,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const LOG_LINES: usize = 200;
 /// Name of the control socket in a cluster's directory.
 const CONTROL: &str = "control.sock";
+/// For one question to the control socket while a cluster starts.
+const CONTROL_LIMITS: Limits = Limits::new(Duration::from_secs(5), 1024 * 1024);
 /// For processes to vanish after their primary was killed, before they are
 /// killed themselves.
 const FOLLOW_LIMIT: Duration = Duration::from_millis(500);
@@ -122,14 +125,14 @@ impl Launcher {
             }
         }
         command
-            .args(["--port", "0", "--host", "127.0.0.1", "--log-format", "json"])
+            .args(["--port", "0", "--host", "127.0.0.1", "--log-format", "json", "--control"])
+            .arg(directory.join(CONTROL))
             .args(arguments)
             .current_dir(directory)
             .env("TMPDIR", directory)
             .env("XDG_RUNTIME_DIR", directory)
             // Its port could be somebody else's.
             .env(definitions::ADMIN.variable, "off")
-            .env(definitions::CONTROL.variable, directory.join(CONTROL))
             // A Ctrl-C on the terminal is for this program, which undoes the rest.
             .process_group(0)
             .stdin(Stdio::null())
@@ -168,12 +171,6 @@ impl Log {
     fn last_words(&self) -> String {
         let lines = self.lines();
         lines[lines.len().saturating_sub(5)..].join(" | ")
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        self.lines()
-            .iter()
-            .find_map(|line| serde_json::from_str::<Value>(line).ok()?["address"].as_str()?.parse().ok())
     }
 }
 
@@ -258,10 +255,14 @@ impl Cluster {
         }
     }
 
+    /// Waits until the control socket says where the cluster listens.
     async fn listening(&mut self) -> Result<SocketAddr, ClusterError> {
+        let control = shared_http_client::Client::new(self.directory.path().join(CONTROL), CONTROL_LIMITS);
         let began = Instant::now();
         loop {
-            if let Some(address) = self.log.address() {
+            if let Ok(response) = control.send(Request::get("/status")).await
+                && let Ok(Listening { address }) = response.json()
+            {
                 return Ok(address);
             }
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -273,6 +274,12 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// What is read of a cluster's status.
+#[derive(Deserialize)]
+struct Listening {
+    address: SocketAddr,
 }
 
 impl Drop for Cluster {

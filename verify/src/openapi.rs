@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
+use boon::{Compiler, SchemaIndex, Schemas, SchemeUrlLoader, ValidationError};
 use http::Method;
-use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -13,8 +13,9 @@ use crate::journal::Seen;
 const PATH: &str = "/openapi.json";
 
 pub struct Document {
-    /// By path template.
     operations: Vec<Operation>,
+    /// The schemas of all bodies.
+    schemas: Schemas,
 }
 
 struct Operation {
@@ -31,7 +32,7 @@ enum Segment {
 
 struct Response {
     /// By media type.
-    content: HashMap<String, Validator>,
+    content: HashMap<String, SchemaIndex>,
 }
 
 /// What an answer is to its description.
@@ -51,6 +52,7 @@ impl Document {
     }
 
     fn parse(document: &Value) -> Option<Self> {
+        let mut schemas = SchemaReader::new(document);
         let mut operations = Vec::new();
         for (path, item) in document["paths"].as_object()? {
             for (method, operation) in item.as_object()? {
@@ -59,12 +61,14 @@ impl Document {
                 let Some(responses) = operation["responses"].as_object() else { continue };
                 let responses = responses
                     .iter()
-                    .map(|(status, response)| Some((status.clone(), Response::parse(response, document)?)))
+                    .map(|(status, response)| {
+                        Some((status.clone(), Response::parse(response, &mut schemas)?))
+                    })
                     .collect::<Option<_>>()?;
                 operations.push(Operation { method, template: segments(path), responses });
             }
         }
-        Some(Self { operations })
+        Some(Self { operations, schemas: schemas.read })
     }
 
     pub fn has(&self, method: &Method, path: &str) -> bool {
@@ -88,15 +92,15 @@ impl Document {
             return Conformity::Violates(format!("status {status} is not described"));
         };
         let kind = seen.content_type.as_deref().unwrap_or("none");
-        let Some(schema) = response.content.get(kind) else {
+        let Some(&schema) = response.content.get(kind) else {
             return Conformity::Violates(format!("content type {kind} is not described for status {status}"));
         };
         let Ok(body) = serde_json::from_slice::<Value>(&seen.body) else {
             return Conformity::Violates("the body is no JSON".to_owned());
         };
-        match schema.iter_errors(&body).next() {
-            None => Conformity::Conforms,
-            Some(err) => Conformity::Violates(format!("at {:?}: {err}", err.instance_path().to_string())),
+        match self.schemas.validate(&body, schema) {
+            Ok(()) => Conformity::Conforms,
+            Err(err) => Conformity::Violates(describe(&err)),
         }
     }
 }
@@ -113,19 +117,52 @@ impl Operation {
 }
 
 impl Response {
-    fn parse(response: &Value, document: &Value) -> Option<Self> {
+    fn parse(response: &Value, schemas: &mut SchemaReader<'_>) -> Option<Self> {
         let mut content = HashMap::new();
         for (kind, media) in response["content"].as_object().into_iter().flatten() {
-            // References are into the document, so its components come along.
-            let schema = json!({
-                "$schema": "https://json-schema.org/draft/2020-12/schema",
-                "allOf": [media["schema"]],
-                "components": document["components"],
-            });
-            content.insert(kind.clone(), jsonschema::draft202012::new(&schema).ok()?);
+            content.insert(kind.clone(), schemas.add(&media["schema"])?);
         }
         Some(Self { content })
     }
+}
+
+/// Reads the schemas of a document.
+struct SchemaReader<'a> {
+    document: &'a Value,
+    compiler: Compiler,
+    read: Schemas,
+}
+
+impl<'a> SchemaReader<'a> {
+    fn new(document: &'a Value) -> Self {
+        let mut compiler = Compiler::new();
+        // A document may not make this program read files: no scheme has a loader.
+        compiler.use_loader(Box::new(SchemeUrlLoader::new()));
+        Self { document, compiler, read: Schemas::new() }
+    }
+
+    /// `None` when it is not a valid schema.
+    fn add(&mut self, schema: &Value) -> Option<SchemaIndex> {
+        // References are into the document, so its components come along.
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "allOf": [schema],
+            "components": self.document["components"],
+        });
+        let location = format!("body:/{}", self.read.size());
+        self.compiler.add_resource(&location, schema).ok()?;
+        self.compiler.compile(&location, &mut self.read).ok()
+    }
+}
+
+/// Where the body violates its schema, and how: the first cause without causes of
+/// its own.
+fn describe(err: &ValidationError<'_, '_>) -> String {
+    let mut cause = err;
+    while let Some(first) = cause.causes.first() {
+        cause = first;
+    }
+    format!("at {:?}: {}", cause.instance_location.to_string(), cause.kind)
 }
 
 fn segments(template: &str) -> Vec<Segment> {
@@ -176,6 +213,22 @@ mod tests {
         for body in [r#"{"n": "1"}"#, "{}", "[]", "not json"] {
             assert!(matches!(judge("/items/a", 200, json, body), Conformity::Violates(_)), "{body}");
         }
+    }
+
+    #[test]
+    fn a_violation_is_named_where_it_is() {
+        let Conformity::Violates(why) = judge("/items/a", 200, "application/json", r#"{"n": "1"}"#) else {
+            panic!("it conforms");
+        };
+        assert!(why.starts_with(r#"at "/n": "#), "{why}");
+    }
+
+    #[test]
+    fn a_document_that_refers_to_a_file_cannot_be_used() {
+        let schema = json!({"$ref": "file:///etc/hostname"});
+        let response = json!({"content": {"application/json": {"schema": schema}}});
+        let document = json!({"paths": {"/": {"get": {"responses": {"200": response}}}}});
+        assert!(Document::parse(&document).is_none());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::program::run;
-use crate::server::{Connection, Server, answer, ok};
+use crate::program::{connections, run};
+use shared_testkit::server::{Connection, Server, answer, ok};
 
 /// Runs four requests against a server that treats each request so; returns
 /// (class, count, example) of the one class that they all land in.
@@ -105,7 +105,7 @@ fn statuses_are_failures_that_keep_their_connection() {
         let report = run(&format!("-n 10 -c 2 --json {}", server.url())).json();
         assert_eq!(report["errors"][0]["class"], class);
         assert_eq!(report["workers"][0]["errors"], 10);
-        assert_eq!(server.connections(), 2);
+        assert_eq!(connections(&server), 2);
     }
 }
 
@@ -165,14 +165,14 @@ fn chunks_and_closes_end_bodies_as_well() {
         }
     });
     let report = run(&format!("-n 20 -c 2 --expect-body hello --json {}", chunked.url())).json();
-    assert_eq!((report["outcome"]["succeeded"].as_u64(), chunked.connections()), (Some(20), 2));
+    assert_eq!((report["outcome"]["succeeded"].as_u64(), connections(&chunked)), (Some(20), 2));
     let closing = Server::start(|mut connection| {
         if connection.read().is_some() {
             connection.write(b"HTTP/1.1 200 OK\r\n\r\nuntil the end");
         }
     });
     let report = run(&format!("-n 20 -c 2 --expect-body end --json {}", closing.url())).json();
-    assert_eq!((report["outcome"]["succeeded"].as_u64(), closing.connections()), (Some(20), 20));
+    assert_eq!((report["outcome"]["succeeded"].as_u64(), connections(&closing)), (Some(20), 20));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_connection_that_was_closed_while_idle_is_replaced_without_an_error() {
     });
     let report = run(&format!("-n 10 -c 1 -R 40 --json {}", server.url())).json();
     assert_eq!(
-        (report["outcome"]["succeeded"].as_u64(), server.connections()),
+        (report["outcome"]["succeeded"].as_u64(), connections(&server)),
         (Some(10), 5),
         "{}",
         report["errors"]

@@ -10,4 +10,3 @@ mod open_loop;
 mod outputs;
 mod program;
 mod protocols;
-mod server;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::program::run;
-use crate::server::{Server, ok};
+use shared_testkit::server::{Server, ok};
 
 const PERIOD: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::program::run;
-use crate::server::Server;
+use shared_testkit::server::Server;
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
@@ -55,7 +55,7 @@ fn what_a_server_says_does_not_become_markup() {
     let directory = tempfile::tempdir().unwrap();
     let html = directory.path().join("r.html");
     let server = Server::answering(|_| {
-        crate::server::answer("200 OK", "x-worker-id: <script>alert(1)</script>\r\n", "x")
+        shared_testkit::server::answer("200 OK", "x-worker-id: <script>alert(1)</script>\r\n", "x")
     });
     run(&format!("-n 20 -q --html {} {}", html.display(), server.url()));
     let html = text(&html);
@@ -81,7 +81,7 @@ fn two_results_are_compared() {
     let fast = Server::round_robin(2);
     let slow = Server::answering(|request| {
         std::thread::sleep(std::time::Duration::from_millis(5));
-        crate::server::worker_answer(request.number % 2 + 1)
+        shared_testkit::server::worker_answer(request.number % 2 + 1)
     });
     for (server, name) in [(&fast, "fast.json"), (&slow, "slow.json")] {
         run(&format!("-d 1500ms -c 4 -q --save {} {}", at(name), server.url()));

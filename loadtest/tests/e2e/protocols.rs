@@ -13,8 +13,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 
-use crate::program::run;
-use crate::server::{Server, ok};
+use crate::program::{connections, run};
+use shared_testkit::server::{Server, ok};
 
 #[test]
 fn connections_that_are_not_kept_are_new_for_each_request() {
@@ -23,7 +23,7 @@ fn connections_that_are_not_kept_are_new_for_each_request() {
         ok("x")
     });
     let report = run(&format!("-n 50 -c 5 --no-keepalive --json {}", server.url())).json();
-    assert_eq!((report["outcome"]["succeeded"].as_u64(), server.connections()), (Some(50), 50));
+    assert_eq!((report["outcome"]["succeeded"].as_u64(), connections(&server)), (Some(50), 50));
     assert_eq!(report["connectTime"]["count"], 50);
     let (connect, service) = (&report["connectTime"]["min"], &report["serviceTime"]["min"]);
     assert!(service.as_f64().unwrap() > connect.as_f64().unwrap(), "connecting is part of it");

@@ -55,6 +55,19 @@ impl Connection {
         self.stream.get_mut().write_all(bytes)
     }
 
+    /// How long reading waits at most.
+    pub fn set_read_timeout(&self, limit: Duration) -> std::io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(limit))
+    }
+
+    /// Nothing more comes, and the other side has closed.
+    pub fn is_at_end(&mut self) -> bool {
+        match self.stream.read(&mut [0; 1]) {
+            Ok(count) => count == 0,
+            Err(err) => err.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+
     /// Closes the sending side and goes on reading (shutdown(2), `SHUT_WR`).
     pub fn stop_sending(&self) -> std::io::Result<()> {
         self.stream.get_ref().shutdown(std::net::Shutdown::Write)
@@ -122,7 +135,10 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {

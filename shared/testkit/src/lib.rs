@@ -4,10 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 pub mod connection;
+pub mod control;
 pub mod http_inputs;
+pub mod log;
 pub mod process;
+pub mod program;
 pub mod redis_group;
 pub mod redis_server;
+pub mod server;
 mod wait;
 
-pub use wait::{DEADLINE, eventually};
+pub use wait::{DEADLINE, eventually, wait_until};

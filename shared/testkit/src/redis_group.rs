@@ -3,14 +3,14 @@
 //! some seconds and not half a minute.
 
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shared_process::port::ReservedPort;
 
 use crate::redis_server::RedisServer;
+use crate::wait_until;
 
-const JOIN_LIMIT: Duration = Duration::from_secs(30);
+pub const JOIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// What `redis-cli` says.
 pub fn cli(server: &RedisServer, words: &[&str]) -> String {
@@ -25,17 +25,11 @@ pub fn cli(server: &RedisServer, words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + JOIN_LIMIT;
-    while !done() {
-        assert!(Instant::now() < deadline, "not within {JOIN_LIMIT:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// A replica takes its link for up before the master sends it what is written.
 fn wait_until_followed(master: &RedisServer) {
-    wait_until("a replica follows", || cli(master, &["INFO", "replication"]).contains("state=online"));
+    wait_until("a replica follows", JOIN_LIMIT, || {
+        cli(master, &["INFO", "replication"]).contains("state=online")
+    });
 }
 
 /// Waits until the replica of `master` has said that it has what was written up
@@ -51,7 +45,7 @@ pub fn wait_until_caught_up(master: &RedisServer) {
         digits.parse::<u64>().ok()
     };
     let written = number("master_repl_offset:").expect("a master tells how much was written");
-    wait_until("the replica has what was written", || number(",offset=") >= Some(written));
+    wait_until("the replica has what was written", JOIN_LIMIT, || number(",offset=") >= Some(written));
 }
 
 /// A master called `mymaster`, its replicas, and the Sentinels that watch them.
@@ -102,7 +96,7 @@ impl SentinelGroup {
     fn wait_until_ready(&self) {
         let (replicas, others) = (self.replicas.len(), self.sentinels.len() - 1);
         for sentinel in &self.sentinels {
-            wait_until("the Sentinels know everybody", || {
+            wait_until("the Sentinels know everybody", JOIN_LIMIT, || {
                 let said = cli(sentinel, &["SENTINEL", "MASTER", "mymaster"]);
                 let words: Vec<_> = said.lines().collect();
                 let number = |name: &str| {
@@ -172,7 +166,7 @@ impl ClusterGroup {
         }
         let known = format!("cluster_known_nodes:{}", everybody.len());
         let complete = |said: String| said.contains("cluster_state:ok") && said.contains(&known);
-        wait_until("all nodes know each other", || {
+        wait_until("all nodes know each other", JOIN_LIMIT, || {
             everybody.iter().all(|node| complete(cli(node, &["CLUSTER", "INFO"])))
         });
         for (replica, master) in group.replicas.iter().zip(&group.masters) {

@@ -1,18 +1,19 @@
 //! Runs `verify` and what it is to judge, and takes all of it down again.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
-use shared_process::port::ReservedPort;
+pub use shared_testkit::control::address;
+pub use shared_testkit::eventually;
+use shared_testkit::log::Log;
+pub use shared_testkit::process::{is_alive, send_signal};
+use shared_testkit::program::{Output, Program};
 
-/// Longest that anything a test waits for may take on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// The longest that a run of `verify` may take on a busy machine.
+const RUN_LIMIT: Duration = Duration::from_secs(180);
 
 /// The balancer that was built beside `verify`: `cargo test --workspace` builds
 /// both, `cargo build -p balancer` this one alone.
@@ -25,23 +26,6 @@ pub fn balancer() -> PathBuf {
         path.display()
     );
     path
-}
-
-/// Waits until `condition` gives a value.
-pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Does the process exist (a zombie does not count)?
-pub fn is_alive(pid: u32) -> bool {
-    verify::proc::is_alive(pid)
 }
 
 pub fn command(arguments: &[&str]) -> Command {
@@ -88,28 +72,9 @@ pub fn verify(arguments: &[&str]) -> Outcome {
 }
 
 /// Waits for its end, killing it when that does not come.
-pub fn finish(mut child: Child) -> Outcome {
-    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let stdout = thread::spawn(move || text_of(&mut out));
-    let stderr = thread::spawn(move || text_of(&mut err));
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > 3 * DEADLINE {
-            let _ = child.kill();
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
-    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
-    Outcome { code: status.code().unwrap_or(-1), stdout, stderr }
-}
-
-fn text_of(reader: &mut impl Read) -> String {
-    let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
+pub fn finish(child: Child) -> Outcome {
+    let Output { code, stdout, stderr } = Program::of(child).wait(RUN_LIMIT);
+    Outcome { code, stdout, stderr }
 }
 
 /// A real cluster on a free port; dropping it kills it.
@@ -135,19 +100,11 @@ impl Cluster {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (found, address) = mpsc::channel();
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let event: Value = serde_json::from_str(&line).unwrap_or_default();
-                let url = event["url"].as_str().and_then(|url| url.strip_prefix("http://"));
-                if let Some(Ok(address)) = event["address"].as_str().or(url).map(str::parse::<SocketAddr>) {
-                    let _ = found.send(address);
-                }
-            }
-        });
-        let address = address.recv_timeout(DEADLINE).expect("the balancer listens");
-        Self { child, address, directory }
+        let log = Log::follow(child.stderr.take().unwrap());
+        // Dropped also when it never says where it listens.
+        let mut cluster = Self { child, address: ([127, 0, 0, 1], 0).into(), directory };
+        cluster.address = eventually("the balancer listens", || log.address());
+        cluster
     }
 
     pub fn url(&self) -> String {
@@ -165,46 +122,6 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A real `redis-server` on a free port, without persistence; `None` when it is
-/// not installed.
-pub struct Redis {
-    child: Child,
-    pub port: u16,
-    _directory: tempfile::TempDir,
-    _reserved: ReservedPort,
-}
-
-impl Redis {
-    pub fn start() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        // Redis cannot take port 0: ask the system for a free one.
-        let reserved = ReservedPort::take().unwrap();
-        let port = reserved.number();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let redis = Self { child, port, _directory: directory, _reserved: reserved };
-        eventually("redis-server listens", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Some(redis)
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -6,6 +6,9 @@
 mod cluster;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod disruption;
+#[path = "../../test-programs/misbehaving-balancer/fault.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the program that has these faults uses it as well")]
+mod fault;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]

@@ -1,8 +1,10 @@
 //! How servers with one fault, or none, are judged in detail; the table has them all.
 
-use crate::harness::{Cluster, Redis, verify};
-use crate::misbehaving::{Fault, Server};
+use crate::fault::Fault;
+use crate::harness::{Cluster, verify};
+use crate::misbehaving::Server;
 use crate::table::SLOW;
+use shared_testkit::redis_server::RedisServer;
 
 #[test]
 fn a_server_without_a_fault_passes() {
@@ -52,11 +54,9 @@ fn a_failure_says_what_who_and_how_to_see_it_again() {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn what_redis_holds_is_compared_with_what_the_api_says() {
-    let Some(redis) = Redis::start() else {
-        eprintln!("redis-server is not installed: nothing to compare with");
-        return;
-    };
+    let redis = RedisServer::start();
     let url = redis.url();
     let judge = |target: &str| {
         verify(&["--url", target, "--redis-url", &url, "--only", "out-of-band", "--format", "json"])

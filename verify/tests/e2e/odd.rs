@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::fault::Fault;
 use crate::harness::{command, finish, verify};
-use crate::misbehaving::{Fault, Server};
+use crate::misbehaving::Server;
 
 const INFO: &str = "{\"worker\": {\"id\": 1, \"pid\": 2000000001}}";
 
@@ -126,7 +127,7 @@ fn a_cluster_that_is_still_to_come_is_waited_for() {
     let listener = TcpListener::bind(address).unwrap();
     drop(listener.accept().unwrap());
     drop(listener);
-    let _server = Server::at(address, Fault::None, None);
+    let _server = Server::at(address, Fault::None);
     let outcome = finish(child);
     assert_eq!((outcome.code, outcome.of("availability").as_str()), (0, "passed"), "{outcome:?}");
 }

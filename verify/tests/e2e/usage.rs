@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
+use crate::fault::Fault;
 use crate::harness::verify;
-use crate::misbehaving::{Fault, Server};
+use crate::misbehaving::Server;
 
 #[test]
 fn bad_usage_is_2_and_says_what() {

@@ -3,10 +3,10 @@
 
 use serde_json::json;
 
-use crate::http::{Connection, delete, get, post, post_empty, request};
+use crate::http::{FromWorker, connect, delete, get, post, post_empty, request};
 use crate::process::Worker;
 
-const JSON: &str = "Content-Type: application/json";
+const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// The worker still answers, and is the same process.
 fn assert_well(worker: &mut Worker) {
@@ -32,14 +32,14 @@ fn unknown_routes_and_methods() {
         ("OPTIONS", "/cluster/local-state", "GET, HEAD"),
         ("BREW", "/cluster/memory", "GET, HEAD"),
     ] {
-        let mut connection = Connection::open(worker.port);
-        connection.request(method, path, &[], b"");
+        let mut connection = connect(worker.port);
+        connection.send(method, path, &[], b"").unwrap();
         if method == "HEAD" {
-            let response = connection.response_to_head();
+            let response = connection.receive(true).unwrap();
             assert_eq!((response.status, response.header("allow")), (405, Some(allow)));
             continue;
         }
-        let response = connection.response();
+        let response = connection.receive(false).unwrap();
         response.assert_problem(405, &[method, allow]);
         assert_eq!(response.header("allow"), Some(allow), "{method} {path}");
     }
@@ -120,24 +120,25 @@ fn values_nested_ten_thousand_deep() {
 fn content_types_and_encodings() {
     let worker = Worker::start();
     let body = br#"{"key":"k","value":1}"#;
-    let send = |headers: &[&str]| request(worker.port, "POST", "/cluster/shared-state", headers, body);
+    let send =
+        |headers: &[(&str, &str)]| request(worker.port, "POST", "/cluster/shared-state", headers, body);
     for good in [
-        "Content-Type: application/json",
-        "content-type: Application/JSON; charset=UTF-8",
-        "Content-Type: application/merge-patch+json",
+        ("content-type", "application/json"),
+        ("content-type", "Application/JSON; charset=UTF-8"),
+        ("content-type", "application/merge-patch+json"),
     ] {
         send(&[good]).ok();
     }
     for bad in [
-        "Content-Type: application/x-www-form-urlencoded",
-        "Content-Type: text/plain",
-        "Content-Type: application/json; charset=latin1",
-        "Content-Type: nonsense",
-        "X-Other: none at all",
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-type", "text/plain"),
+        ("content-type", "application/json; charset=latin1"),
+        ("content-type", "nonsense"),
+        ("x-other", "none at all"),
     ] {
         send(&[bad]).assert_problem(415, &["Content-Type: application/json"]);
     }
-    send(&[JSON, "Content-Encoding: gzip"]).assert_problem(415, &["Content-Encoding"]);
+    send(&[JSON, ("content-encoding", "gzip")]).assert_problem(415, &["Content-Encoding"]);
 }
 
 #[test]
@@ -178,18 +179,20 @@ fn bodies_over_the_limit() {
         .assert_problem(413, &["1048576 bytes", "CLUSTER_MAX_BODY"]);
 
     // Announced only.
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", "/cluster/shared-state", &[JSON, "Content-Length: 99999999999"], b"");
-    connection.response().assert_problem(413, &[]);
+    let mut connection = connect(worker.port);
+    connection
+        .send("POST", "/cluster/shared-state", &[JSON, ("content-length", "99999999999")], b"")
+        .unwrap();
+    connection.receive(false).unwrap().assert_problem(413, &[]);
 
     // Not announced at all.
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", "/cluster/shared-state", &[JSON, "Transfer-Encoding: chunked"], b"");
+    let mut connection = connect(worker.port);
+    connection.send("POST", "/cluster/shared-state", &[JSON, ("transfer-encoding", "chunked")], b"").unwrap();
     let chunk = [b"10000\r\n", " ".repeat(0x10000).as_bytes(), b"\r\n"].concat();
     for _ in 0..17 {
-        connection.send(&chunk);
+        connection.write(&chunk).unwrap();
     }
-    connection.response().assert_problem(413, &[]);
+    connection.receive(false).unwrap().assert_problem(413, &[]);
 
     // As large as it may be.
     let frame = json!({"key": "k", "value": ""}).to_string().len();
@@ -202,37 +205,41 @@ fn bodies_over_the_limit() {
 #[test]
 fn chunked_bodies_work() {
     let worker = Worker::start();
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", "/cluster/cpu-intensive", &[JSON, "Transfer-Encoding: chunked"], b"");
-    connection.send("4\r\n{\"n\"\r\n4\r\n: 10\r\n1\r\n}\r\n0\r\n\r\n");
-    assert_eq!(connection.response().ok()["calculation"]["result"], 55);
+    let mut connection = connect(worker.port);
+    connection
+        .send("POST", "/cluster/cpu-intensive", &[JSON, ("transfer-encoding", "chunked")], b"")
+        .unwrap();
+    connection.write("4\r\n{\"n\"\r\n4\r\n: 10\r\n1\r\n}\r\n0\r\n\r\n".as_bytes()).unwrap();
+    assert_eq!(connection.receive(false).unwrap().ok()["calculation"]["result"], 55);
 }
 
 #[test]
 fn bodies_that_lie_about_their_length() {
     let mut worker = Worker::start();
     // Shorter than announced, and then the end.
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", "/cluster/shared-state", &[JSON, "Content-Length: 100"], b"");
-    connection.send(r#"{"key":"k","value":1}"#);
-    connection.close_sending_side();
-    if let Ok(response) = connection.read_response(false) {
+    let mut connection = connect(worker.port);
+    connection.send("POST", "/cluster/shared-state", &[JSON, ("content-length", "100")], b"").unwrap();
+    connection.write(r#"{"key":"k","value":1}"#.as_bytes()).unwrap();
+    connection.stop_sending().unwrap();
+    if let Ok(response) = connection.receive(false) {
         response.assert_problem(400, &["did not arrive"]);
     }
     assert_eq!(get(worker.port, "/cluster/shared-state/k").status, 404, "nothing was stored");
 
     // Longer than announced: the rest is no request, and no harm.
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", "/cluster/cpu-intensive", &[JSON, "Content-Length: 9"], b"");
-    connection.send("{\"n\": 10}GARBAGE \r\n\r\n");
-    assert_eq!(connection.response().ok()["calculation"]["result"], 55);
-    assert_eq!(connection.response().status, 400);
+    let mut connection = connect(worker.port);
+    connection.send("POST", "/cluster/cpu-intensive", &[JSON, ("content-length", "9")], b"").unwrap();
+    connection.write("{\"n\": 10}GARBAGE \r\n\r\n".as_bytes()).unwrap();
+    assert_eq!(connection.receive(false).unwrap().ok()["calculation"]["result"], 55);
+    assert_eq!(connection.receive(false).unwrap().status, 400);
     assert!(connection.is_at_end());
 
-    for bad in ["Content-Length: -1", "Content-Length: x", "Content-Length: 1\r\nContent-Length: 2"] {
-        let mut connection = Connection::open(worker.port);
-        connection.request("POST", "/cluster/shared-state", &[JSON, bad], b"");
-        assert_eq!(connection.response().status, 400, "{bad}");
+    for bad in
+        [("content-length", "-1"), ("content-length", "x"), ("content-length", "1\r\nContent-Length: 2")]
+    {
+        let mut connection = connect(worker.port);
+        connection.send("POST", "/cluster/shared-state", &[JSON, bad], b"").unwrap();
+        assert_eq!(connection.receive(false).unwrap().status, 400, "{bad:?}");
     }
     assert_well(&mut worker);
 }
@@ -241,9 +248,9 @@ fn bodies_that_lie_about_their_length() {
 fn requests_that_are_no_http() {
     let mut worker = Worker::start();
     let answer = |bytes: &[u8]| {
-        let mut connection = Connection::open(worker.port);
-        connection.send(bytes);
-        connection.response()
+        let mut connection = connect(worker.port);
+        connection.write(bytes).unwrap();
+        connection.receive(false).unwrap()
     };
     answer(b"GET /cluster/info HTTP/1.0\r\n\r\n").ok();
     // These end in the HTTP library, which answers without a body.
@@ -257,38 +264,36 @@ fn requests_that_are_no_http() {
     ] {
         assert!((400..500).contains(&answer(nonsense).status), "{}", nonsense.escape_ascii());
     }
-    let mut connection = Connection::open(worker.port);
-    connection.send("GET /cluster/info HTTP/1.1\r\nHost: x\r\nX: ");
+    let mut connection = connect(worker.port);
+    connection.write("GET /cluster/info HTTP/1.1\r\nHost: x\r\nX: ".as_bytes()).unwrap();
     // It may refuse and close before it has taken all.
-    let _ = connection.try_send(&vec![b'x'; 1 << 20]);
-    assert!(
-        connection.read_response(false).is_ok_and(|answer| answer.status >= 400) || connection.is_at_end()
-    );
+    let _ = connection.write(&vec![b'x'; 1 << 20]);
+    assert!(connection.receive(false).is_ok_and(|answer| answer.status >= 400) || connection.is_at_end());
     assert_well(&mut worker);
 }
 
 #[test]
 fn a_slow_client_only_waits_for_itself() {
     let mut worker = Worker::start();
-    let mut slow = Connection::open(worker.port);
-    slow.request("POST", "/cluster/cpu-intensive", &[JSON, "Content-Length: 9"], b"");
-    slow.send("{\"n\"");
-    let mut slower = Connection::open(worker.port);
-    slower.send("GET /cluster/inf");
+    let mut slow = connect(worker.port);
+    slow.send("POST", "/cluster/cpu-intensive", &[JSON, ("content-length", "9")], b"").unwrap();
+    slow.write("{\"n\"".as_bytes()).unwrap();
+    let mut slower = connect(worker.port);
+    slower.write("GET /cluster/inf".as_bytes()).unwrap();
     assert_well(&mut worker);
-    slow.send(": 10}");
-    assert_eq!(slow.response().ok()["calculation"]["result"], 55);
-    slower.send("o HTTP/1.1\r\nHost: x\r\n\r\n");
-    slower.response().ok();
+    slow.write(": 10}".as_bytes()).unwrap();
+    assert_eq!(slow.receive(false).unwrap().ok()["calculation"]["result"], 55);
+    slower.write("o HTTP/1.1\r\nHost: x\r\n\r\n".as_bytes()).unwrap();
+    slower.receive(false).unwrap().ok();
 }
 
 #[test]
 fn a_client_that_waits_to_be_asked_for_its_body() {
     let worker = Worker::start();
-    let mut connection = Connection::open(worker.port);
-    let headers = [JSON, "Content-Length: 9", "Expect: 100-continue"];
-    connection.request("POST", "/cluster/cpu-intensive", &headers, b"");
-    assert_eq!(connection.response().status, 100);
-    connection.send("{\"n\": 10}");
-    assert_eq!(connection.response().ok()["calculation"]["result"], 55);
+    let mut connection = connect(worker.port);
+    let headers = [JSON, ("content-length", "9"), ("expect", "100-continue")];
+    connection.send("POST", "/cluster/cpu-intensive", &headers, b"").unwrap();
+    assert_eq!(connection.receive(false).unwrap().status, 100);
+    connection.write("{\"n\": 10}".as_bytes()).unwrap();
+    assert_eq!(connection.receive(false).unwrap().ok()["calculation"]["result"], 55);
 }

@@ -3,18 +3,22 @@
 
 use std::time::{Duration, Instant};
 
-use crate::http::{Connection, get, post, post_empty};
-use crate::process::{Worker, eventually};
+use shared_testkit::connection::Connection;
+
+use shared_testkit::wait_until;
+
+use crate::http::{FromWorker, connect, get, post, post_empty};
+use crate::process::Worker;
 
 const PATH: &str = "/cluster/cpu-intensive";
-const JSON: &str = "Content-Type: application/json";
+const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Takes some seconds.
 const LONG: &[u8] = b"{\"n\": 45}";
 
 fn begin(worker: &Worker, body: &[u8]) -> Connection {
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", PATH, &[JSON], body);
+    let mut connection = connect(worker.port);
+    connection.send("POST", PATH, &[JSON], body).unwrap();
     connection
 }
 
@@ -61,8 +65,8 @@ fn a_full_queue_refuses_and_a_client_that_leaves_frees_its_place() {
     let worker =
         crate::supervised::Worker::start_with(&[("CLUSTER_CPU_THREADS", "1"), ("CLUSTER_CPU_QUEUE", "1")]);
     let begin = |body: &[u8]| {
-        let mut connection = Connection::open(worker.port);
-        connection.request("POST", PATH, &[JSON], body);
+        let mut connection = connect(worker.port);
+        connection.send("POST", PATH, &[JSON], body).unwrap();
         connection
     };
     let refused = || {
@@ -76,17 +80,17 @@ fn a_full_queue_refuses_and_a_client_that_leaves_frees_its_place() {
     let running = begin(LONG);
     let waiting = begin(b"{\"n\": 10}");
     let mut asked = 0;
-    eventually("both requests have arrived", Duration::from_secs(5), || {
+    wait_until("both requests have arrived", Duration::from_secs(5), || {
         asked += 1;
         get(worker.port, "/cluster/info").ok()["stats"]["requestCount"] == 2 + asked
     });
     assert!(refused(), "one computes, one waits");
     drop(waiting);
     let mut second = None;
-    eventually("the place is free", Duration::from_secs(2), || {
+    wait_until("the place is free", Duration::from_secs(2), || {
         let mut connection = begin(b"{\"n\": 12}");
-        connection.set_patience(Duration::from_millis(50));
-        match connection.read_response(false) {
+        connection.set_read_timeout(Duration::from_millis(50)).unwrap();
+        match connection.receive(false) {
             Ok(response) => {
                 assert_eq!(response.status, 503);
                 false

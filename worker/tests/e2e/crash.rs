@@ -6,12 +6,16 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::http::{Connection, get, post, post_empty, request};
+use shared_testkit::connection::Answer;
+
+use shared_testkit::wait_until;
+
+use crate::http::{FromWorker, connect, get, post, post_empty, request};
 use crate::process::Worker;
 
-const JSON: &str = "Content-Type: application/json";
+const JSON: (&str, &str) = ("content-type", "application/json");
 
-fn assert_answer(response: crate::http::Response, pid: u32) {
+fn assert_answer(response: Answer, pid: u32) {
     let expected = json!({
         "message": format!("Worker 0 (PID: {pid}) is crashing... it should restart automatically"),
         "workerId": 0,
@@ -43,9 +47,11 @@ fn abort_dies_by_signal() {
 #[test]
 fn it_happens_though_the_client_keeps_its_connection() {
     let mut worker = Worker::start();
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", "/cluster/crash", &["Content-Length: 0", "Connection: keep-alive"], b"");
-    assert_answer(connection.response(), worker.pid());
+    let mut connection = connect(worker.port);
+    connection
+        .send("POST", "/cluster/crash", &[("content-length", "0"), ("connection", "keep-alive")], b"")
+        .unwrap();
+    assert_answer(connection.receive(false).unwrap(), worker.pid());
     let (status, took) = worker.wait();
     assert_eq!(status.code(), Some(70));
     assert!(took < Duration::from_secs(3), "it took {took:?}");
@@ -56,13 +62,13 @@ fn it_happens_though_the_client_keeps_its_connection() {
 fn hang_blocks_every_thread_and_health() {
     let mut worker = Worker::start_with(&[], &[("CLUSTER_WORKER_THREADS", "3")]);
     assert_answer(post(worker.port, "/cluster/crash", "{\"mode\": \"hang\"}"), worker.pid());
-    crate::process::eventually("health does not answer", Duration::from_secs(5), || {
+    wait_until("health does not answer", Duration::from_secs(5), || {
         // One for each thread, so that none of them is left.
         (0..6).all(|_| {
-            let mut connection = Connection::open(worker.port);
-            connection.request("GET", "/health", &[], b"");
-            connection.set_patience(Duration::from_millis(100));
-            connection.read_response(false).is_err()
+            let mut connection = connect(worker.port);
+            connection.send("GET", "/health", &[], b"").unwrap();
+            connection.set_read_timeout(Duration::from_millis(100)).unwrap();
+            connection.receive(false).is_err()
         })
     });
     assert!(worker.is_running());

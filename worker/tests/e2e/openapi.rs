@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::http::{Response, delete, get, post, post_empty};
+use shared_testkit::connection::Answer;
+
+use crate::http::{FromWorker, delete, get, post, post_empty};
 use crate::process::Worker;
 
 const ROUTES: [(&str, &str); 12] = [
@@ -93,7 +95,7 @@ fn answers_of_a_cluster_are_described_as_well() {
 fn answers_are_as_described() {
     let worker = Worker::start();
     let document = document(&worker);
-    let check = |method: &str, path: &str, response: &Response| {
+    let check = |method: &str, path: &str, response: &Answer| {
         let responses = &document["paths"][path][method]["responses"];
         let status = response.status.to_string();
         let described = responses.get(&status).unwrap_or(&responses["default"]);

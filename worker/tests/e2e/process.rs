@@ -1,13 +1,14 @@
 //! The worker as a process: started on a free port, killed on drop.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
+use shared_testkit::log::Log;
+use shared_testkit::process;
+use shared_testkit::program::{Output, Program};
 use tempfile::TempDir;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -24,7 +25,7 @@ pub(crate) fn command(directory: &TempDir) -> Command {
 pub(crate) struct Worker {
     child: Child,
     pub(crate) port: u16,
-    log: Arc<Mutex<Vec<Value>>>,
+    log: Log,
     /// Its working and temporary directory.
     pub(crate) directory: TempDir,
 }
@@ -40,8 +41,7 @@ impl Worker {
         command.args(["--port", "0", "--log-format", "json"]).args(arguments);
         command.envs(variables.iter().copied());
         let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stderr.take().unwrap(), Arc::clone(&log));
+        let log = Log::follow(child.stderr.take().unwrap());
         let mut worker = Self { child, port: 0, log, directory };
         let listening = worker.wait_for_log("listening");
         worker.port = u16::try_from(listening["port"].as_u64().unwrap()).unwrap();
@@ -54,11 +54,11 @@ impl Worker {
 
     /// The first log entry whose message contains `text`.
     pub(crate) fn wait_for_log(&self, text: &str) -> Value {
+        let matching = |entry: &Value| entry["message"].as_str().is_some_and(|m| m.contains(text));
         let deadline = Instant::now() + LIMIT;
         loop {
             let log = self.log();
-            let matching = |entry: &&Value| entry["message"].as_str().is_some_and(|m| m.contains(text));
-            if let Some(entry) = log.iter().find(matching) {
+            if let Some(entry) = log.iter().find(|entry| matching(entry)) {
                 return entry.clone();
             }
             assert!(Instant::now() < deadline, "no {text:?} in the log: {log:#?}");
@@ -67,11 +67,11 @@ impl Worker {
     }
 
     pub(crate) fn log(&self) -> Vec<Value> {
-        self.log.lock().unwrap().clone()
+        self.log.events()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        process::send_signal(self.pid(), signal);
     }
 
     /// Waits for its end, and says how long that took.
@@ -93,47 +93,10 @@ impl Drop for Worker {
 }
 
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "the process does not end");
-        thread::sleep(Duration::from_millis(2));
-    }
+    process::wait(child).expect("the process does not end")
 }
 
 /// Runs a command that is expected to end by itself.
 pub(crate) fn run(command: &mut Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    // What it writes fits into the pipes.
-    let deadline = Instant::now() + LIMIT;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            panic!("the process does not end by itself: {:?}", child.wait_with_output());
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    child.wait_with_output().unwrap()
-}
-
-/// Each line must be JSON: a test that sees another one fails by its log.
-fn collect(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<Value>>>) {
-    thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let entry =
-                serde_json::from_str(&line).unwrap_or_else(|_| serde_json::json!({ "not json": line }));
-            log.lock().unwrap().push(entry);
-        }
-    });
-}
-
-/// Waits until `done` is true.
-pub(crate) fn eventually(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !done() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    Program::start(command).wait(LIMIT)
 }

@@ -4,8 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::http::{get, post, post_empty};
-use crate::process::{Worker, eventually};
+use shared_testkit::connection::Answer;
+
+use shared_testkit::wait_until;
+
+use crate::http::{FromWorker, get, post, post_empty};
+use crate::process::Worker;
 use shared_testkit::redis_server::RedisServer;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -17,7 +21,7 @@ fn start(server: &RedisServer) -> Worker {
 
 /// Each store route says 503 in time; everything else goes on.
 fn assert_degraded(worker: &Worker) {
-    let calls: [&dyn Fn() -> crate::http::Response; 3] = [
+    let calls: [&dyn Fn() -> Answer; 3] = [
         &|| post(worker.port, "/cluster/shared-state", r#"{"key":"k","value":1}"#),
         &|| get(worker.port, "/cluster/shared-state/k"),
         &|| post_empty(worker.port, "/cluster/shared-state/k/increment"),
@@ -36,13 +40,14 @@ fn assert_degraded(worker: &Worker) {
 }
 
 fn health_becomes(worker: &Worker, status: &str, reachable: bool) {
-    eventually(status, RECOVERY_LIMIT, || {
+    wait_until(status, RECOVERY_LIMIT, || {
         let health = get(worker.port, "/health").ok();
         health["status"] == status && health["store"] == json!({"backend": "redis", "reachable": reachable})
     });
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn the_routes_name_redis() {
     let server = RedisServer::start();
     let worker = start(&server);
@@ -57,6 +62,7 @@ fn the_routes_name_redis() {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn a_start_without_redis_serves_the_rest_and_says_so() {
     let mut server = RedisServer::start();
     server.stop();
@@ -72,6 +78,7 @@ fn a_start_without_redis_serves_the_rest_and_says_so() {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn redis_lost_and_back() {
     let mut server = RedisServer::start();
     let worker = start(&server);
@@ -83,7 +90,7 @@ fn redis_lost_and_back() {
     worker.wait_for_log("lost the store");
     server.run();
     let back = Instant::now();
-    eventually("counting works", RECOVERY_LIMIT, || {
+    wait_until("counting works", RECOVERY_LIMIT, || {
         post_empty(worker.port, "/cluster/shared-state/k/increment").status == 200
     });
     assert!(back.elapsed() < RECOVERY_LIMIT);
@@ -94,6 +101,7 @@ fn redis_lost_and_back() {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn a_frozen_redis_takes_only_its_own_routes_away() {
     let server = RedisServer::start();
     let worker = start(&server);
@@ -101,5 +109,5 @@ fn a_frozen_redis_takes_only_its_own_routes_away() {
     server.freeze();
     assert_degraded(&worker);
     server.thaw();
-    eventually("reading works", RECOVERY_LIMIT, || get(worker.port, "/cluster/shared-state/k").status == 200);
+    wait_until("reading works", RECOVERY_LIMIT, || get(worker.port, "/cluster/shared-state/k").status == 200);
 }

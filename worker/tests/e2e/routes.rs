@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::http::{Connection, delete, get, post, post_empty, request};
+use shared_testkit::wait_until;
+
+use crate::http::{FromWorker, connect, delete, get, post, post_empty, request};
 use crate::process::Worker;
 
 #[test]
@@ -50,13 +52,13 @@ fn a_process_without_a_cluster_can_have_a_name() {
 #[test]
 fn the_request_count_leaves_health_probes_out() {
     let worker = Worker::start();
-    let mut connection = Connection::open(worker.port);
+    let mut connection = connect(worker.port);
     for path in ["/health", "/cluster/memory", "/no/such/route", "/health", "/cluster/info"] {
-        connection.request("GET", path, &[], b"");
-        connection.response();
+        connection.send("GET", path, &[], b"").unwrap();
+        connection.receive(false).unwrap();
     }
-    connection.request("GET", "/cluster/info", &[], b"");
-    assert_eq!(connection.response().ok()["stats"]["requestCount"], 4);
+    connection.send("GET", "/cluster/info", &[], b"").unwrap();
+    assert_eq!(connection.receive(false).unwrap().ok()["stats"]["requestCount"], 4);
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn a_value_with_a_time_to_live_goes_away() {
     let worker = Worker::start();
     post(worker.port, "/cluster/shared-state", r#"{"key":"k","value":1,"ttlSeconds":1}"#).ok();
     assert_eq!(get(worker.port, "/cluster/shared-state/k").ok()["value"], 1);
-    crate::process::eventually("the value is gone", Duration::from_secs(2), || {
+    wait_until("the value is gone", Duration::from_secs(2), || {
         get(worker.port, "/cluster/shared-state/k").status == 404
     });
 }
@@ -204,10 +206,14 @@ fn memory_follows_what_is_used() {
         assert_eq!(before["memory"][field], text);
     }
     // A body that has been announced and mostly sent is held in memory.
-    let mut connection = Connection::open(worker.port);
-    connection.send("POST /cluster/shared-state HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n");
-    connection.send(vec![b' '; 29_000_000]);
-    crate::process::eventually("the heap has grown", Duration::from_secs(10), || {
+    let mut connection = connect(worker.port);
+    connection
+        .write(
+            "POST /cluster/shared-state HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n".as_bytes(),
+        )
+        .unwrap();
+    connection.write(&vec![b' '; 29_000_000]).unwrap();
+    wait_until("the heap has grown", Duration::from_secs(10), || {
         let after = memory();
         let grown = |field: &str| {
             after["bytes"][field].as_i64().unwrap() - before["bytes"][field].as_i64().unwrap() > 25_000_000
@@ -229,38 +235,40 @@ fn head_is_get_without_a_body() {
         "/health",
         "/openapi.json",
     ] {
-        let mut connection = Connection::open(worker.port);
-        connection.request("HEAD", path, &[], b"");
-        let head = connection.response_to_head();
+        let mut connection = connect(worker.port);
+        connection.send("HEAD", path, &[], b"").unwrap();
+        let head = connection.receive(true).unwrap();
         assert_eq!(head.status, 200, "{path}");
         assert!(head.header("content-length").unwrap().parse::<usize>().unwrap() > 10, "{path}");
         // The connection is where it should be: nothing was sent after the head.
-        connection.request("GET", "/health", &[], b"");
-        connection.response().ok();
+        connection.send("GET", "/health", &[], b"").unwrap();
+        connection.receive(false).unwrap().ok();
     }
 }
 
 #[test]
 fn a_request_id_is_kept_when_it_is_well_formed() {
     let worker = Worker::start();
-    let id_of = |path: &str, header: &str| {
+    let id_of = |path: &str, header: (&str, &str)| {
         let response = request(worker.port, "GET", path, &[header], b"");
         assert_eq!(response.header("x-worker-id"), Some("0"));
         response.header("x-request-id").unwrap().to_owned()
     };
-    assert_eq!(id_of("/cluster/info", "X-Request-Id: abc-123"), "abc-123");
-    assert_eq!(id_of("/no/such/route", "X-Request-Id: abc-123"), "abc-123");
-    let fresh = id_of("/cluster/info", "X-Request-Id: has spaces \"and quotes\"");
+    let id = |id| ("x-request-id", id);
+    assert_eq!(id_of("/cluster/info", id("abc-123")), "abc-123");
+    assert_eq!(id_of("/no/such/route", id("abc-123")), "abc-123");
+    let fresh = id_of("/cluster/info", id("has spaces \"and quotes\""));
     assert!(fresh.len() == 32 && fresh.bytes().all(|byte| byte.is_ascii_hexdigit()), "{fresh}");
-    assert_ne!(id_of("/cluster/info", "X-Other: 1"), id_of("/cluster/info", "X-Other: 1"));
+    let other = ("x-other", "1");
+    assert_ne!(id_of("/cluster/info", other), id_of("/cluster/info", other));
 }
 
 #[test]
 fn a_client_that_closes_its_sending_side_still_gets_its_answer() {
     let worker = Worker::start();
-    let mut connection = Connection::open(worker.port);
-    connection.request("POST", "/cluster/cpu-intensive", &["Content-Length: 0"], b"");
-    connection.close_sending_side();
-    connection.response().ok();
+    let mut connection = connect(worker.port);
+    connection.send("POST", "/cluster/cpu-intensive", &[("content-length", "0")], b"").unwrap();
+    connection.stop_sending().unwrap();
+    connection.receive(false).unwrap().ok();
     assert!(connection.is_at_end());
 }

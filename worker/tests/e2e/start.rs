@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::Output;
 
-use crate::http::{get, post_empty};
+use shared_testkit::program::Output;
+
+use crate::http::{FromWorker, get, post_empty};
 use crate::process::{Worker, command, run};
 
 fn refused(arguments: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Output {
@@ -19,8 +20,8 @@ fn refused(arguments: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Outp
 
 /// One line on standard error with all of `words`.
 fn assert_refused(output: &Output, code: i32, words: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{text}");
+    let text = &output.stderr;
+    assert_eq!(output.code, code, "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     for word in words {
         assert!(text.contains(word), "{text:?} does not name {word:?}");
@@ -61,15 +62,15 @@ fn a_bad_redis_url_is_refused_without_its_password() {
     ] {
         let output = refused(&["--redis-url", url], &[], "");
         assert_refused(&output, 2, &["--redis-url", "redis://127.0.0.1:6379/0"]);
-        assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
+        assert!(!output.stderr.contains("hunter2"));
     }
 }
 
 #[test]
 fn unknown_flags_are_bad_usage() {
     let output = refused(&["--prot", "1"], &[], "");
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.code, 2);
+    let text = output.stderr;
     assert!(text.contains("--prot") && text.contains("--port"), "{text}");
 }
 
@@ -77,15 +78,15 @@ fn unknown_flags_are_bad_usage() {
 fn help_and_version() {
     let directory = tempfile::tempdir().unwrap();
     let help = run(command(&directory).arg("--help"));
-    assert!(help.status.success());
-    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert_eq!(help.code, 0);
+    let text = help.stdout;
     for word in ["--host", "--port", "--redis-url", "--state-dir", "--drain-timeout", "--log-format", "3100"]
     {
         assert!(text.contains(word), "{text}");
     }
     assert!(!text.contains("--supervised"), "{text}");
     let version = run(command(&directory).arg("--version"));
-    assert_eq!(String::from_utf8_lossy(&version.stdout), format!("worker {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version.stdout, format!("worker {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::http::{Connection, get, post_empty};
+use shared_testkit::connection::Connection;
+
+use crate::http::{FromWorker, connect, get, post_empty};
 use crate::process::Worker;
 
-const JSON: &str = "Content-Type: application/json";
+const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[test]
 fn idle_it_stops_at_once() {
@@ -25,10 +27,10 @@ fn idle_it_stops_at_once() {
 #[test]
 fn idle_connections_are_no_reason_to_wait() {
     let mut worker = Worker::start();
-    let mut connections: Vec<Connection> = (0..10).map(|_| Connection::open(worker.port)).collect();
+    let mut connections: Vec<Connection> = (0..10).map(|_| connect(worker.port)).collect();
     for connection in &mut connections[..5] {
-        connection.request("GET", "/health", &[], b"");
-        connection.response().ok();
+        connection.send("GET", "/health", &[], b"").unwrap();
+        connection.receive(false).unwrap().ok();
     }
     worker.signal(Signal::TERM);
     let (status, took) = worker.wait();
@@ -41,24 +43,24 @@ fn requests_in_flight_are_finished() {
     let mut worker = Worker::start();
     let mut slow: Vec<Connection> = (0..8)
         .map(|_| {
-            let mut connection = Connection::open(worker.port);
-            connection.request("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 37}");
+            let mut connection = connect(worker.port);
+            connection.send("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 37}").unwrap();
             connection
         })
         .collect();
     // A request whose body is still on its way is in flight, too.
-    let mut half = Connection::open(worker.port);
-    half.request("POST", "/cluster/cpu-intensive", &[JSON, "Content-Length: 9"], b"");
-    half.send("{\"n\"");
+    let mut half = connect(worker.port);
+    half.send("POST", "/cluster/cpu-intensive", &[JSON, ("content-length", "9")], b"").unwrap();
+    half.write("{\"n\"".as_bytes()).unwrap();
     // All have arrived once a later one has been answered.
     get(worker.port, "/cluster/info").ok();
     worker.signal(Signal::TERM);
     worker.wait_for_log("stopping");
     assert!(std::net::TcpStream::connect(("127.0.0.1", worker.port)).is_err() || worker.is_running());
-    half.send(": 10}");
-    assert_eq!(half.response().ok()["calculation"]["result"], 55);
+    half.write(": 10}".as_bytes()).unwrap();
+    assert_eq!(half.receive(false).unwrap().ok()["calculation"]["result"], 55);
     for connection in &mut slow {
-        let answer = connection.response();
+        let answer = connection.receive(false).unwrap();
         assert_eq!(answer.header("connection"), Some("close"));
         assert_eq!(answer.ok()["calculation"]["result"], 24_157_817);
     }
@@ -70,8 +72,8 @@ fn requests_in_flight_are_finished() {
 #[test]
 fn the_deadline_and_a_second_signal_end_it() {
     let mut worker = Worker::start_with(&["--drain-timeout", "300ms"], &[]);
-    let mut slow = Connection::open(worker.port);
-    slow.request("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 45}");
+    let mut slow = connect(worker.port);
+    slow.send("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 45}").unwrap();
     get(worker.port, "/health").ok();
     worker.signal(Signal::TERM);
     let (status, took) = worker.wait();
@@ -80,8 +82,8 @@ fn the_deadline_and_a_second_signal_end_it() {
     worker.wait_for_log("before all connections were done");
 
     let mut worker = Worker::start();
-    let mut slow = Connection::open(worker.port);
-    slow.request("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 45}");
+    let mut slow = connect(worker.port);
+    slow.send("POST", "/cluster/cpu-intensive", &[JSON], b"{\"n\": 45}").unwrap();
     get(worker.port, "/health").ok();
     worker.signal(Signal::TERM);
     worker.wait_for_log("stopping");

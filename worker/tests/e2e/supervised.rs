@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::http::get;
+use crate::http::{FromWorker, get};
 use crate::process::{LIMIT, command, run, wait};
 
 /// A worker whose primary is this test.
@@ -134,6 +134,6 @@ fn it_says_why_there_will_be_no_worker() {
 fn without_a_primary_it_does_not_start() {
     let directory = tempfile::tempdir().unwrap();
     let output = run(command(&directory).arg("--supervised"));
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("only a primary"), "{output:?}");
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("only a primary"), "{output:?}");
 }

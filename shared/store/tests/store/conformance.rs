@@ -35,16 +35,29 @@ impl Place {
 
 macro_rules! conformance {
     ($($case:ident),* $(,)?) => {
-        conformance!(@on on_redis, Place::Redis(RedisServer::start()), $($case)*);
-        conformance!(@on on_sentinel, Place::Sentinel(SentinelGroup::small()), $($case)*);
-        conformance!(@on on_cluster, Place::Cluster(ClusterGroup::small()), $($case)*);
-        conformance!(@on on_embedded, Place::Embedded(tempfile::tempdir().unwrap()), $($case)*);
+        conformance!(
+            @on on_redis, Place::Redis(RedisServer::start()),
+            ignore = "needs redis-server: bash .ci/setup", $($case)*
+        );
+        conformance!(
+            @on on_sentinel, Place::Sentinel(SentinelGroup::small()),
+            ignore = "needs redis-server and redis-cli: bash .ci/setup", $($case)*
+        );
+        conformance!(
+            @on on_cluster, Place::Cluster(ClusterGroup::small()),
+            ignore = "needs redis-server and redis-cli: bash .ci/setup", $($case)*
+        );
+        conformance!(
+            @on on_embedded, Place::Embedded(tempfile::tempdir().unwrap()),
+            doc = "It needs no other program.", $($case)*
+        );
     };
-    (@on $name:ident, $place:expr, $($case:ident)*) => {
+    (@on $name:ident, $place:expr, $tier:meta, $($case:ident)*) => {
         mod $name {
             use super::*;
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                #[$tier]
                 async fn $case() {
                     super::$case($place).await;
                 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,27 +13,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use shared_store::embedded::FILE_NAME;
 use shared_store::{StateStore, StoreConfig, StoreError, open};
 
-use super::{child, json, key, read, timed};
-
-/// Tells a child process where the state is.
-const DIRECTORY_VAR: &str = "STORE_TEST_DIRECTORY";
+use super::{json, key, read, store_user, timed};
 
 fn store(directory: &Path) -> Arc<dyn StateStore> {
     open(&StoreConfig::Embedded(directory.to_owned())).unwrap()
 }
 
-/// The part of the tests below that runs in other processes: counts without end
-/// (a test kills it) and says each sum once it has been acknowledged.
-#[tokio::test]
-#[ignore = "started by other tests"]
-async fn child_that_counts() {
-    let directory = PathBuf::from(std::env::var_os(DIRECTORY_VAR).expect("started by another test"));
-    let store = store(&directory);
-    loop {
-        println!("sum {}", store.increment(&key("k"), 1).await.unwrap());
-    }
-}
-
+/// Another process that counts in the same store until it is killed.
 struct Counter {
     process: Child,
     sums: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -41,8 +27,9 @@ struct Counter {
 
 impl Counter {
     fn start(directory: &Path) -> Self {
-        let mut process = child("embedded::child_that_counts")
-            .env(DIRECTORY_VAR, directory)
+        let mut process = store_user()
+            .arg("count")
+            .arg(directory)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -52,13 +39,7 @@ impl Counter {
     }
 
     fn next(&mut self) -> Option<i64> {
-        loop {
-            let line = self.sums.next()?.ok()?;
-            // The test harness prints a little of its own.
-            if let Some((_, sum)) = line.split_once("sum ") {
-                return sum.parse().ok();
-            }
-        }
+        self.sums.next()?.ok()?.parse().ok()
     }
 
     /// How many sums were acknowledged since the last call of `next`, and the

@@ -113,6 +113,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn sentinel_when_the_master_is_killed() {
     let mut group = SentinelGroup::with_replica();
     let url = group.url();
@@ -122,6 +123,7 @@ async fn sentinel_when_the_master_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn sentinel_when_the_master_freezes_and_thaws_as_one_of_the_past() {
     let mut group = SentinelGroup::with_replica();
     let url = group.url();
@@ -138,6 +140,7 @@ async fn sentinel_when_the_master_freezes_and_thaws_as_one_of_the_past() {
 /// The old master goes on as one for some seconds, and takes writes that are lost
 /// as soon as it follows the new one. Nobody may send it any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn sentinel_when_an_operator_orders_a_failover() {
     let group = SentinelGroup::with_replica();
     let url = group.url();
@@ -160,6 +163,7 @@ async fn sentinel_when_an_operator_orders_a_failover() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn sentinels_and_servers_with_passwords_of_their_own() {
     let group = SentinelGroup::start(
         0,
@@ -186,6 +190,7 @@ async fn sentinels_and_servers_with_passwords_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn cluster_when_a_node_is_killed() {
     let mut group = ClusterGroup::with_replicas();
     let url = group.url();
@@ -196,6 +201,7 @@ async fn cluster_when_a_node_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn cluster_when_a_node_freezes() {
     let mut group = ClusterGroup::start(true, &["--cluster-require-full-coverage", "no"]);
     let url = group.url();
@@ -216,6 +222,7 @@ async fn cluster_when_a_node_freezes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn cluster_that_is_away_and_comes_back() {
     let mut group = ClusterGroup::small();
     let store = store(&group.url());
@@ -249,6 +256,7 @@ async fn until_it_works(store: &Arc<dyn StateStore>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn cluster_whose_slots_move() {
     let group = ClusterGroup::small();
     let store = store(&group.url());

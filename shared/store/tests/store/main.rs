@@ -32,9 +32,7 @@ async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
     (call.await, began.elapsed())
 }
 
-/// This test program again, to run one test of it that is ignored otherwise.
-fn child(test: &str) -> std::process::Command {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--ignored", "--nocapture", "--quiet"]);
-    command
+/// A process that uses a store; see the program for its arguments.
+fn store_user() -> std::process::Command {
+    std::process::Command::new(env!("CARGO_BIN_EXE_store-user"))
 }

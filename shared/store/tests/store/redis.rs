@@ -31,6 +31,7 @@ async fn recovers_in_time(store: &Arc<dyn StateStore>) {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 async fn a_server_that_is_not_there_yet() {
     let mut server = RedisServer::start();
     server.stop();
@@ -42,6 +43,7 @@ async fn a_server_that_is_not_there_yet() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 async fn a_server_that_stops_and_comes_back() {
     let mut server = RedisServer::start();
     let store = store(&server.url());
@@ -62,6 +64,7 @@ async fn a_server_that_stops_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: bash .ci/setup"]
 async fn a_server_that_freezes_and_thaws() {
     let server = RedisServer::start();
     let store = store(&server.url());
@@ -89,6 +92,7 @@ async fn a_server_that_freezes_and_thaws() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: bash .ci/setup"]
 async fn a_call_that_is_given_up_leaves_no_reply_to_the_next() {
     let server = RedisServer::start();
     let store = store(&server.url());
@@ -117,6 +121,7 @@ async fn a_call_that_is_given_up_leaves_no_reply_to_the_next() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 async fn password_and_database() {
     let server = RedisServer::start_with(&["--requirepass", "s3cret/@"]);
     let address = format!("127.0.0.1:{}", server.port);
@@ -135,6 +140,7 @@ async fn password_and_database() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 async fn a_unix_socket() {
     let server = RedisServer::start_with(&["--requirepass", "s3cret"]);
     let path = server.socket();
@@ -149,6 +155,7 @@ async fn a_unix_socket() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server and redis-cli: bash .ci/setup"]
 async fn what_others_put_there_is_reported() {
     let server = RedisServer::start();
     let url = RedisUrl::parse(&server.url()).unwrap();

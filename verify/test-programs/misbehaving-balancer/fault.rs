@@ -1,7 +1,8 @@
-//! What can be wrong with the server.
+//! What can be wrong with the balancer.
 
-/// What is wrong with the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use clap::ValueEnum;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
     None,
     /// One request in twenty fails.
@@ -75,10 +76,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub fn named(name: &str) -> Option<Self> {
-        crate::table::TABLE.iter().map(|row| row.fault).find(|fault| format!("{fault:?}") == name)
-    }
-
     /// Processes of this machine are looked at, so its workers must be some.
     pub fn leaks(self) -> bool {
         matches!(self, Self::LeaksDescriptors | Self::LeaksSlowly | Self::LeaksMemory)

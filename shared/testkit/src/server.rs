@@ -1,4 +1,4 @@
-//! A server whose every byte the test decides: one thread per connection.
+//! A server whose every byte the test decides, with a thread for each connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,36 +7,36 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What has happened so far.
 #[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) connections: AtomicU64,
-    pub(crate) requests: AtomicU64,
+struct Counts {
+    connections: AtomicU64,
+    requests: AtomicU64,
 }
 
-pub(crate) struct Server {
+pub struct Server {
     address: SocketAddr,
     counts: Arc<Counts>,
     over: Arc<AtomicBool>,
 }
 
 /// One connection, as the handler sees it.
-pub(crate) struct Connection {
+pub struct Connection {
     reader: BufReader<TcpStream>,
     counts: Arc<Counts>,
     /// From 0, in the order of acceptance.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 /// A request that has been read whole.
-pub(crate) struct Request {
-    pub(crate) head: String,
-    pub(crate) body: Vec<u8>,
+pub struct Request {
+    pub head: String,
+    pub body: Vec<u8>,
     /// From 0, over all connections.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 impl Server {
     /// `handle` has each connection to itself and closes it by returning.
-    pub(crate) fn start(handle: impl Fn(Connection) + Send + Sync + 'static) -> Self {
+    pub fn start(handle: impl Fn(Connection) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (counts, over) = (Arc::new(Counts::default()), Arc::new(AtomicBool::new(false)));
@@ -59,7 +59,7 @@ impl Server {
     }
 
     /// Answers every request with what `answer` returns, on kept connections.
-    pub(crate) fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::start(move |mut connection| {
             while let Some(request) = connection.read() {
                 if !connection.write(&answer(&request)) {
@@ -70,21 +70,25 @@ impl Server {
     }
 
     /// A cluster of `workers` workers that are chosen strictly in turn.
-    pub(crate) fn round_robin(workers: u64) -> Self {
+    pub fn round_robin(workers: u64) -> Self {
         Self::answering(move |request| worker_answer(request.number % workers + 1))
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    pub(crate) fn requests(&self) -> u64 {
+    pub fn requests(&self) -> u64 {
         self.counts.requests.load(Ordering::Relaxed)
     }
 
-    /// Without the one by which the program finds out that somebody is there.
-    pub(crate) fn connections(&self) -> u64 {
-        self.counts.connections.load(Ordering::Relaxed) - 1
+    /// Connections accepted so far.
+    pub fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
@@ -98,7 +102,7 @@ impl Drop for Server {
 
 impl Connection {
     /// The head of the next request, its body left unread.
-    pub(crate) fn read_head(&mut self) -> Option<String> {
+    pub fn read_head(&mut self) -> Option<String> {
         let mut head = String::new();
         loop {
             let before = head.len();
@@ -111,7 +115,7 @@ impl Connection {
     }
 
     /// The next request; `None` when the client has closed.
-    pub(crate) fn read(&mut self) -> Option<Request> {
+    pub fn read(&mut self) -> Option<Request> {
         let head = self.read_head()?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
@@ -121,25 +125,25 @@ impl Connection {
     }
 
     /// False when the client has gone.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
         self.reader.get_mut().write_all(bytes).is_ok()
     }
 
     /// Closes with a reset, whatever is still to be sent or read.
-    pub(crate) fn reset(self) {
+    pub fn reset(self) {
         let now = Some(std::time::Duration::ZERO);
         rustix::net::sockopt::set_socket_linger(self.reader.get_ref(), now).unwrap();
     }
 }
 
-pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+pub fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-pub(crate) fn ok(body: &str) -> Vec<u8> {
+pub fn ok(body: &str) -> Vec<u8> {
     answer("200 OK", "", body)
 }
 
-pub(crate) fn worker_answer(id: u64) -> Vec<u8> {
+pub fn worker_answer(id: u64) -> Vec<u8> {
     answer("200 OK", &format!("x-worker-id: {id}\r\n"), &format!("{{\"worker\":{{\"id\":{id}}}}}"))
 }

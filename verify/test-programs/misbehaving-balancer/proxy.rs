@@ -1,7 +1,7 @@
 //! The real balancer, behind a proxy that loses requests while it is reloaded or
 //! scaled. Requests do not come in pipelines here, so one read begins with each.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,22 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use serde_json::Value;
-
-use super::guarded;
-use crate::harness::balancer;
-
-/// Names the file that is there while a change goes on.
-pub const MARK_VARIABLE: &str = "MISBEHAVING_MARK";
-
-pub fn mark(directory: &Path) -> PathBuf {
-    directory.join("changing")
-}
-
-/// Where the program listens, when this line of its log says so.
-pub fn address(line: &str) -> Option<SocketAddr> {
-    serde_json::from_str::<Value>(line).ok()?["address"].as_str()?.parse().ok()
-}
+use crate::Arguments;
+use crate::control;
+use crate::process::{beside, guarded};
 
 struct Gate {
     mark: PathBuf,
@@ -40,27 +27,29 @@ impl Gate {
     }
 }
 
-/// Is that balancer until it is killed.
-#[expect(clippy::zombie_processes, reason = "it is killed, and its child with it")]
-pub fn run(every: usize, arguments: &str) -> ! {
-    let mut child = guarded(balancer())
-        .args(arguments.split_whitespace())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let target = log.find_map(|line| address(&line)).expect("the balancer says where it listens");
+/// Serves until the program is killed, with the real balancer behind it. A GET in
+/// `every` is lost while the file `mark` is there.
+#[expect(clippy::zombie_processes, reason = "this program runs until it is killed, and the balancer with it")]
+pub fn run(every: usize, mark: PathBuf, arguments: &Arguments) {
+    let control = real_control(&arguments.control);
+    let mut command = guarded(beside("balancer"));
+    command.args(&arguments.others).arg("--control").arg(&control).stdout(Stdio::null());
+    let _balancer = command.spawn().unwrap();
+    let target = control::address(&control);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    eprintln!("{{\"address\": \"{}\"}}", listener.local_addr().unwrap());
-    thread::spawn(move || log.for_each(|line| eprintln!("{line}")));
-    let mark = std::env::var_os(MARK_VARIABLE).expect("the wrapper names the mark").into();
+    control::serve(&arguments.control, listener.local_addr().unwrap());
     let gate = Arc::new(Gate { mark, every, seen: AtomicUsize::new(0) });
     for client in listener.incoming().map_while(Result::ok) {
         let gate = Arc::clone(&gate);
         thread::spawn(move || carry(client, target, &gate));
     }
-    unreachable!("the listener goes on");
+}
+
+/// The control socket of the balancer behind the proxy, which answers on `path`.
+fn real_control(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".real");
+    path.into()
 }
 
 fn carry(mut client: TcpStream, target: SocketAddr, gate: &Gate) {
