@@ -3,10 +3,9 @@
 
 use crate::error::HttpError;
 use crate::kind::{CustomField, FieldKind};
-use crate::line::line_at;
 use crate::scan;
 use crate::semantics::Semantics;
-use crate::syntax::{self, is_token, is_value, trim};
+use crate::syntax::{self, trim};
 
 /// Part of a head. Heads are far below 4 GiB ([`scan::MAX_HEAD`]).
 #[derive(Debug, Clone, Copy)]
@@ -114,49 +113,52 @@ pub(crate) fn read<'h, C: CustomField>(
     let FieldBuffer(lines) = buffer;
     lines.clear();
     let mut semantics = Semantics::default();
-    loop {
-        let line = line_at(head, at);
-        if line.start == line.end {
-            break;
-        }
-        let field = read_line::<C>(head, line.start, line.end)?;
+    while !head[at..].starts_with(b"\r\n") {
+        let (field, next) = read_line::<C>(head, at)?;
         if lines.len() == scan::MAX_FIELDS {
             return Err(scan::HEAD_TOO_LARGE);
         }
         semantics.add(field.kind, field.value.of(head))?;
         lines.push(field);
-        at = line.next;
+        at = next;
     }
     Ok((Fields { head, lines, nominates: semantics.connection.nominates }, semantics))
 }
 
-fn read_line<C: CustomField>(head: &[u8], start: usize, end: usize) -> Result<FieldLine<C>, HttpError> {
-    let line = &head[start..end];
-    if matches!(line[0], b' ' | b'\t') {
-        return Err(HttpError::bad("a field is folded over two lines"));
+/// Reads the field line at `start`, each byte once. Returns where the next one begins.
+fn read_line<C: CustomField>(head: &[u8], start: usize) -> Result<(FieldLine<C>, usize), HttpError> {
+    let line = &head[start..];
+    let colon = syntax::token_length(line);
+    if colon == 0 || line.get(colon) != Some(&b':') {
+        return Err(malformed_name(line));
     }
-    let colon = line
-        .iter()
-        .position(|&byte| byte == b':')
-        .ok_or(HttpError::bad("a line of the head has no colon and is no field"))?;
-    let (name, raw) = (&line[..colon], &line[colon + 1..]);
-    if !is_token(name) {
-        return Err(HttpError::bad(
-            "a field's name is empty or has a space or another character that is not allowed",
-        ));
-    }
-    if !is_value(raw) {
+    let after = &line[colon + 1..];
+    let length = syntax::value_length(after);
+    if !after[length..].starts_with(b"\r\n") {
         return Err(HttpError::bad("a field's value has a control character"));
     }
-    let value = trim(raw);
-    let lead =
-        raw.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count().min(raw.len() - value.len());
+    let lead = after[..length].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let value = trim(&after[lead..length]);
     let from = start + colon + 1 + lead;
-    Ok(FieldLine {
+    let field = FieldLine {
         name: Span::new(start, start + colon),
         value: Span::new(from, from + value.len()),
-        kind: FieldKind::of(name),
-    })
+        kind: FieldKind::of(&line[..colon]),
+    };
+    Ok((field, start + colon + 1 + length + 2))
+}
+
+/// What is wrong with a line that does not begin with a name and a colon.
+#[cold]
+fn malformed_name(line: &[u8]) -> HttpError {
+    let mut rest = line.split(|&byte| byte == b'\n');
+    if matches!(line, [b' ' | b'\t', ..]) {
+        HttpError::bad("a field is folded over two lines")
+    } else if rest.next().is_some_and(|line| line.contains(&b':')) {
+        HttpError::bad("a field's name is empty or has a space or another character that is not allowed")
+    } else {
+        HttpError::bad("a line of the head has no colon and is no field")
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::error::HttpError;
 use crate::field::{self, FieldBuffer, Fields};
 use crate::framing::Framing;
 use crate::kind::CustomField;
-use crate::line::line_at;
+use crate::line::first_line;
 use crate::scan;
 use crate::semantics::Semantics;
 use crate::syntax::{self, is_token};
@@ -40,9 +40,9 @@ impl<'h, C: CustomField> RequestHead<'h, C> {
     /// # Errors
     /// For everything that is not exactly one valid HTTP/1.x request.
     pub fn parse(head: &'h [u8], buffer: &'h mut FieldBuffer<C>) -> Result<Self, HttpError> {
-        let line = line_at(head, 0);
-        let (method, target, is_1_1) = request_line(&head[..line.end])?;
-        let (fields, semantics) = field::read(head, line.next, buffer)?;
+        let (line, next) = first_line(head);
+        let (method, target, is_1_1) = request_line(line)?;
+        let (fields, semantics) = field::read(head, next, buffer)?;
         let host = semantics.host(is_1_1)?;
         let resource = target::parse(target, method, host)?;
         let framing = semantics.framing(is_1_1)?;

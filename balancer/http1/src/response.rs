@@ -5,7 +5,7 @@ use crate::error::HttpError;
 use crate::field::{self, FieldBuffer, Fields};
 use crate::framing::Framing;
 use crate::kind::CustomField;
-use crate::line::line_at;
+use crate::line::first_line;
 use crate::syntax;
 
 /// The head of a response, as a view of its bytes.
@@ -27,10 +27,10 @@ impl<'h, C: CustomField> ResponseHead<'h, C> {
     /// # Errors
     /// For a response that two readers could frame differently.
     pub fn parse(head: &'h [u8], to_head: bool, buffer: &'h mut FieldBuffer<C>) -> Result<Self, HttpError> {
-        let line = line_at(head, 0);
-        let (is_1_1, status) = status_line(&head[..line.end])
-            .ok_or(HttpError::bad("the status line is not a version and a code"))?;
-        let (fields, semantics) = field::read(head, line.next, buffer)?;
+        let (line, next) = first_line(head);
+        let (is_1_1, status) =
+            status_line(line).ok_or(HttpError::bad("the status line is not a version and a code"))?;
+        let (fields, semantics) = field::read(head, next, buffer)?;
         let framing = if to_head || status < 200 || status == 204 || status == 304 {
             Framing::Empty
         } else {
@@ -39,7 +39,7 @@ impl<'h, C: CustomField> ResponseHead<'h, C> {
                 framing => framing,
             }
         };
-        let status_line = &head["HTTP/1.1 ".len()..line.end];
+        let status_line = &line["HTTP/1.1 ".len()..];
         Ok(Self { status, status_line, fields, framing, connection: semantics.connection, is_1_1 })
     }
 

@@ -37,6 +37,11 @@ fn all(bytes: &[u8], class: &[bool; 256]) -> bool {
 }
 
 #[inline]
+fn leading(bytes: &[u8], class: &[bool; 256]) -> usize {
+    bytes.iter().position(|&byte| !class[usize::from(byte)]).unwrap_or(bytes.len())
+}
+
+#[inline]
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, &TOKEN)
 }
@@ -44,6 +49,18 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 #[inline]
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
     all(bytes, &VALUE)
+}
+
+/// How many bytes at the beginning can be of a token.
+#[inline]
+pub(crate) fn token_length(bytes: &[u8]) -> usize {
+    leading(bytes, &TOKEN)
+}
+
+/// How many bytes at the beginning can be of a field's value.
+#[inline]
+pub(crate) fn value_length(bytes: &[u8]) -> usize {
+    leading(bytes, &VALUE)
 }
 
 pub(crate) fn is_target(bytes: &[u8]) -> bool {

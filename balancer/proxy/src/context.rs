@@ -137,7 +137,7 @@ impl RequestContext {
 
     /// The request is over: counts and logs it. `sent` is the length of the response's
     /// body in bytes.
-    pub(crate) fn finish(self, proxy: &Proxy, status: u16, sent: u64) {
+    pub(crate) fn finish(&mut self, proxy: &Proxy, status: u16, sent: u64) {
         let summary = RequestSummary {
             worker: self.upstream.worker.unwrap_or(WorkerId::PRIMARY),
             status,
@@ -147,7 +147,7 @@ impl RequestContext {
             received: self.received,
             sent,
         };
-        proxy.record(self.upstream.traffic.as_deref(), summary, self.log_fields);
+        proxy.record(self.upstream.traffic.as_deref(), summary, self.log_fields.take());
     }
 }
 

@@ -55,14 +55,14 @@ pub(crate) async fn handle(proxy: &Proxy, client: &mut Http1Client, length: usiz
     client.read_buffer.consume(length);
     match answer {
         Answer::Own(response) if framing == Framing::Empty => {
-            respond(proxy, client, context, &response).await
+            respond(proxy, client, &mut context, &response).await
         }
         // The body is not read, so where the next request would begin cannot be known.
-        Answer::Own(response) => respond_and_end(proxy, client, context, &response).await,
+        Answer::Own(response) => respond_and_end(proxy, client, &mut context, &response).await,
         Answer::Worker(buffer) => {
             let mut upload = Upload::new(buffer, framing, &proxy.limits);
             let outcome = attempts::run(proxy, &mut context, client, &mut upload).await;
-            conclude(proxy, client, context, &upload, outcome).await
+            conclude(proxy, client, &mut context, &upload, outcome).await
         }
     }
 }
@@ -70,8 +70,8 @@ pub(crate) async fn handle(proxy: &Proxy, client: &mut Http1Client, length: usiz
 /// Answers something that is no valid request, and ends the connection: where the next
 /// request would begin cannot be known.
 pub(crate) async fn refuse(proxy: &Proxy, client: &mut Http1Client, error: HttpError) -> AfterResponse {
-    let context = RequestContext::refused(proxy, client.read_buffer.bytes(), &client.identity);
-    respond_and_end(proxy, client, context, &responses::for_http_error(error)).await
+    let mut context = RequestContext::refused(proxy, client.read_buffer.bytes(), &client.identity);
+    respond_and_end(proxy, client, &mut context, &responses::for_http_error(error)).await
 }
 
 /// The balancer's own response, to a request that is not for workers.
@@ -89,7 +89,7 @@ fn own_response(proxy: &Proxy, request: &RequestHead<'_, ProxyField>) -> Option<
 async fn conclude(
     proxy: &Proxy,
     client: &mut Http1Client,
-    context: RequestContext,
+    context: &mut RequestContext,
     upload: &Upload,
     outcome: Outcome,
 ) -> AfterResponse {
@@ -118,7 +118,7 @@ async fn conclude(
 async fn respond(
     proxy: &Proxy,
     client: &mut Http1Client,
-    context: RequestContext,
+    context: &mut RequestContext,
     response: &Response,
 ) -> AfterResponse {
     let keeps = context.keeps_alive && !proxy.registry.is_draining();
@@ -131,7 +131,7 @@ async fn respond(
 async fn respond_and_end(
     proxy: &Proxy,
     client: &mut Http1Client,
-    context: RequestContext,
+    context: &mut RequestContext,
     response: &Response,
 ) -> AfterResponse {
     let connection = context.connection_option(false);
@@ -143,7 +143,7 @@ async fn respond_and_end(
 async fn send(
     proxy: &Proxy,
     client: &mut Http1Client,
-    context: RequestContext,
+    context: &mut RequestContext,
     response: &Response,
     connection: Option<&'static str>,
 ) -> bool {
