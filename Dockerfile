@@ -8,32 +8,24 @@
 #   docker build --build-arg MIRROR=mirror.example/library/ -t cluster .
 ARG MIRROR=
 
+# What changes seldom: the manifests, and programs with nothing in them.
+FROM ${MIRROR}rust:1.95-bookworm AS manifests
+WORKDIR /build
+COPY . .
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
+    && find . -path ./shared/libz-ng-sys -prune -o -name lib.rs -exec sh -c ': > "$1"' _ {} \; \
+    && find . -name main.rs -exec sh -c 'echo "fn main() {}" > "$1"' _ {} \;
+
 FROM ${MIRROR}rust:1.95-bookworm AS build
 WORKDIR /build
-
-# What changes seldom first: with manifests and empty programs, all
-# dependencies are built into a layer that later builds find in the cache.
-COPY Cargo.toml Cargo.lock ./
-COPY compat compat
-COPY balancer/Cargo.toml balancer/
-COPY worker/Cargo.toml worker/
-COPY shared/Cargo.toml shared/
-COPY verify/Cargo.toml verify/
-COPY loadtest/Cargo.toml loadtest/
-RUN for crate in balancer worker shared verify loadtest; do \
-        mkdir -p $crate/src && : > $crate/src/lib.rs && echo 'fn main() {}' > $crate/src/main.rs; \
-    done \
-    && rm shared/src/main.rs \
-    && cargo build --release --locked --bins
-
-COPY balancer balancer
-COPY worker worker
-COPY shared shared
-COPY verify verify
-COPY loadtest loadtest
-# Files keep their times when they are copied, and would seem older than what
-# was built from the empty ones.
-RUN find balancer worker shared verify loadtest -name '*.rs' -exec touch {} + \
+# All dependencies go into a layer that later builds find in the cache, as long as
+# the manifests stay the same.
+COPY --from=manifests /build .
+RUN cargo build --release --locked --bins
+COPY . .
+# Files keep their times when they are copied, and would seem older than what was
+# built from the empty ones.
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bins \
     && mkdir /programs \
     && cp target/release/balancer target/release/worker target/release/verify target/release/loadtest /programs/

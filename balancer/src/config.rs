@@ -1,70 +1,62 @@
-//! The validated configuration: parsed once, from [`Options`] and [`Sources`].
+//! The validated configuration: parsed once, from all sources of settings.
 
-mod admin;
 mod mode;
-mod names;
 mod program;
-pub(crate) mod traffic;
+mod traffic;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use bytesize::ByteSize;
-use shared_settings::{
-    ConfigError, Setting, Sources, parse_bool, parse_duration, parse_host, parse_socket_path, settings,
+use shared_settings::definitions::{
+    ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE,
+    HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY,
+    MAX_REQUESTS, RELOAD_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET, private_variables,
 };
-use shared_store::RedisUrl;
+use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::{LogFormat, Telemetry};
 
-use crate::cli::Options;
-use admin::{Admin, parse_admin, parse_names};
 use balancer_pool::Balancing;
 use balancer_proxy::ProxyLimits;
 use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
-use balancer_supervisor::recycle::Recycling;
-use balancer_supervisor::slot::Limits;
+use balancer_supervisor::{Limits, RecyclePolicy};
+
 use mode::mode;
-use names::{
-    ADMIN, ADMIN_HOSTS, DRAIN_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE,
-    HEALTH_TIMEOUT, KILL_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, RELOAD_PARALLEL,
-    STARTUP_TIMEOUT, STICKY_SECRET,
-};
 use program::program;
 use traffic::Secret;
 
-/// Variables that are no business of workers.
-pub(crate) const PRIVATE: [&str; 1] = [STICKY_SECRET.variable];
+/// Pingora reports each failed request, and each kept connection that another
+/// thread was still letting go of, as an error; the balancer itself logs what
+/// matters about those.
+const DEFAULT_FILTER: &str = "info,pingora_core=off";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) mode: Mode,
-    pub(crate) listen: SocketAddr,
-    pub(crate) redis_url: Option<RedisUrl>,
-    pub(crate) state_dir: Option<PathBuf>,
+    /// Settings of the bundled worker, also where it is the single process. Host,
+    /// port and the place of shared state are the cluster's as well.
+    pub(crate) worker: worker::Config,
+    pub(crate) program: Program,
     pub(crate) limits: Limits,
     pub(crate) probing: Probing,
-    pub(crate) recycling: Recycling,
+    pub(crate) recycling: RecyclePolicy,
     pub(crate) reload_parallel: usize,
     pub(crate) balancing: Balancing,
-    /// What the sticky cookie is signed with, if somebody chose.
+    /// The key of the sticky cookie's signature, if somebody has chosen one.
     pub(crate) sticky_secret: Option<Secret>,
-    pub(crate) rules: ProxyLimits,
-    /// Connections of clients, if somebody chose.
+    pub(crate) proxy_limits: ProxyLimits,
+    /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
     pub(crate) access_log: Option<balancer_access_log::Settings>,
-    pub(crate) program: Program,
-    /// Where the admin listener listens, if at all.
+    /// Address of the admin listener, if there is to be one.
     pub(crate) admin: Option<SocketAddr>,
-    /// Names under which it may be asked, besides addresses and localhost.
+    /// Names under which the admin listener may be asked, besides addresses and localhost.
     pub(crate) admin_hosts: Vec<String>,
-    /// Where the control socket lies, if somebody chose.
+    /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
-    pub(crate) crash_enabled: bool,
     pub(crate) telemetry: Telemetry,
-    /// What `.env` set, for the workers.
+    /// What `.env` has set, for the workers.
     pub(crate) dotenv: Vec<(String, OsString)>,
 }
 
@@ -80,114 +72,66 @@ pub(crate) enum Mode {
 impl Config {
     /// # Errors
     /// For the first value that does not parse, or that contradicts another.
-    pub(crate) fn new(
-        options: &Options,
-        command: &[OsString],
-        sources: &Sources,
-    ) -> Result<Self, ConfigError> {
-        let read = Reader { sources };
-        let host = read.or(&settings::HOST, &options.host, parse_host, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
-        let port = read.or(&settings::PORT, &options.port, |text| text.parse().ok(), 3100)?;
-        let fall = read.or(&HEALTH_FALL, &options.health_fall, parse_count, 3)?;
-        let rise = read.or(&HEALTH_RISE, &options.health_rise, parse_count, 1)?;
-        let seconds = Duration::from_secs;
-        let drain = read.or(&DRAIN_TIMEOUT, &options.drain_timeout, parse_duration, seconds(30))?;
-        let mode = mode(options, sources)?;
+    pub(crate) fn new(settings: &Settings, command: &[OsString]) -> Result<Self, ConfigError> {
+        let mode = mode(settings)?;
+        // Workers would refuse a bad value of their own only after they were started.
+        let worker = worker::Config::new(settings)?;
         Ok(Self {
             mode,
             program: program(mode, command)?,
-            admin: read.or(&ADMIN, &options.admin, parse_admin, Admin::Default)?.address(port),
-            admin_hosts: sources.read(&ADMIN_HOSTS, None, parse_names)?.unwrap_or_default(),
-            control: sources.read(&settings::CONTROL, options.control.as_deref(), parse_socket_path)?,
-            recycling: Recycling {
-                max_memory: sources.read(&MAX_MEMORY, options.max_memory.as_deref(), parse_bytes)?,
-                max_requests: sources.read(&MAX_REQUESTS, options.max_requests.as_deref(), parse_positive)?,
-                max_lifetime: sources.read(&MAX_LIFETIME, options.max_lifetime.as_deref(), parse_duration)?,
-            },
-            balancing: traffic::balancing(&options.balancing, sources)?,
-            sticky_secret: traffic::sticky_secret(sources)?,
-            rules: traffic::rules(&options.clients, sources)?,
-            max_connections: sources.read(
-                &MAX_CONNECTIONS,
-                options.clients.max_connections.as_deref(),
-                |text| text.parse().ok().filter(|&count| count > 0),
-            )?,
-            access_log: traffic::access_log(&options.access_log, sources)?,
-            reload_parallel: read.or(&RELOAD_PARALLEL, &options.reload_parallel, parse_count, 1)? as usize,
-            listen: SocketAddr::new(host, port),
-            redis_url: sources.read_secret(
-                &settings::REDIS_URL,
-                options.redis_url.as_deref(),
-                RedisUrl::parse,
-            )?,
-            state_dir: sources
-                .read(&settings::STATE_DIR, options.state_dir.as_deref(), |dir| Some(PathBuf::from(dir)))?,
             limits: Limits {
-                drain,
-                startup: read.or(&STARTUP_TIMEOUT, &options.startup_timeout, parse_duration, seconds(30))?,
-                kill: read.or(&KILL_TIMEOUT, &options.kill_timeout, parse_duration, seconds(5))?,
-                fall,
-                rise,
+                drain: settings.get(&DRAIN_TIMEOUT)?,
+                startup: settings.get(&STARTUP_TIMEOUT)?,
+                kill: settings.get(&KILL_TIMEOUT)?,
+                fall: settings.get(&HEALTH_FALL)?,
+                rise: settings.get(&HEALTH_RISE)?,
             },
             probing: Probing {
-                check: read.or(
-                    &HEALTH_PATH,
-                    &options.health_path,
-                    parse_check,
-                    Check::Http("/health".to_owned()),
-                )?,
-                interval: read.or(&HEALTH_INTERVAL, &options.health_interval, parse_duration, seconds(2))?,
-                timeout: read.or(&HEALTH_TIMEOUT, &options.health_timeout, parse_duration, seconds(1))?,
+                check: settings.get_as(&HEALTH_PATH, parse_check)?,
+                interval: settings.get(&HEALTH_INTERVAL)?,
+                timeout: settings.get(&HEALTH_TIMEOUT)?,
             },
-            crash_enabled: read.or(&settings::CRASH_ENABLED, &None, parse_bool, host.is_loopback())?,
-            telemetry: Telemetry {
-                format: read.or(
-                    &settings::LOG_FORMAT,
-                    &options.log_format,
-                    |text| text.parse().ok(),
-                    LogFormat::for_stderr(),
-                )?,
-                filter: read.or(&settings::LOG_FILTER, &None, parse_filter, default_filter())?,
-                timestamps: true,
+            recycling: RecyclePolicy {
+                max_memory: settings.find(&MAX_MEMORY)?,
+                max_requests: settings.find(&MAX_REQUESTS)?,
+                max_lifetime: settings.find(&MAX_LIFETIME)?,
             },
-            dotenv: sources
-                .from_dotenv()
-                .filter(|(name, _)| !PRIVATE.contains(name))
-                .map(|(name, value)| (name.to_owned(), value.into()))
-                .collect(),
+            reload_parallel: settings.get(&RELOAD_PARALLEL)? as usize,
+            balancing: traffic::balancing(settings)?,
+            sticky_secret: settings.find_secret(&STICKY_SECRET, Secret::parse)?,
+            proxy_limits: traffic::proxy_limits(settings)?,
+            max_connections: settings.find(&MAX_CONNECTIONS)?,
+            access_log: traffic::access_log(settings)?,
+            admin: Admin::address(settings.find(&ADMIN)?, worker.port),
+            admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
+            control: settings.find(&CONTROL)?,
+            telemetry: telemetry(settings)?,
+            dotenv: dotenv(settings),
+            worker,
         })
     }
-}
 
-struct Reader<'a> {
-    sources: &'a Sources,
-}
-
-impl Reader<'_> {
-    fn or<T>(
-        &self,
-        setting: &Setting,
-        flag: &Option<String>,
-        parse: impl FnOnce(&str) -> Option<T>,
-        default: T,
-    ) -> Result<T, ConfigError> {
-        Ok(self.sources.read(setting, flag.as_deref(), parse)?.unwrap_or(default))
+    /// Where clients connect.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.worker.address()
     }
 }
 
-/// Pingora reports each failed request, and each kept connection that another
-/// thread was still letting go of, as an error; the balancer says what matters
-/// about those itself.
-fn default_filter() -> String {
-    "info,pingora_core=off".to_owned()
+fn telemetry(settings: &Settings) -> Result<Telemetry, ConfigError> {
+    let format = settings.find_as(&LOG_FORMAT, |text| text.parse().ok())?;
+    let is_valid = |text: &str| Telemetry::is_valid_filter(text).then(|| text.to_owned());
+    let filter = settings.find_as(&LOG_FILTER, is_valid)?;
+    Ok(Telemetry {
+        format: format.unwrap_or_else(LogFormat::for_stderr),
+        filter: filter.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
+        timestamps: true,
+    })
 }
 
-fn parse_filter(text: &str) -> Option<String> {
-    Telemetry::is_valid_filter(text).then(|| text.to_owned())
-}
-
-fn parse_count(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|count| (1..=100).contains(count))
+fn dotenv(settings: &Settings) -> Vec<(String, OsString)> {
+    let is_private = |name: &str| private_variables().any(|private| private == name);
+    let shared = settings.dotenv_values().filter(|(name, _)| !is_private(name));
+    shared.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 fn parse_check(text: &str) -> Option<Check> {
@@ -198,33 +142,20 @@ fn parse_check(text: &str) -> Option<Check> {
     fits.then(|| Check::Http(text.to_owned()))
 }
 
-fn parse_bytes(text: &str) -> Option<u64> {
-    text.parse().ok().map(|size: ByteSize| size.as_u64()).filter(|&bytes| bytes > 0)
-}
-
-fn parse_positive(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|&number| number > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sources(variables: &[(&str, &str)], dotenv: &str) -> Sources {
-        let variables = variables.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Sources::from_parts(variables, dotenv).unwrap()
-    }
-
     #[test]
     fn crash_follows_the_host_unless_told() {
-        let enabled = |host: &str, variables: &[(&str, &str)]| {
-            let options = Options { host: Some(host.to_owned()), ..Options::default() };
-            Config::new(&options, &[], &sources(variables, "")).unwrap().crash_enabled
+        let enabled = |variables: &[(&str, &str)]| {
+            let settings = Settings::from_parts(variables, "").unwrap();
+            Config::new(&settings, &[]).unwrap().worker.crash_enabled
         };
-        assert!(enabled("127.0.0.1", &[]));
-        assert!(enabled("::1", &[]));
-        assert!(!enabled("0.0.0.0", &[]));
-        assert!(enabled("0.0.0.0", &[("CLUSTER_CRASH_ENABLED", "true")]));
+        assert!(enabled(&[("HOST", "127.0.0.1")]));
+        assert!(enabled(&[("HOST", "::1")]));
+        assert!(!enabled(&[("HOST", "0.0.0.0")]));
+        assert!(enabled(&[("HOST", "0.0.0.0"), ("CLUSTER_CRASH_ENABLED", "true")]));
     }
 
     #[test]
@@ -237,11 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn amounts_of_memory_have_units() {
-        assert_eq!(parse_bytes("512MiB"), Some(512 << 20));
-        assert_eq!(parse_bytes("1GB"), Some(1_000_000_000));
-        for bad in ["0", "", "-1", "lots", "5 parsecs"] {
-            assert_eq!(parse_bytes(bad), None, "{bad:?}");
-        }
+    fn workers_get_what_dotenv_has_set_but_not_the_secrets_of_the_balancer() {
+        let text = "CLUSTER_STICKY_SECRET=0123456789abcdef\nREDIS_URL=redis://h\nMY_OWN=1\n";
+        let settings = Settings::from_parts(&[("REDIS_URL", "redis://other")], text).unwrap();
+        assert_eq!(dotenv(&settings), [("MY_OWN".to_owned(), "1".into())]);
     }
 }

@@ -1,81 +1,91 @@
-//! File descriptors: how many there may be, and who may use them.
+//! The budget of file descriptors: how many client connections and workers the
+//! process's limit allows.
 //!
-//! Idle clients must never use up what the supervisor needs to probe and to
-//! start workers, so their connections are bounded below the process's limit.
+//! Idle clients must never use up the descriptors with which the supervisor probes
+//! and starts workers, so the number of their connections is bounded below the limit.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For the program itself: log, event loops, listening sockets, stores.
+/// Descriptors of the program itself: log, event loops, listening sockets, stores.
 const OWN: u64 = 64;
-/// For each worker: its output, its channel, its port, a probe, and the same again while
-/// it is being replaced.
+/// Descriptors for each worker: its output, its channel, its port, a probe, and the
+/// same again while it is being replaced.
 const PER_WORKER: u64 = 8;
-/// For each client: its connection, and the one to its worker.
+/// Descriptors for each client: its connection, and the one to its worker.
 const PER_CLIENT: u64 = 2;
-/// With room for fewer clients a cluster is of no use.
-const FEWEST_CLIENTS: u64 = 16;
-/// Workers that a cluster may be scaled to, if it does not begin with more.
-const ROOM_TO_GROW: u32 = 128;
-/// Room to grow is kept only if so many clients find room as well.
-const PLENTY_OF_CLIENTS: usize = 512;
-/// What no limit counts as.
-const PLENTY: u64 = 1 << 20;
+/// A cluster that can serve fewer clients than this is of no use.
+const MIN_CLIENTS: u64 = 16;
+/// Number of workers that any cluster may be scaled to, where the limit allows it.
+const SCALABLE_WORKERS: u32 = 128;
+/// Descriptors are reserved for further workers only if they leave this many clients.
+const AMPLE_CLIENTS: usize = 512;
+/// A limit above this one, or none, counts as this one.
+const MAX_LIMIT: u64 = 1 << 20;
+
+/// What the limit of file descriptors allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FdBudget {
+    /// Client connections at a time.
+    pub(crate) connections: usize,
+    /// Workers that the cluster may be scaled to.
+    pub(crate) max_workers: usize,
+}
+
+impl FdBudget {
+    /// Divides `limit` between clients and workers, of which there are `workers` at first.
+    ///
+    /// # Errors
+    /// When hardly any client connection is left; says which limit is enough.
+    pub(crate) fn new(limit: u64, workers: u32) -> Result<Self, TooFew> {
+        let max_workers = workers.saturating_mul(2).max(SCALABLE_WORKERS);
+        match connections(limit, max_workers) {
+            Ok(connections) if connections >= AMPLE_CLIENTS => {
+                Ok(Self { connections, max_workers: max_workers as usize })
+            }
+            _ => Ok(Self { connections: connections(limit, workers)?, max_workers: workers as usize }),
+        }
+    }
+
+    /// The same with `max_connections`, if somebody has asked for such a limit.
+    ///
+    /// # Errors
+    /// When that is more than the budget allows.
+    pub(crate) fn with_max_connections(self, max_connections: Option<usize>) -> Result<Self, TooMany> {
+        match max_connections {
+            None => Ok(self),
+            Some(asked) if asked > self.connections => Err(TooMany { asked, allowed: self.connections }),
+            Some(connections) => Ok(Self { connections, ..self }),
+        }
+    }
+}
 
 /// Raises the soft limit to the hard one, which needs no privilege
-/// (getrlimit(2), `RLIMIT_NOFILE`), and returns what holds now.
+/// (getrlimit(2), `RLIMIT_NOFILE`), and returns the limit that holds now.
 pub(crate) fn raise_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let limit = if setrlimit(Resource::Nofile, raised).is_ok() { maximum } else { current };
-    limit.unwrap_or(PLENTY).min(PLENTY)
+    limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT)
 }
 
-/// How many client connections fit below `limit` beside `workers` workers.
-///
-/// # Errors
-/// When hardly any do; says what limit would be enough.
-pub(crate) fn client_connections(limit: u64, workers: u32) -> Result<usize, TooFew> {
+/// Number of client connections that `limit` allows beside `workers` workers.
+fn connections(limit: u64, workers: u32) -> Result<usize, TooFew> {
     let reserved = OWN + PER_WORKER * u64::from(workers);
     let clients = limit.saturating_sub(reserved) / PER_CLIENT;
-    if clients < FEWEST_CLIENTS {
-        return Err(TooFew { limit, workers, needed: reserved + PER_CLIENT * FEWEST_CLIENTS });
+    if clients < MIN_CLIENTS {
+        return Err(TooFew { limit, workers, needed: reserved + PER_CLIENT * MIN_CLIENTS });
     }
     Ok(usize::try_from(clients).unwrap_or(usize::MAX))
 }
 
-/// Divides `limit` between clients and workers: how many client connections,
-/// and how many workers the cluster may be scaled to.
-///
-/// # Errors
-/// As [`client_connections`].
-pub(crate) fn share(limit: u64, workers: u32) -> Result<(usize, usize), TooFew> {
-    let room_to_grow = workers.saturating_mul(2).max(ROOM_TO_GROW);
-    match client_connections(limit, room_to_grow) {
-        Ok(clients) if clients >= PLENTY_OF_CLIENTS => Ok((clients, room_to_grow as usize)),
-        _ => Ok((client_connections(limit, workers)?, workers as usize)),
-    }
-}
-
-/// As many client connections as there `can` be, or as were `asked` for.
-///
-/// # Errors
-/// When that is more than there can be.
-pub(crate) fn bounded(can: usize, asked: Option<usize>) -> Result<usize, TooMany> {
-    match asked {
-        Some(asked) if asked > can => Err(TooMany { asked, can }),
-        Some(asked) => Ok(asked),
-        None => Ok(can),
-    }
-}
-
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{asked} client connections are more than the limit of file descriptors leaves room for, which is {can} \
+    "{asked} client connections are more than the limit of file descriptors allows, which is {allowed} \
      (raise it, for example with ulimit -n 65536, or lower --max-connections)"
 )]
 pub(crate) struct TooMany {
     asked: usize,
-    can: usize,
+    allowed: usize,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,31 +105,33 @@ mod tests {
 
     #[test]
     fn clients_get_what_the_workers_leave() {
-        assert_eq!(client_connections(1024, 4), Ok((1024 - 64 - 32) / 2));
-        assert_eq!(client_connections(PLENTY, 512), Ok((PLENTY as usize - 64 - 4096) / 2));
+        assert_eq!(connections(1024, 4), Ok((1024 - 64 - 32) / 2));
+        assert_eq!(connections(MAX_LIMIT, 512), Ok((MAX_LIMIT as usize - 64 - 4096) / 2));
     }
 
     #[test]
-    fn room_to_grow_is_kept_where_there_is_plenty() {
-        assert_eq!(share(1 << 16, 4).unwrap().1, 128);
-        assert_eq!(share(1 << 16, 200).unwrap().1, 400);
-        assert_eq!(share(1024, 4), Ok(((1024 - 64 - 32) / 2, 4)));
-        assert!(share(64, 4).is_err());
+    fn further_workers_are_provided_for_where_the_limit_is_ample() {
+        let max_workers = |workers| FdBudget::new(1 << 16, workers).unwrap().max_workers;
+        assert_eq!((max_workers(4), max_workers(200)), (128, 400));
+        let small = FdBudget { connections: (1024 - 64 - 32) / 2, max_workers: 4 };
+        assert_eq!(FdBudget::new(1024, 4), Ok(small));
+        assert!(FdBudget::new(64, 4).is_err());
     }
 
     #[test]
     fn fewer_connections_may_be_asked_for_and_not_more() {
-        assert_eq!(bounded(100, None), Ok(100));
-        assert_eq!(bounded(100, Some(7)), Ok(7));
-        let err = bounded(100, Some(101)).unwrap_err().to_string();
+        let budget = FdBudget { connections: 100, max_workers: 4 };
+        assert_eq!(budget.with_max_connections(None), Ok(budget));
+        assert_eq!(budget.with_max_connections(Some(7)).unwrap().connections, 7);
+        let err = budget.with_max_connections(Some(101)).unwrap_err().to_string();
         assert!(err.contains("--max-connections") && err.contains("which is 100"), "{err}");
     }
 
     #[test]
-    fn too_small_a_limit_is_refused_with_what_would_do() {
-        let err = client_connections(128, 60).unwrap_err();
+    fn too_small_a_limit_is_refused_with_one_that_is_enough() {
+        let err = FdBudget::new(128, 60).unwrap_err();
         assert_eq!(err.needed, 64 + 480 + 32);
         assert!(err.to_string().contains("60 workers need at least 576"), "{err}");
-        assert!(client_connections(err.needed, 60).is_ok());
+        assert!(FdBudget::new(err.needed, 60).is_ok());
     }
 }

@@ -1,5 +1,5 @@
-//! The end of the cluster, in order: say so, stop accepting, finish what is in
-//! flight, stop the workers, and only then let connections go.
+//! The graceful shutdown of the cluster, in order: announce it, stop accepting,
+//! finish the requests in flight, stop the workers, and only then close connections.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use balancer_state::registry::Registry;
 use balancer_supervisor::notify;
 use balancer_supervisor::{Command, Handle};
 
-/// How often the number of open requests is looked at while draining.
-const LOOK: Duration = Duration::from_millis(5);
-/// No open request for this long: what clients had sent when the drain began
-/// has been read and answered.
-const QUIET: Duration = Duration::from_millis(40);
+/// Time between two checks of the number of open requests while draining.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// The drain ends when no request has been open for this long: by then, what clients
+/// had sent when it began has been read and answered.
+const QUIET_PERIOD: Duration = Duration::from_millis(40);
 
 pub(crate) struct Shutdown {
     pub(crate) registry: Arc<Registry>,
@@ -40,7 +40,7 @@ impl Shutdown {
         tokio::pin!(supervisor);
         let signal = tokio::select! {
             signal = signals.stop() => signal,
-            // It ends only when told to.
+            // The supervisor ends only on command.
             () = &mut supervisor => "an internal failure",
         };
         info!(signal, open = self.open.count(), "shutting down");
@@ -72,20 +72,21 @@ impl Shutdown {
         if forced { ExitCode::FAILURE } else { code }
     }
 
-    /// Waits for open requests, up to the drain timeout, then stops the workers.
+    /// Waits until no request is open, up to the drain timeout, then stops the workers.
     async fn finish(&self) -> ExitCode {
         let in_time = timeout(self.drain_timeout, self.quiet()).await.is_ok();
         if !in_time {
-            warn!(open = self.open.count(), "drain timeout reached: requests are cut off");
+            warn!(open = self.open.count(), "drain timeout reached: aborting the requests in flight");
         }
         self.command(Command::Stop).await;
         ExitCode::SUCCESS
     }
 
+    /// Returns when no request has been open for [`QUIET_PERIOD`].
     async fn quiet(&self) {
         let mut since = Instant::now();
-        while since.elapsed() < QUIET {
-            sleep(LOOK).await;
+        while since.elapsed() < QUIET_PERIOD {
+            sleep(CHECK_INTERVAL).await;
             if self.open.count() > 0 {
                 since = Instant::now();
             }
@@ -93,7 +94,7 @@ impl Shutdown {
     }
 
     async fn command(&self, command: Command) {
-        // Closed only when the supervisor has ended, and then there is nothing to tell it.
+        // The channel is closed only once the supervisor has ended, and then no command is needed.
         let _ = self.supervisor.send(command).await;
     }
 }

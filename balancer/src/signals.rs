@@ -1,5 +1,5 @@
-//! Signals to the primary. Handlers are installed before anything is started,
-//! so that no signal can end the primary while workers run.
+//! Signals to the primary. Their handlers are installed before any worker starts,
+//! so that no signal ends the primary while workers run.
 
 use std::io;
 
@@ -13,15 +13,16 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    more: Signal,
-    fewer: Signal,
-    reopen: Signal,
+    scale_up: Signal,
+    scale_down: Signal,
+    reopen_logs: Signal,
     supervisor: Handle,
     access_log: AccessLog,
 }
 
 impl Signals {
-    /// Signals that ask for a change go to the supervisor, the one for logs to `access_log`.
+    /// Installs the handlers. Signals that ask for a change become commands to
+    /// `supervisor`; the one for logs reopens `access_log`.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
@@ -30,25 +31,25 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            more: signal(SignalKind::from_raw(rustix::process::Signal::TTIN.as_raw()))?,
-            fewer: signal(SignalKind::from_raw(rustix::process::Signal::TTOU.as_raw()))?,
-            reopen: signal(SignalKind::user_defined1())?,
+            scale_up: signal(SignalKind::from_raw(rustix::process::Signal::TTIN.as_raw()))?,
+            scale_down: signal(SignalKind::from_raw(rustix::process::Signal::TTOU.as_raw()))?,
+            reopen_logs: signal(SignalKind::user_defined1())?,
             supervisor,
             access_log,
         })
     }
 
-    /// Waits until the primary is asked to stop, and says by which signal. Until
-    /// then, what other signals ask for is done.
+    /// Carries out what signals ask for until one asks the primary to stop; returns
+    /// the name of that one.
     pub(crate) async fn stop(&mut self) -> &'static str {
         loop {
             let (name, command) = tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => ("SIGHUP", Command::Reload { reply: None }),
-                _ = self.more.recv() => ("SIGTTIN", Command::Scale { to: ScaleTo::More(1), reply: None }),
-                _ = self.fewer.recv() => ("SIGTTOU", Command::Scale { to: ScaleTo::Fewer(1), reply: None }),
-                _ = self.reopen.recv() => {
+                _ = self.scale_up.recv() => ("SIGTTIN", Command::Scale { to: ScaleTo::More(1), reply: None }),
+                _ = self.scale_down.recv() => ("SIGTTOU", Command::Scale { to: ScaleTo::Fewer(1), reply: None }),
+                _ = self.reopen_logs.recv() => {
                     self.access_log.reopen();
                     continue;
                 }

@@ -1,17 +1,18 @@
-//! Where the embedded store lives: a named directory, or a private temporary
-//! one that goes away with the cluster.
+//! The directory of the embedded store: a named one, or a private temporary one
+//! that is removed when the cluster ends.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use shared_settings::definitions::STATE_DIR;
 use shared_store::TemporaryDirectory;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "could not keep state in {:?}: {reason} (set --state-dir or CLUSTER_STATE_DIR to a directory that can be made)",
-    place
+    "could not keep state in {place:?}: {reason} (set {} to a directory that can be made)",
+    STATE_DIR.names()
 )]
 pub(crate) struct StateDirError {
     place: PathBuf,
@@ -24,23 +25,23 @@ pub(crate) enum StateDir {
 }
 
 impl StateDir {
-    /// Uses `named` (made if missing, for its owner only), or makes a temporary
-    /// directory.
+    /// Opens `named`, which is created for its owner only if it is missing, or
+    /// creates a temporary directory.
     ///
     /// # Errors
-    /// When the directory cannot be made; says which.
+    /// When the directory cannot be created; names it.
     pub(crate) fn open(named: Option<&Path>) -> Result<Self, StateDirError> {
         let Some(named) = named else {
             let place = std::env::temp_dir();
-            let made = TemporaryDirectory::create();
-            return made.map(Self::Temporary).map_err(|reason| StateDirError { place, reason });
+            let created = TemporaryDirectory::create();
+            return created.map(Self::Temporary).map_err(|reason| StateDirError { place, reason });
         };
-        let make = || {
+        let create = || {
             DirBuilder::new().recursive(true).mode(0o700).create(named)?;
-            // Independent of any working directory.
+            // A worker may have another working directory.
             fs::canonicalize(named)
         };
-        make().map(Self::Named).map_err(|reason| StateDirError { place: named.to_owned(), reason })
+        create().map(Self::Named).map_err(|reason| StateDirError { place: named.to_owned(), reason })
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,11 +1,15 @@
-//! What workers are started with: the program, and the environment it finds.
+//! What workers are started with: the program and its environment.
 
 use std::ffi::OsString;
 
-use shared_settings::{Setting, settings};
-use shared_store::RedisUrl;
+use shared_settings::Definition;
+use shared_settings::definitions::{
+    CRASH_ENABLED, DRAIN_TIMEOUT, LOG_FORMAT, REDIS_URL, STATE_DIR, WORKER_SHUTDOWN_TIMEOUT,
+    private_variables,
+};
+use worker::config::State;
 
-use crate::config::{Config, PRIVATE};
+use crate::config::Config;
 use crate::state_dir::StateDir;
 use balancer_supervisor::notify;
 use balancer_supervisor::process::{Children, Launcher, Program};
@@ -18,27 +22,32 @@ pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>) -> Launche
     Launcher {
         program: config.program.clone(),
         environment,
-        unset: notify::VARIABLES.into_iter().chain(PRIVATE).collect(),
+        unset: notify::VARIABLES.into_iter().chain(private_variables()).collect(),
         children: Children::default(),
     }
 }
 
-/// The configuration as a worker reads it, whatever source the primary had it
-/// from: what stands later wins.
+/// The configuration in the form in which a worker reads it, whatever source the
+/// primary had it from. A later entry wins over an earlier one.
 fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(String, OsString)> {
     let mut environment = config.dotenv.clone();
-    let mut set = |setting: &Setting, value: OsString| environment.push((setting.variable.to_owned(), value));
+    let mut set = |definition: &Definition, value: OsString| {
+        environment.push((definition.variable.to_owned(), value));
+    };
     if let Some(state_dir) = state_dir {
-        set(&settings::STATE_DIR, state_dir.path().into());
+        set(&STATE_DIR, state_dir.path().into());
     }
-    let redis_url = config.redis_url.as_ref().map_or("", RedisUrl::expose);
-    set(&settings::REDIS_URL, redis_url.into());
-    set(&settings::CRASH_ENABLED, config.crash_enabled.to_string().into());
+    let redis_url = match &config.worker.state {
+        State::Redis(url) => url.expose(),
+        State::Directory(_) | State::Temporary => "",
+    };
+    set(&REDIS_URL, redis_url.into());
+    set(&CRASH_ENABLED, config.worker.crash_enabled.to_string().into());
     // Lines go through the primary's log, which gives them their final form.
-    set(&settings::LOG_FORMAT, "text".into());
+    set(&LOG_FORMAT, "text".into());
     let duration = |duration| humantime::format_duration(duration).to_string().into();
-    set(&worker::config::DRAIN_TIMEOUT, duration(config.limits.drain));
-    // A worker that stops by itself is better off than one that is killed.
-    set(&worker::config::SHUTDOWN_TIMEOUT, duration(config.limits.kill.mul_f64(0.9)));
+    set(&DRAIN_TIMEOUT, duration(config.limits.drain));
+    // It is better for a worker to stop by itself than to be killed.
+    set(&WORKER_SHUTDOWN_TIMEOUT, duration(config.limits.kill.mul_f64(0.9)));
     environment
 }

@@ -18,11 +18,10 @@ pub mod schedule;
 pub mod session;
 pub mod stats;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use shared_settings::Sources;
+use shared_settings::Settings;
 
 use cli::{Cli, Command, CompareArgs, RunArgs};
 use compare::CompareError;
@@ -104,11 +103,11 @@ fn compare_results(args: &CompareArgs) -> Result<Exit, Error> {
 async fn load(args: &RunArgs) -> Result<Exit, Error> {
     // Settings only choose the default URL: with another one, a `.env` that
     // happens to lie here is none of our business.
-    let sources = match &args.url {
-        Some(_) => Sources::default(),
-        None => Sources::load(Path::new(".")).map_err(UsageError::from)?,
+    let settings = match &args.url {
+        Some(_) => Settings::default(),
+        None => Settings::load_without_flags().map_err(UsageError::from)?,
     };
-    let plan = Arc::new(Plan::new(args, &sources)?);
+    let plan = Arc::new(Plan::new(args, &settings)?);
     let conditions = plan::conditions(&args.thresholds)?;
     if forms_on_stdout(args) > 1 {
         let what = "only one form can go to standard output (such as --json or --csv -)";

@@ -9,7 +9,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared_settings::{ConfigError, Sources, parse_host, settings};
+use shared_settings::definitions::{HOST, PORT};
+use shared_settings::{ConfigError, Settings};
 
 use crate::cli::RunArgs;
 use crate::schedule::Schedule;
@@ -91,10 +92,10 @@ pub enum UsageError {
 impl Plan {
     /// # Errors
     /// When a value does not parse or values contradict each other.
-    pub fn new(args: &RunArgs, sources: &Sources) -> Result<Self, UsageError> {
+    pub fn new(args: &RunArgs, settings: &Settings) -> Result<Self, UsageError> {
         let url = match &args.url {
             Some(url) => url.clone(),
-            None => default_url(sources)?,
+            None => default_url(settings)?,
         };
         let target = Target::parse(&url)?;
         let load = load(args)?;
@@ -168,11 +169,9 @@ pub fn conditions(texts: &[String]) -> Result<Vec<Condition>, UsageError> {
     Ok(all)
 }
 
-fn default_url(sources: &Sources) -> Result<String, UsageError> {
-    let host = sources.read(&settings::HOST, None, parse_host)?;
-    let host = host.filter(|host| !host.is_unspecified()).unwrap_or([127, 0, 0, 1].into());
-    let port: u16 = sources.read(&settings::PORT, None, |text| text.parse().ok())?.unwrap_or(3100);
-    Ok(format!("http://{}/cluster/info", std::net::SocketAddr::new(host, port)))
+fn default_url(settings: &Settings) -> Result<String, UsageError> {
+    let address = shared_settings::reachable_address(settings.get(&HOST)?, settings.get(&PORT)?);
+    Ok(format!("http://{address}/cluster/info"))
 }
 
 fn load(args: &RunArgs) -> Result<Load, UsageError> {

@@ -25,7 +25,7 @@ judged was reached, 4 nothing failed but some checks were inconclusive;
 #[command(name = "verify", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// Where the cluster is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3100", conflicts_with = "spawn")]
+    #[arg(long, value_name = "URL", default_value_t = shared_settings::default_url(), conflicts_with = "spawn")]
     pub url: String,
     /// How long the cluster may take to answer at first
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_wait)]

@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use serde::Deserialize;
 use shared_http_client::{Limits, Request};
 use shared_protocol::{WorkerList, WorkerState};
+use shared_settings::definitions;
 
 use crate::answer_log::AnswerLog;
 use crate::client::Client;
@@ -119,8 +120,7 @@ impl Launcher {
         let mut command = guard::command(&self.program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let settings = ["HOST", "PORT", "REDIS_URL", "LOG_FORMAT", "RUST_LOG"];
-            if settings.contains(&&*text) || text.starts_with("CLUSTER_") || text.starts_with("WORKER_") {
+            if definitions::all().any(|setting| setting.variable == text) || text.starts_with("WORKER_") {
                 command.env_remove(&name);
             }
         }
@@ -132,7 +132,7 @@ impl Launcher {
             .env("TMPDIR", directory)
             .env("XDG_RUNTIME_DIR", directory)
             // Its port could be somebody else's.
-            .env("CLUSTER_ADMIN", "off")
+            .env(definitions::ADMIN.variable, "off")
             // A Ctrl-C on the terminal is for this program, which undoes the rest.
             .process_group(0)
             .stdin(Stdio::null())

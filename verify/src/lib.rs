@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use shared_settings::{Sources, settings};
+use shared_settings::{Settings, definitions};
 use shared_store::RedisUrl;
 
 pub mod answer_log;
@@ -105,14 +105,11 @@ impl Plan {
     fn new(cli: &Cli) -> anyhow::Result<Self> {
         let checks = checks::select(&cli.only, &cli.skip, cli.spawn)?;
         let target = cli.url.parse().with_context(|| format!("invalid value {:?} from --url", cli.url))?;
-        let directory = std::env::current_dir().context("could not find the working directory")?;
         let redis_url = match cli.spawn {
             true => None,
-            false => Sources::load(&directory)?.read_secret(
-                &settings::REDIS_URL,
-                cli.redis_url.as_deref(),
-                RedisUrl::parse,
-            )?,
+            false => Settings::load_without_flags()?
+                .with_flag(&definitions::REDIS_URL, cli.redis_url.as_deref())
+                .find_secret(&definitions::REDIS_URL, RedisUrl::parse)?,
         };
         let answer_log = Arc::default();
         let workers = cli.workers.unwrap_or(SPAWNED_WORKERS);

@@ -9,10 +9,9 @@
 //! file in `routes`; what the routes share is one [`context::Context`].
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
-use shared_settings::{ConfigError, Sources};
+use shared_settings::{Flags, Settings};
 
 pub mod config;
 
@@ -31,7 +30,7 @@ mod routes;
 mod signals;
 mod startup;
 
-pub use config::{Cli, Config, Flags};
+pub use config::{Cli, Config};
 pub use identity::Identity;
 
 /// Exit code for a usage or configuration error.
@@ -39,17 +38,21 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit code for a failure while starting or running.
 pub const EXIT_FAILED: u8 = 1;
 
+/// Runs a worker without a cluster, as `flags`, the environment and `.env` configure it.
+pub fn run_with_flags(flags: Flags<shared_settings::Worker>) -> ExitCode {
+    match Settings::load(flags).and_then(|settings| Config::new(&settings)) {
+        Ok(config) => run(&config),
+        Err(err) => report(&err, EXIT_USAGE),
+    }
+}
+
 /// Runs a worker without a cluster, until a signal stops it.
-pub fn run(flags: &Flags) -> ExitCode {
-    let config = match load(flags) {
-        Ok(config) => config,
-        Err(err) => return report(&err, EXIT_USAGE),
-    };
+pub fn run(config: &Config) -> ExitCode {
     let guard = match shared_telemetry::init(&config.telemetry) {
         Ok(guard) => guard,
         Err(err) => return report(&err, EXIT_USAGE),
     };
-    let outcome = startup::serve(&config, Identity::single_process(config.name.as_deref()), None);
+    let outcome = startup::serve(config, Identity::single_process(config.name.as_deref()), None);
     drop(guard);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,8 +69,7 @@ pub fn run_supervised() -> ExitCode {
     };
     // The primary has read `.env` for all its workers; one that starts later must
     // not see another one.
-    let prepared = Sources::environment()
-        .and_then(|sources| Config::resolve(&sources, &Flags::default()))
+    let prepared = Config::new(&Settings::from_environment())
         .and_then(|config| Ok((Identity::from_environment()?, config.supervised())));
     let (identity, config) = match prepared {
         Ok(prepared) => prepared,
@@ -84,10 +86,6 @@ pub fn run_supervised() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => link.failed(&err, EXIT_FAILED),
     }
-}
-
-fn load(flags: &Flags) -> Result<Config, ConfigError> {
-    Config::resolve(&Sources::load(Path::new("."))?, flags)
 }
 
 /// One line that says what was wrong.

@@ -6,5 +6,5 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = worker::Cli::parse();
-    if cli.supervised { worker::run_supervised() } else { worker::run(&cli.flags) }
+    if cli.supervised { worker::run_supervised() } else { worker::run_with_flags(cli.flags) }
 }

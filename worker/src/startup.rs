@@ -9,6 +9,7 @@ use actix_web::dev::Server;
 use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
+use shared_settings::definitions::{REDIS_URL, STATE_DIR};
 use shared_settings::describe_bind_error;
 use shared_store::{self, StateStore, StoreConfig, TemporaryDirectory};
 
@@ -163,13 +164,15 @@ fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> 
         State::Redis(url) => (StoreConfig::Redis(url.clone()), None),
         State::Directory(directory) => (StoreConfig::Embedded(directory.clone()), None),
         State::Temporary if identity.supervised => {
+            let (redis_url, state_dir) = (REDIS_URL.variable, STATE_DIR.variable);
             return Err(anyhow!(
-                "neither REDIS_URL nor CLUSTER_STATE_DIR is set, so workers could not share state"
+                "neither {redis_url} nor {state_dir} is set, so workers could not share state"
             ));
         }
         State::Temporary => {
-            let directory = TemporaryDirectory::create()
-                .context("could not create a temporary directory (set --state-dir or CLUSTER_STATE_DIR)")?;
+            let directory = TemporaryDirectory::create().with_context(|| {
+                format!("could not create a temporary directory (set {})", STATE_DIR.names())
+            })?;
             (StoreConfig::Embedded(directory.path().to_owned()), Some(directory))
         }
     };

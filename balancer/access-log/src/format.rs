@@ -1,5 +1,5 @@
-//! Lines of the access log. Whatever a client sends, a line stays one line and
-//! its fields stay where they are.
+//! Formats of lines. Whatever a client sends, a line stays one line and its fields
+//! stay where they are.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -8,27 +8,37 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use shared_protocol::WorkerId;
 
-use super::Record;
+use crate::record::{Record, RequestSummary};
 
-/// Appends the line in Apache's `combined` form (Apache HTTP Server, "Log Files"),
+/// The format of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Apache's `combined`, followed by what a balancer knows beyond it.
+    #[default]
+    Combined,
+    /// A JSON object.
+    Json,
+}
+
+/// Appends the line in Apache's `combined` format (Apache HTTP Server, "Log Files"),
 /// followed by worker, attempts, the time that workers took, the whole time (both
-/// in seconds) and the request's id. The client's identity and user are never known.
-pub(super) fn combined(record: &Record, out: &mut Vec<u8>) {
-    let pieces = record.texts.pieces();
-    bare(pieces.client, out);
+/// in seconds) and the request's id. Identity and user of the client are never known.
+pub(crate) fn combined(record: &Record, out: &mut Vec<u8>) {
+    let (text, summary) = (record.fields.text(), &record.summary);
+    bare(text.client, out);
     put(out, format_args!(" - - [{}] ", clock(record.at)));
-    quoted(pieces.request_line, out);
-    put(out, format_args!(" {} {} ", record.status, record.sent));
-    quoted(pieces.referer, out);
+    quoted(text.request_line, out);
+    put(out, format_args!(" {} {} ", summary.status, summary.sent));
+    quoted(text.referer, out);
     out.push(b' ');
-    quoted(pieces.user_agent, out);
-    put(out, format_args!(" worker={} attempts={} upstream=", record.worker, record.attempts));
-    match upstream(record) {
+    quoted(text.user_agent, out);
+    put(out, format_args!(" worker={} attempts={} upstream=", summary.worker, summary.attempts));
+    match upstream(summary) {
         Some(took) => put(out, format_args!("{:.3}", took.as_secs_f64())),
         None => out.push(b'-'),
     }
-    put(out, format_args!(" total={:.3} id=", record.total.as_secs_f64()));
-    bare(pieces.request_id, out);
+    put(out, format_args!(" total={:.3} id=", summary.total.as_secs_f64()));
+    bare(text.request_id, out);
     out.push(b'\n');
 }
 
@@ -50,30 +60,30 @@ struct Line<'a> {
 }
 
 /// Appends the line as a JSON object. Bytes that are not UTF-8 are replaced.
-pub(super) fn json(record: &Record, out: &mut Vec<u8>) {
-    let pieces = record.texts.pieces();
-    let text = |piece: Option<_>| piece.map(String::from_utf8_lossy);
+pub(crate) fn json(record: &Record, out: &mut Vec<u8>) {
+    let (text, summary) = (record.fields.text(), &record.summary);
+    let utf8 = |part: Option<_>| part.map(String::from_utf8_lossy);
     let line = Line {
         time: humantime::format_rfc3339_millis(record.at).to_string(),
-        client: text(pieces.client),
-        request: text(pieces.request_line),
-        status: record.status,
-        bytes: record.sent,
-        referer: text(pieces.referer),
-        user_agent: text(pieces.user_agent),
-        worker: record.worker,
-        attempts: record.attempts,
-        upstream_seconds: upstream(record).map(seconds),
-        total_seconds: seconds(record.total),
-        request_id: text(pieces.request_id),
+        client: utf8(text.client),
+        request: utf8(text.request_line),
+        status: summary.status,
+        bytes: summary.sent,
+        referer: utf8(text.referer),
+        user_agent: utf8(text.user_agent),
+        worker: summary.worker,
+        attempts: summary.attempts,
+        upstream_seconds: upstream(summary).map(seconds),
+        total_seconds: seconds(summary.total),
+        request_id: utf8(text.request_id),
     };
     serde_json::to_writer(&mut *out, &line).expect("a struct of strings and numbers always serialises");
     out.push(b'\n');
 }
 
-/// Nobody was asked, so there is no time that it took.
-fn upstream(record: &Record) -> Option<Duration> {
-    (record.attempts > 0).then_some(record.upstream)
+/// The time that workers took; `None` when no worker got the request.
+fn upstream(summary: &RequestSummary) -> Option<Duration> {
+    (summary.attempts > 0).then_some(summary.upstream)
 }
 
 /// To the microsecond: more digits say nothing.
@@ -96,27 +106,27 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to memory cannot fail");
 }
 
-fn quoted(piece: Option<&[u8]>, out: &mut Vec<u8>) {
+fn quoted(part: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'"');
-    match piece {
-        Some(piece) if !piece.is_empty() => escape(piece, |_| true, out),
+    match part {
+        Some(part) if !part.is_empty() => escape(part, |_| true, out),
         _ => out.push(b'-'),
     }
     out.push(b'"');
 }
 
-/// What stands without quotes must not have a space either.
-fn bare(piece: Option<&[u8]>, out: &mut Vec<u8>) {
-    match piece {
-        Some(piece) if !piece.is_empty() => escape(piece, |byte| byte != b' ', out),
+/// A part without quotes must not have a space either.
+fn bare(part: Option<&[u8]>, out: &mut Vec<u8>) {
+    match part {
+        Some(part) if !part.is_empty() => escape(part, |byte| byte != b' ', out),
         _ => out.push(b'-'),
     }
 }
 
-/// As nginx does by default: quotes, backslashes and all that is not printable
-/// ASCII become `\xHH`.
-fn escape(piece: &[u8], fits: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
-    for &byte in piece {
+/// Escapes as nginx does by default: quotes, backslashes and every byte that is not
+/// printable ASCII become `\xHH`.
+fn escape(part: &[u8], fits: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    for &byte in part {
         match byte {
             b'"' | b'\\' => put(out, format_args!("\\x{byte:02X}")),
             b' '..=b'~' if fits(byte) => out.push(byte),
@@ -127,19 +137,22 @@ fn escape(piece: &[u8], fits: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Pieces, Texts};
     use super::*;
+    use crate::record::{LogFields, RequestText};
 
-    fn record(pieces: Pieces<'_>) -> Record {
+    fn record(text: RequestText<'_>) -> Record {
         Record {
-            texts: Box::new(Texts::new(pieces)),
+            fields: Box::new(LogFields::new(text)),
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_529_557_250),
-            worker: WorkerId(3),
-            status: 200,
-            sent: 31,
-            attempts: 2,
-            upstream: Duration::from_micros(4_200),
-            total: Duration::from_micros(1_005_600),
+            summary: RequestSummary {
+                worker: WorkerId(3),
+                status: 200,
+                attempts: 2,
+                total: Duration::from_micros(1_005_600),
+                upstream: Duration::from_micros(4_200),
+                received: 0,
+                sent: 31,
+            },
         }
     }
 
@@ -149,7 +162,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    const GOOD: Pieces<'_> = Pieces {
+    const GOOD: RequestText<'_> = RequestText {
         client: Some(b"192.0.2.7"),
         request_line: Some(b"GET /a?b=c HTTP/1.1"),
         referer: None,
@@ -164,7 +177,8 @@ mod tests {
             "192.0.2.7 - - [24/Nov/2026:14:12:37 +0000] \"GET /a?b=c HTTP/1.1\" 200 31 \"-\" \"curl/8\" \
              worker=3 attempts=2 upstream=0.004 total=1.006 id=abc-1\n"
         );
-        let own = Record { worker: WorkerId(0), attempts: 0, ..record(GOOD) };
+        let mut own = record(GOOD);
+        (own.summary.worker, own.summary.attempts) = (WorkerId::PRIMARY, 0);
         assert!(line(&own, combined).contains(" worker=0 attempts=0 upstream=- total="));
     }
 
@@ -185,27 +199,27 @@ mod tests {
 
     #[test]
     fn nothing_that_a_client_sends_ends_a_line_or_a_field() {
-        let evil = b"x\" 200 1\r\n127.0.0.1 - - [now] \"GET /\\\t\x00\x1b[31m\x7f\xff\xe2\x80\xa8 y";
-        let pieces = Pieces {
-            client: Some(evil),
-            request_line: Some(evil),
-            referer: Some(evil),
-            user_agent: Some(evil),
-            request_id: Some(evil),
+        let bytes = b"x\" 200 1\r\n127.0.0.1 - - [now] \"GET /\\\t\x00\x1b[31m\x7f\xff\xe2\x80\xa8 y";
+        let evil = RequestText {
+            client: Some(bytes),
+            request_line: Some(bytes),
+            referer: Some(bytes),
+            user_agent: Some(bytes),
+            request_id: Some(bytes),
         };
-        let text = line(&record(pieces), combined);
+        let text = line(&record(evil), combined);
         assert_eq!(text.matches('\n').count(), 1);
         assert_eq!(text.matches('"').count(), 6, "three pairs of quotes: {text}");
         assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{text}");
         assert!(text.starts_with("x\\x22\\x20200"), "what has no quotes has no spaces: {text}");
         let outside: String = text.split('"').step_by(2).collect();
         assert_eq!(outside.split_whitespace().count(), 12, "{outside}");
-        let text = line(&record(pieces), json);
+        let text = line(&record(evil), json);
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.trim_end().chars().all(|character| !character.is_control() || character == '\u{7f}'));
         let value: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!(value.as_object().unwrap().len(), 12);
-        assert_eq!(value["referer"], String::from_utf8_lossy(evil).into_owned());
+        assert_eq!(value["referer"], String::from_utf8_lossy(bytes).into_owned());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use shared_protocol::{ClusterStatus, WorkerState};
 
-use balancer_pool::Turned;
+use balancer_pool::QueueStats;
 use balancer_pool::traffic::{BOUNDS, Traffic};
 use balancer_state::ClusterState;
 use balancer_state::counters::SlotCounters;
@@ -73,16 +73,16 @@ impl Snapshot {
             encoder,
             "requests_queued",
             "Requests that wait for a worker to have room",
-            pool.waiting() as u64,
+            pool.queued() as u64,
         )?;
         let help = "Requests that waited for room, or were to, and got no worker";
         let mut rejected = encoder.encode_descriptor("queue_rejections", help, None, MetricType::Counter)?;
         let count =
-            |of: fn(&Turned) -> &AtomicU64| pool.turned().map_or(0, |turned| of(turned).load(Relaxed));
+            |of: fn(&QueueStats) -> &AtomicU64| pool.queue_stats().map_or(0, |stats| of(stats).load(Relaxed));
         for (reason, count) in [
-            ("full", count(|turned| &turned.away)),
-            ("timeout", count(|turned| &turned.late)),
-            ("client-left", count(|turned| &turned.left)),
+            ("full", count(|stats| &stats.full)),
+            ("timeout", count(|stats| &stats.timed_out)),
+            ("client-left", count(|stats| &stats.client_left)),
         ] {
             let labels = [("reason", reason)];
             rejected.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use shared_http_client::Request;
 use shared_protocol::{Scale, Status};
-use shared_settings::{Sources, default_control_path, parse_socket_path, settings};
+use shared_settings::definitions::{CONTROL, PORT};
+use shared_settings::{Settings, default_control_path};
 
 use crate::cli::{Action, Recipient};
 use crate::cluster::Cluster;
@@ -46,12 +46,11 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The socket that `to` means.
+/// The path of the control socket that `to` means.
 fn socket(to: &Recipient) -> anyhow::Result<PathBuf> {
-    let sources = Sources::load(&std::env::current_dir().context("could not find the working directory")?)?;
-    if let Some(path) = sources.read(&settings::CONTROL, to.control.as_deref(), parse_socket_path)? {
-        return Ok(path);
-    }
-    let port = sources.read(&settings::PORT, to.port.as_deref(), |text| text.parse().ok())?.unwrap_or(3100);
-    Ok(default_control_path(port))
+    let settings = Settings::load(to.flags.clone())?;
+    Ok(match settings.find(&CONTROL)? {
+        Some(path) => path,
+        None => default_control_path(settings.get(&PORT)?),
+    })
 }

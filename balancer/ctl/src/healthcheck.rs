@@ -5,7 +5,6 @@
 //! needs to be told once.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use http::Uri;
 use shared_http_client::{Address, Client, ClientError, Limits, Request};
-use shared_settings::{Sources, parse_host, settings};
+use shared_settings::definitions::{HOST, PORT};
+use shared_settings::{Settings, reachable_address};
 
 /// For connecting and the answer together.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,8 +41,9 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
+/// Prints `text` and returns `code`.
 fn print(text: &str, code: u8) -> ExitCode {
-    // Who asks may want the exit code only.
+    // The caller may want the exit code only, and have closed the output.
     let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::from(code)
 }
@@ -67,18 +68,9 @@ impl Target {
     }
 
     fn of_settings() -> anyhow::Result<Self> {
-        let directory = std::env::current_dir().context("could not find the working directory")?;
-        let sources = Sources::load(&directory)?;
-        let host = sources.read(&settings::HOST, None, parse_host)?;
-        let port = sources.read(&settings::PORT, None, |text| text.parse().ok())?.unwrap_or(3100);
-        // Who listens on all addresses does so on this one.
-        let host = match host {
-            None => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Some(IpAddr::V4(host)) if host.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Some(IpAddr::V6(host)) if host.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            Some(host) => host,
-        };
-        Ok(Self { address: SocketAddr::new(host, port).into(), path: "/health".to_owned() })
+        let settings = Settings::load_without_flags()?;
+        let address = reachable_address(settings.get(&HOST)?, settings.get(&PORT)?);
+        Ok(Self { address: address.into(), path: "/health".to_owned() })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Chunked bodies (RFC 9112, section 7.1), decoded step by step and strictly.
-//! Extensions and trailers are dropped: nobody behind asked for them.
+//! Extensions and trailers are dropped: no worker asks for them.
 
-use super::HttpError;
+use crate::error::HttpError;
 
-/// Bytes of extensions and trailers that one body may have in all.
+/// Most bytes of extensions and trailers that one body may have in all.
 const MAX_DROPPED: usize = 8 * 1024;
-/// A longer size than this is of no body that exists.
+/// A size with more digits is of no body that exists.
 const MAX_DIGITS: u32 = 15;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,21 +25,25 @@ enum State {
     Done,
 }
 
+/// Decodes one body.
 #[derive(Debug, Default)]
 pub struct Decoder {
     state: State,
+    /// Bytes of the current chunk that are still to come.
     left: u64,
     digits: u32,
     dropped: usize,
 }
 
 impl Decoder {
+    /// Has the whole body been read?
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Reads `input` until it ends or the body does, hands data to `data`, and
-    /// returns how much it has read.
+    /// Reads `input` until it ends or the body does, passes the data to `data`, and
+    /// returns the number of bytes that it has read.
     ///
     /// # Errors
     /// For anything that is not exactly this coding.
@@ -115,7 +119,7 @@ pub fn encode(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Ends a chunked body.
+/// The last chunk, which ends a body.
 pub const LAST: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]

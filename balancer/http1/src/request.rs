@@ -1,70 +1,54 @@
-//! RequestHead heads (RFC 9112, sections 2 to 6), read in one pass and kept as
-//! offsets.
+//! Heads of requests (RFC 9112, sections 2 to 6).
 
-use super::syntax::{self, is_host, is_token, is_value, trim};
-use super::target::{self, Target};
-use super::{ConnectionOptions, Field, Framing, HttpError, Known, Span, scan};
+use crate::connection::ConnectionOptions;
+use crate::error::HttpError;
+use crate::field::{self, FieldBuffer, Fields};
+use crate::framing::Framing;
+use crate::kind::CustomField;
+use crate::line::line_at;
+use crate::scan;
+use crate::semantics::Semantics;
+use crate::syntax::{self, is_token};
+use crate::target::{self, Target};
 
-/// Longer methods than this are of no protocol that exists.
+/// A longer method is of no protocol that exists.
 const MAX_METHOD: usize = 32;
 
+/// The head of a request, as a view of its bytes.
 #[derive(Debug)]
-pub struct RequestHead {
-    pub method: Span,
+pub struct RequestHead<'h, C> {
+    pub method: &'h [u8],
     /// As the client wrote it.
-    pub target: Span,
-    /// What is passed on of it.
-    pub resource: Target,
-    /// HTTP/1.1, or the highest minor version that we know of.
+    pub target: &'h [u8],
+    /// The part of the target that is passed on.
+    pub resource: Target<'h>,
+    /// The version is HTTP/1.1, or a higher minor version.
     pub is_1_1: bool,
-    pub fields: Vec<Field>,
-    pub host: Option<Span>,
+    pub fields: Fields<'h, C>,
+    pub host: Option<&'h [u8]>,
     pub framing: Framing,
-    pub connection: ConnectionOptions,
-    pub upgrade: Option<Span>,
+    /// The protocols to which the client wants to upgrade and may.
+    pub upgrade: Option<&'h [u8]>,
     pub expects_continue: bool,
-    pub id: Option<Span>,
+    connection: ConnectionOptions,
 }
 
-impl RequestHead {
-    /// Reads `head`, which [`scan::Scanner`] has found to be one. `fields` lends
-    /// its memory.
+impl<'h, C: CustomField> RequestHead<'h, C> {
+    /// Reads `head`, whose end [`scan::Scanner`] has found. `buffer` lends the memory
+    /// for its fields.
     ///
     /// # Errors
     /// For everything that is not exactly one valid HTTP/1.x request.
-    pub fn parse(head: &[u8], mut fields: Vec<Field>) -> Result<Self, HttpError> {
-        let (line, rest) = split_line(head, 0);
-        let (method, target, is_1_1) = request_line(head, line)?;
-        fields.clear();
-        read_fields(head, rest, &mut fields)?;
-        let read = Read::of(head, &fields)?;
-        let host = match read.hosts {
-            (Some(host), 1) if is_host(host.in_head(head)) => Some(host),
-            (Some(_), 1) => return Err(HttpError::bad("the Host field names no valid host")),
-            (None, _) if is_1_1 => return Err(HttpError::bad("an HTTP/1.1 request needs a Host field")),
-            (None, _) => None,
-            _ => return Err(HttpError::bad("a request has exactly one Host field")),
-        };
-        let resource =
-            target::parse(head, target, method.in_head(head), host.map(|host| host.in_head(head)))?;
-        let framing = read.framing(is_1_1)?;
-        if method.in_head(head) == b"TRACE" {
+    pub fn parse(head: &'h [u8], buffer: &'h mut FieldBuffer<C>) -> Result<Self, HttpError> {
+        let line = line_at(head, 0);
+        let (method, target, is_1_1) = request_line(&head[..line.end])?;
+        let (fields, semantics) = field::read(head, line.next, buffer)?;
+        let host = semantics.host(is_1_1)?;
+        let resource = target::parse(target, method, host)?;
+        let framing = semantics.framing(is_1_1)?;
+        if method == b"TRACE" {
             return Err(HttpError::new(405, "TRACE would show headers that are not the client's"));
         }
-        let upgrade = match read.upgrade {
-            // What may follow an upgrade to h2c are requests that nobody here checks.
-            Some(upgrade) if is_1_1 && read.connection.upgrade && framing == Framing::Empty => {
-                let protocols = || syntax::list(upgrade.in_head(head));
-                let h2c = protocols().any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
-                (!h2c).then_some(upgrade)
-            }
-            _ => None,
-        };
-        let expects_continue = match read.expect {
-            None => false,
-            Some(expect) if expect.in_head(head).eq_ignore_ascii_case(b"100-continue") => is_1_1,
-            Some(_) => return Err(HttpError::new(417, "the only expectation that is known is 100-continue")),
-        };
         Ok(Self {
             method,
             target,
@@ -73,10 +57,9 @@ impl RequestHead {
             fields,
             host,
             framing,
-            connection: read.connection,
-            upgrade,
-            expects_continue,
-            id: read.id,
+            connection: semantics.connection,
+            upgrade: upgrade(&semantics, is_1_1, framing),
+            expects_continue: expects_continue(&semantics, is_1_1)?,
         })
     }
 
@@ -86,17 +69,10 @@ impl RequestHead {
     }
 }
 
-/// The line at `start` of `head` without its end, and where the next begins.
-pub(super) fn split_line(head: &[u8], start: usize) -> ((usize, usize), usize) {
-    let length = head[start..].iter().position(|&byte| byte == b'\n').unwrap_or(head.len() - start);
-    let end = start + length;
-    ((start, end.saturating_sub(1).max(start)), (end + 1).min(head.len()))
-}
-
-fn request_line(head: &[u8], (start, end): (usize, usize)) -> Result<(Span, Span, bool), HttpError> {
+/// Method, target, and whether the version is 1.1 or higher.
+fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], bool), HttpError> {
     const NO_LINE: HttpError =
         HttpError::bad("the request line is not a method, a target and a version with single spaces between");
-    let line = &head[start..end];
     let first = line.iter().position(|&byte| byte == b' ').ok_or(NO_LINE)?;
     let last = line.iter().rposition(|&byte| byte == b' ').filter(|&last| last > first).ok_or(NO_LINE)?;
     let (method, target, version) = (&line[..first], &line[first + 1..last], &line[last + 1..]);
@@ -107,7 +83,7 @@ fn request_line(head: &[u8], (start, end): (usize, usize)) -> Result<(Span, Span
         return Err(HttpError::new(501, "the request's method is not known"));
     }
     if target.len() > scan::MAX_TARGET {
-        return Err(scan::TOO_LONG);
+        return Err(scan::TARGET_TOO_LONG);
     }
     let is_1_1 = match version {
         b"HTTP/1.0" => false,
@@ -117,138 +93,73 @@ fn request_line(head: &[u8], (start, end): (usize, usize)) -> Result<(Span, Span
         }
         _ => return Err(NO_LINE),
     };
-    let target = Span::of(start + first + 1, start + last);
-    Ok((Span::of(start, start + first), target, is_1_1))
+    Ok((method, target, is_1_1))
 }
 
-/// Reads the field lines from `at` up to the empty one.
-pub(super) fn read_fields(head: &[u8], mut at: usize, fields: &mut Vec<Field>) -> Result<(), HttpError> {
-    loop {
-        let ((start, end), next) = split_line(head, at);
-        let line = &head[start..end];
-        if line.is_empty() {
-            return Ok(());
-        }
-        if matches!(line[0], b' ' | b'\t') {
-            return Err(HttpError::bad("a field is folded over two lines"));
-        }
-        let colon = line
-            .iter()
-            .position(|&byte| byte == b':')
-            .ok_or(HttpError::bad("a line of the head has no colon and is no field"))?;
-        if !is_token(&line[..colon]) {
-            return Err(HttpError::bad(
-                "a field's name is empty or has a space or another character it must not",
-            ));
-        }
-        let raw = &line[colon + 1..];
-        if !is_value(raw) {
-            return Err(HttpError::bad("a field's value has a control character"));
-        }
-        let value = trim(raw);
-        let lead =
-            raw.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count().min(raw.len() - value.len());
-        let from = start + colon + 1 + lead;
-        let known = Known::of(&line[..colon]);
-        if fields.len() == scan::MAX_FIELDS {
-            return Err(scan::TOO_LARGE);
-        }
-        fields.push(Field {
-            name: Span::of(start, start + colon),
-            value: Span::of(from, from + value.len()),
-            known,
-        });
-        at = next;
-    }
+/// An upgrade counts only when `Connection` names it (RFC 9110, section 7.8) and when
+/// no body stands between. Requests that follow an upgrade to h2c would be checked by
+/// nobody here, so that one never counts.
+fn upgrade<'h>(semantics: &Semantics<'h>, is_1_1: bool, framing: Framing) -> Option<&'h [u8]> {
+    let upgrade = semantics.upgrade?;
+    let counts = is_1_1 && semantics.connection.upgrade && framing == Framing::Empty;
+    let is_h2c = || syntax::list(upgrade).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+    (counts && !is_h2c()).then_some(upgrade)
 }
 
-/// What the fields say of the message and its connection.
-#[derive(Default)]
-pub(super) struct Read {
-    hosts: (Option<Span>, usize),
-    length: Option<u64>,
-    codings: usize,
-    chunked: bool,
-    pub(super) connection: ConnectionOptions,
-    pub(super) upgrade: Option<Span>,
-    expect: Option<Span>,
-    id: Option<Span>,
-}
-
-impl Read {
-    pub(super) fn of(head: &[u8], fields: &[Field]) -> Result<Self, HttpError> {
-        let mut read = Self::default();
-        for field in fields {
-            let value = || field.value.in_head(head);
-            match field.known {
-                Known::Host => read.hosts = (Some(field.value), read.hosts.1 + 1),
-                Known::ContentLength => {
-                    let length = syntax::content_length(value())
-                        .ok_or(HttpError::bad("Content-Length is not one whole number"))?;
-                    if read.length.replace(length).is_some() {
-                        return Err(HttpError::bad("there is more than one Content-Length"));
-                    }
-                }
-                Known::TransferEncoding => {
-                    read.codings += 1;
-                    read.chunked = value().eq_ignore_ascii_case(b"chunked");
-                }
-                Known::Connection => read.connection.read(value()),
-                Known::Upgrade => read.upgrade = Some(field.value),
-                Known::Expect => read.expect = Some(field.value),
-                Known::RequestId => read.id = Some(field.value),
-                _ => {}
-            }
-        }
-        Ok(read)
-    }
-
-    pub(super) fn framing(&self, is_1_1: bool) -> Result<Framing, HttpError> {
-        match (self.codings, self.length) {
-            (0, None) => Ok(Framing::Empty),
-            (0, Some(0)) => Ok(Framing::Empty),
-            (0, Some(length)) => Ok(Framing::Length(length)),
-            (_, Some(_)) => Err(HttpError::bad("Content-Length and Transfer-Encoding contradict each other")),
-            (1, None) if self.chunked && is_1_1 => Ok(Framing::Chunked),
-            (1, None) if self.chunked => Err(HttpError::bad("HTTP/1.0 has no Transfer-Encoding")),
-            _ => Err(HttpError::bad("the only Transfer-Encoding that is taken is chunked")),
-        }
-    }
-
-    pub(super) fn length(&self) -> Option<u64> {
-        self.length
+/// RFC 9110, section 10.1.1.
+fn expects_continue(semantics: &Semantics<'_>, is_1_1: bool) -> Result<bool, HttpError> {
+    match semantics.expect {
+        None => Ok(false),
+        Some(expect) if expect.eq_ignore_ascii_case(b"100-continue") => Ok(is_1_1),
+        Some(_) => Err(HttpError::new(417, "the only expectation that is known is 100-continue")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::tests::Custom;
 
-    fn parse(text: &str) -> Result<RequestHead, (u16, String)> {
-        RequestHead::parse(text.as_bytes(), vec![]).map_err(|error| (error.status, error.detail.into_owned()))
+    /// Calls `check` with the parsed head, or gives the status of the refusal.
+    fn read<T>(text: &str, check: impl Fn(RequestHead<'_, Custom>) -> T) -> Result<T, u16> {
+        let mut buffer = FieldBuffer::default();
+        RequestHead::parse(text.as_bytes(), &mut buffer).map(check).map_err(|error| error.status)
     }
 
-    fn with(fields: &str) -> Result<RequestHead, (u16, String)> {
-        parse(&format!("POST /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    fn with<T>(fields: &str, check: impl Fn(RequestHead<'_, Custom>) -> T) -> Result<T, u16> {
+        read(&format!("POST /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), check)
+    }
+
+    fn framing(fields: &str) -> Result<Framing, u16> {
+        with(fields, |request| request.framing)
+    }
+
+    fn keeps_alive(text: &str) -> bool {
+        read(text, |request| request.keeps_alive()).unwrap()
+    }
+
+    fn upgrades(fields: &str) -> bool {
+        with(fields, |request| request.upgrade.is_some()).unwrap()
     }
 
     #[test]
     fn a_plain_request_is_read() {
-        let head = "GET /a?b HTTP/1.1\r\nHost:  a \r\nX-Empty:\r\nx-request-id: i\r\n\r\n";
-        let request = parse(head).unwrap();
-        let text = |span: Span| std::str::from_utf8(span.in_head(head.as_bytes())).unwrap();
-        assert_eq!((text(request.method), text(request.target)), ("GET", "/a?b"));
-        assert_eq!(text(request.host.unwrap()), "a");
-        assert_eq!(request.id.map(text), Some("i"));
-        assert_eq!(text(request.fields[1].value), "");
-        assert!(request.is_1_1 && request.keeps_alive());
-        assert_eq!(request.framing, Framing::Empty);
+        let head = "GET /a?b HTTP/1.1\r\nHost:  a \r\nX-Empty:\r\nx-custom: i\r\n\r\n";
+        read(head, |request| {
+            assert_eq!((request.method, request.target), (b"GET".as_slice(), b"/a?b".as_slice()));
+            assert_eq!(request.host, Some(b"a".as_slice()));
+            assert_eq!(request.fields.last(Custom), Some(b"i".as_slice()));
+            assert_eq!(request.fields.first_named(b"x-empty"), Some(b"".as_slice()));
+            assert!(request.is_1_1 && request.keeps_alive());
+            assert_eq!(request.framing, Framing::Empty);
+        })
+        .unwrap();
     }
 
     #[test]
     fn bodies_are_framed_in_one_way_only() {
-        assert_eq!(with("Content-Length: 3\r\n").unwrap().framing, Framing::Length(3));
-        assert_eq!(with("Transfer-Encoding: Chunked\r\n").unwrap().framing, Framing::Chunked);
+        assert_eq!(framing("Content-Length: 3\r\n"), Ok(Framing::Length(3)));
+        assert_eq!(framing("Transfer-Encoding: Chunked\r\n"), Ok(Framing::Chunked));
         for bad in [
             "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
             "Content-Length: 3\r\nContent-Length: 3\r\n",
@@ -261,26 +172,24 @@ mod tests {
             "Transfer-Encoding: xchunked\r\n",
             "Transfer-Encoding:\r\n",
         ] {
-            assert_eq!(with(bad).unwrap_err().0, 400, "{bad}");
+            assert_eq!(framing(bad), Err(400), "{bad}");
         }
-        assert!(parse("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+        assert!(read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", |_| ()).is_err());
     }
 
     #[test]
     fn persistence_follows_version_and_connection() {
-        assert!(!with("Connection: x, Close\r\n").unwrap().keeps_alive());
-        assert!(!parse("GET / HTTP/1.0\r\n\r\n").unwrap().keeps_alive());
-        assert!(parse("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap().keeps_alive());
+        assert!(!keeps_alive("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n"));
+        assert!(!keeps_alive("GET / HTTP/1.0\r\n\r\n"));
+        assert!(keeps_alive("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
     }
 
     #[test]
     fn an_upgrade_counts_when_connection_names_it_and_there_is_no_body() {
-        assert!(with("Connection: Upgrade\r\nUpgrade: websocket\r\n").unwrap().upgrade.is_some());
-        assert!(with("Upgrade: websocket\r\n").unwrap().upgrade.is_none());
-        assert!(with("Connection: upgrade\r\nUpgrade: h2c\r\n").unwrap().upgrade.is_none());
-        assert!(
-            with("Connection: upgrade\r\nUpgrade: a\r\nContent-Length: 1\r\n").unwrap().upgrade.is_none()
-        );
+        assert!(upgrades("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+        assert!(!upgrades("Upgrade: websocket\r\n"));
+        assert!(!upgrades("Connection: upgrade\r\nUpgrade: h2c\r\n"));
+        assert!(!upgrades("Connection: upgrade\r\nUpgrade: a\r\nContent-Length: 1\r\n"));
     }
 
     #[test]
@@ -299,9 +208,9 @@ mod tests {
             ("CONNECT a:1 HTTP/1.1", 405),
             ("", 400),
         ] {
-            assert_eq!(parse(&format!("{line}\r\nHost: a\r\n\r\n")).unwrap_err().0, status, "{line}");
+            assert_eq!(read(&format!("{line}\r\nHost: a\r\n\r\n"), |_| ()), Err(status), "{line}");
         }
         let long = "M".repeat(33);
-        assert_eq!(parse(&format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap_err().0, 501);
+        assert_eq!(read(&format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n"), |_| ()), Err(501));
     }
 }

@@ -1,58 +1,56 @@
-//! Heads of answers, as workers send them (RFC 9112, sections 4 and 6.3).
+//! Heads of responses, as workers send them (RFC 9112, sections 4 and 6.3).
 
-use super::request::{Read, read_fields, split_line};
-use super::{ConnectionOptions, Field, Framing, HttpError, Span};
+use crate::connection::ConnectionOptions;
+use crate::error::HttpError;
+use crate::field::{self, FieldBuffer, Fields};
+use crate::framing::Framing;
+use crate::kind::CustomField;
+use crate::line::line_at;
+use crate::syntax;
 
+/// The head of a response, as a view of its bytes.
 #[derive(Debug)]
-pub struct ResponseHead {
+pub struct ResponseHead<'h, C> {
     pub status: u16,
-    /// Status code and phrase.
-    pub status_line: Span,
-    pub fields: Vec<Field>,
+    /// Status code and reason phrase.
+    pub status_line: &'h [u8],
+    pub fields: Fields<'h, C>,
     pub framing: Framing,
-    pub connection: ConnectionOptions,
-    pub upgrade: Option<Span>,
+    connection: ConnectionOptions,
     is_1_1: bool,
 }
 
-impl ResponseHead {
-    /// Reads `head`; `to_head` when it answers a HEAD request.
+impl<'h, C: CustomField> ResponseHead<'h, C> {
+    /// Reads `head`, whose end [`Scanner`](crate::scan::Scanner) has found; `to_head`
+    /// when it answers a HEAD request. `buffer` lends the memory for its fields.
     ///
     /// # Errors
-    /// For an answer that two readers could frame differently.
-    pub fn parse(head: &[u8], to_head: bool, mut fields: Vec<Field>) -> Result<Self, HttpError> {
-        let ((start, end), rest) = split_line(head, 0);
-        let (is_1_1, status) = status_line(&head[start..end])
+    /// For a response that two readers could frame differently.
+    pub fn parse(head: &'h [u8], to_head: bool, buffer: &'h mut FieldBuffer<C>) -> Result<Self, HttpError> {
+        let line = line_at(head, 0);
+        let (is_1_1, status) = status_line(&head[..line.end])
             .ok_or(HttpError::bad("the status line is not a version and a code"))?;
-        fields.clear();
-        read_fields(head, rest, &mut fields)?;
-        let read = Read::of(head, &fields)?;
+        let (fields, semantics) = field::read(head, line.next, buffer)?;
         let framing = if to_head || status < 200 || status == 204 || status == 304 {
             Framing::Empty
         } else {
-            match read.framing(is_1_1)? {
-                Framing::Empty if read.length().is_none() => Framing::UntilClose,
+            match semantics.framing(is_1_1)? {
+                Framing::Empty if !semantics.has_length() => Framing::UntilClose,
                 framing => framing,
             }
         };
-        Ok(Self {
-            status,
-            status_line: Span::of(start + "HTTP/1.1 ".len(), end),
-            fields,
-            framing,
-            connection: read.connection,
-            upgrade: read.upgrade,
-            is_1_1,
-        })
+        let status_line = &head["HTTP/1.1 ".len()..line.end];
+        Ok(Self { status, status_line, fields, framing, connection: semantics.connection, is_1_1 })
     }
 
-    /// May the connection carry another request once this answer is complete?
+    /// May the connection carry another request once this response is complete?
     pub fn keeps_alive(&self) -> bool {
         let persistent = !self.connection.close && (self.is_1_1 || self.connection.keep_alive);
         persistent && self.framing != Framing::UntilClose
     }
 }
 
+/// Whether the version is 1.1 or higher, and the status code.
 fn status_line(line: &[u8]) -> Option<(bool, u16)> {
     let rest = line.strip_prefix(b"HTTP/1.")?;
     let [minor @ b'0'..=b'9', b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', phrase @ ..] = rest
@@ -61,7 +59,7 @@ fn status_line(line: &[u8]) -> Option<(bool, u16)> {
     };
     let phrase_fits = match phrase {
         [] => true,
-        [b' ', text @ ..] => super::syntax::is_value(text),
+        [b' ', text @ ..] => syntax::is_value(text),
         _ => false,
     };
     let digit = |byte: &u8| u16::from(byte - b'0');
@@ -71,13 +69,15 @@ fn status_line(line: &[u8]) -> Option<(bool, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::tests::Custom;
 
-    fn parse(text: &str, to_head: bool) -> Option<ResponseHead> {
-        ResponseHead::parse(text.as_bytes(), to_head, vec![]).ok()
+    fn read<T>(text: &str, to_head: bool, check: impl Fn(ResponseHead<'_, Custom>) -> T) -> Option<T> {
+        let mut buffer = FieldBuffer::default();
+        ResponseHead::parse(text.as_bytes(), to_head, &mut buffer).map(check).ok()
     }
 
     fn framing(text: &str) -> Option<Framing> {
-        parse(text, false).map(|response| response.framing)
+        read(text, false, |response| response.framing)
     }
 
     #[test]
@@ -88,13 +88,14 @@ mod tests {
         assert_eq!(framing("HTTP/1.1 200 OK\r\n\r\n"), Some(Framing::UntilClose));
         assert_eq!(framing("HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"), Some(Framing::Empty));
         assert_eq!(framing("HTTP/1.1 100 Continue\r\n\r\n"), Some(Framing::Empty));
-        let head = parse("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", true).unwrap();
-        assert_eq!(head.framing, Framing::Empty);
-        assert!(head.keeps_alive());
+        let to_head = read("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", true, |response| {
+            (response.framing, response.keeps_alive())
+        });
+        assert_eq!(to_head, Some((Framing::Empty, true)));
     }
 
     #[test]
-    fn ambiguous_answers_are_refused() {
+    fn ambiguous_responses_are_refused() {
         for bad in [
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
@@ -105,7 +106,7 @@ mod tests {
             "HTTP/1.1 2000 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nName : x\r\n\r\n",
         ] {
-            assert!(parse(bad, false).is_none(), "{bad}");
+            assert!(read(bad, false, |_| ()).is_none(), "{bad}");
         }
     }
 }

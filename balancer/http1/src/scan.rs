@@ -1,7 +1,7 @@
-//! Finds where a head ends, and refuses as early as possible what can only be
-//! wrong: a client must not have to wait for a timeout to learn it.
+//! Finds where a head ends, and refuses a wrong one as early as possible: a client
+//! must not have to wait for a timeout to learn of it.
 
-use super::HttpError;
+use crate::error::HttpError;
 
 /// Longest request target in bytes (RFC 9110, section 4.1, asks for 8000 at least).
 pub const MAX_TARGET: usize = 8 * 1024;
@@ -12,12 +12,14 @@ pub const MAX_FIELDS: usize = 100;
 /// Room for method and version beside the target.
 const LINE_SLACK: usize = 96;
 
-/// Remembers how far it has looked, so that a head that comes byte by byte is
-/// looked at once.
+/// Remembers how far it has scanned, so that a head that comes byte by byte is scanned
+/// once.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    looked: usize,
+    scanned: usize,
+    /// Where the current line begins.
     line: usize,
+    /// Complete lines so far.
     lines: usize,
 }
 
@@ -27,39 +29,40 @@ impl Scanner {
     ///
     /// # Errors
     /// For line ends other than CR LF, and for a head over the limits.
+    #[inline]
     pub fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
-        while let Some(offset) = bytes[self.looked..].iter().position(|&byte| byte == b'\n') {
-            let end = self.looked + offset;
+        while let Some(offset) = bytes[self.scanned..].iter().position(|&byte| byte == b'\n') {
+            let end = self.scanned + offset;
             if end == self.line || bytes[end - 1] != b'\r' {
                 return Err(HttpError::bad("a line of the head ends in LF without CR"));
             }
             if self.lines == 0 && end > MAX_TARGET + LINE_SLACK {
-                return Err(TOO_LONG);
+                return Err(TARGET_TOO_LONG);
             }
-            self.looked = end + 1;
+            self.scanned = end + 1;
             if end == self.line + 1 {
-                let length = self.looked;
+                let length = self.scanned;
                 let fits = length <= MAX_HEAD && self.lines <= MAX_FIELDS + 1;
                 *self = Self::default();
-                return if fits { Ok(Some(length)) } else { Err(TOO_LARGE) };
+                return if fits { Ok(Some(length)) } else { Err(HEAD_TOO_LARGE) };
             }
-            self.line = self.looked;
+            self.line = self.scanned;
             self.lines += 1;
         }
-        self.looked = bytes.len();
+        self.scanned = bytes.len();
         if self.lines == 0 && bytes.len() > MAX_TARGET + LINE_SLACK {
-            return Err(TOO_LONG);
+            return Err(TARGET_TOO_LONG);
         }
         if bytes.len() >= MAX_HEAD || self.lines > MAX_FIELDS + 1 {
-            return Err(TOO_LARGE);
+            return Err(HEAD_TOO_LARGE);
         }
         Ok(None)
     }
 }
 
-pub(super) const TOO_LONG: HttpError =
+pub(crate) const TARGET_TOO_LONG: HttpError =
     HttpError::new(414, "the request target is longer than 8192 bytes; shorten the URL");
-pub(super) const TOO_LARGE: HttpError =
+pub(crate) const HEAD_TOO_LARGE: HttpError =
     HttpError::new(431, "the head has more than 100 fields or 32768 bytes; send fewer or shorter fields");
 
 #[cfg(test)]

@@ -36,20 +36,22 @@ fn all(bytes: &[u8], class: &[bool; 256]) -> bool {
     bytes.iter().all(|&byte| class[usize::from(byte)])
 }
 
-pub fn is_token(bytes: &[u8]) -> bool {
+#[inline]
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, &TOKEN)
 }
 
-pub fn is_value(bytes: &[u8]) -> bool {
+#[inline]
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
     all(bytes, &VALUE)
 }
 
-pub fn is_target(bytes: &[u8]) -> bool {
+pub(crate) fn is_target(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, &TARGET)
 }
 
 /// `uri-host [ ":" port ]`, not empty (RFC 9110, sections 4.2.1 and 7.2).
-pub fn is_host(bytes: &[u8]) -> bool {
+pub(crate) fn is_host(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("", port),
@@ -66,15 +68,16 @@ pub fn is_host(bytes: &[u8]) -> bool {
 }
 
 /// Digits only: no sign, no list, no space (RFC 9110, section 8.6).
-pub fn content_length(value: &[u8]) -> Option<u64> {
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
     Some(value.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
-/// Without optional white space around it.
-pub fn trim(mut bytes: &[u8]) -> &[u8] {
+/// `bytes` without optional white space around them.
+#[inline]
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
@@ -85,7 +88,7 @@ pub fn trim(mut bytes: &[u8]) -> &[u8] {
 }
 
 /// The elements of a comma-separated list; empty ones are skipped.
-pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim).filter(|element| !element.is_empty())
 }
 

@@ -1,22 +1,26 @@
-//! RequestHead targets: which resource of which host is meant (RFC 9112, section 3.2).
+//! Request targets: which resource of which host is meant (RFC 9112, section 3.2).
 
-use super::{HttpError, Span, syntax};
+use crate::error::HttpError;
+use crate::syntax;
 
-/// What of the target is passed on: always path and query, or `*`.
+/// The part of a target that is passed on: always path and query, or `*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    /// Where path and query stand; to be preceded by `/` when `rootless`.
-    pub path: Span,
+pub struct Target<'h> {
+    /// Path and query; to be preceded by `/` when `rootless`.
+    pub path: &'h [u8],
     pub rootless: bool,
 }
 
-/// Checks the target at `span` of `head` against the method and the `Host` field.
+/// Checks `target` against the method and the `Host` field.
 ///
 /// # Errors
 /// For a form that the method does not take, and for an authority that is not
 /// the one in `Host`: servers behind would differ on which of them counts.
-pub fn parse(head: &[u8], span: Span, method: &[u8], host: Option<&[u8]>) -> Result<Target, HttpError> {
-    let target = span.in_head(head);
+pub(crate) fn parse<'h>(
+    target: &'h [u8],
+    method: &[u8],
+    host: Option<&[u8]>,
+) -> Result<Target<'h>, HttpError> {
     if method == b"CONNECT" {
         return Err(HttpError::new(405, "this is no forward proxy: CONNECT is not supported"));
     }
@@ -24,36 +28,34 @@ pub fn parse(head: &[u8], span: Span, method: &[u8], host: Option<&[u8]>) -> Res
         return Err(HttpError::bad("the request target has characters that must be percent-encoded"));
     }
     match target {
-        [b'/', ..] => Ok(Target { path: span, rootless: false }),
-        b"*" if method == b"OPTIONS" => Ok(Target { path: span, rootless: false }),
-        _ => absolute(head, span, host),
+        [b'/', ..] => Ok(Target { path: target, rootless: false }),
+        b"*" if method == b"OPTIONS" => Ok(Target { path: target, rootless: false }),
+        _ => absolute(target, host),
     }
 }
 
-fn absolute(head: &[u8], span: Span, host: Option<&[u8]>) -> Result<Target, HttpError> {
+fn absolute<'h>(target: &'h [u8], host: Option<&[u8]>) -> Result<Target<'h>, HttpError> {
     const SCHEME: &[u8] = b"http://";
-    let target = span.in_head(head);
     let Some((scheme, rest)) = target.split_at_checked(SCHEME.len()) else { return Err(NO_FORM) };
     if !scheme.eq_ignore_ascii_case(SCHEME) {
         return Err(NO_FORM);
     }
     let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    let authority = &rest[..length];
+    let (authority, path) = rest.split_at(length);
     if !syntax::is_host(authority) {
         return Err(HttpError::bad("the request target names no valid host"));
     }
-    if host.is_some_and(|host| !same(authority, host)) {
+    if host.is_some_and(|host| !is_same_host(authority, host)) {
         return Err(HttpError::bad("the host in the request target is not the one in the Host field"));
     }
-    let start = span.start as usize + SCHEME.len() + length;
-    let path = Span::of(start, span.end as usize);
-    Ok(Target { path, rootless: !path.in_head(head).starts_with(b"/") })
+    Ok(Target { path, rootless: !path.starts_with(b"/") })
 }
 
 const NO_FORM: HttpError =
     HttpError::bad("the request target is neither a path that begins with / nor an http:// URL");
 
-fn same(left: &[u8], right: &[u8]) -> bool {
+/// Case and the default port make no difference (RFC 9110, section 4.2.3).
+fn is_same_host(left: &[u8], right: &[u8]) -> bool {
     let plain = |host: &'_ [u8]| host.strip_suffix(b":80").unwrap_or(host).to_ascii_lowercase();
     plain(left) == plain(right)
 }
@@ -63,10 +65,9 @@ mod tests {
     use super::*;
 
     fn path(target: &str, method: &str, host: Option<&str>) -> Result<String, u16> {
-        let bytes = target.as_bytes();
-        let found = parse(bytes, Span::of(0, bytes.len()), method.as_bytes(), host.map(str::as_bytes));
-        let target = found.map_err(|error| error.status)?;
-        let path = String::from_utf8_lossy(target.path.in_head(bytes)).into_owned();
+        let parsed = parse(target.as_bytes(), method.as_bytes(), host.map(str::as_bytes));
+        let target = parsed.map_err(|error| error.status)?;
+        let path = String::from_utf8_lossy(target.path).into_owned();
         Ok(if target.rootless { format!("/{path}") } else { path })
     }
 

@@ -1,11 +1,12 @@
-//! Requests that wait for a worker to have room: who came first is served first,
-//! there are never more than a given number, and none waits longer than a given
-//! time.
+//! The queue of requests that wait for a worker with room: first come, first
+//! served, bounded in length and in time.
 //!
-//! Exists only where workers have a cap. Invariant: whoever makes room looks for
-//! waiters afterwards, and whoever joins looks for room afterwards, so that no
-//! room is left unused while somebody waits. Room goes from hand to hand under
-//! the lock, so nobody who comes later gets in between.
+//! It exists only where workers have a concurrency limit. Invariant: whoever
+//! frees room looks for waiting requests afterwards, and whoever joins looks for
+//! room afterwards, so no room stays unused while a request waits. Room is passed
+//! on under the lock, so no request that comes later gets in between.
+//!
+//! What is passed on (`T`) is the pool's lease; the queue need not know it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,139 +16,160 @@ use std::time::Duration;
 use shared_protocol::{Generation, WorkerId};
 use tokio::sync::oneshot;
 
-use super::{Lease, Wish, Worker};
+use crate::request::PickRequest;
 
-/// How many requests a worker may hold at a time, and what becomes of more.
+/// How many requests a worker holds at a time, and what happens to further ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cap {
+pub struct ConcurrencyLimit {
     /// Requests that one worker process holds at a time.
-    pub concurrency: u64,
-    /// Requests of all workers together that may wait.
+    pub max_concurrency: u64,
+    /// Requests of the whole cluster that may wait.
     pub queue: usize,
-    /// How long one may wait.
-    pub patience: Duration,
+    /// How long one of them may wait.
+    pub queue_timeout: Duration,
 }
 
-/// What became of those that did not get a worker.
+/// Requests that got no worker although workers were ready, by reason.
 #[derive(Debug, Default)]
-pub struct Turned {
-    /// Too many waited already.
-    pub away: AtomicU64,
-    /// Waited too long.
-    pub late: AtomicU64,
-    /// Left by themselves.
-    pub left: AtomicU64,
+pub struct QueueStats {
+    /// The queue was full.
+    pub full: AtomicU64,
+    /// The request waited for the whole queue timeout.
+    pub timed_out: AtomicU64,
+    /// The client left the queue by itself.
+    pub client_left: AtomicU64,
 }
 
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) cap: Cap,
-    pub(super) turned: Turned,
-    /// The length of `waiters`, to be read without the lock.
-    waiting: AtomicUsize,
-    waiters: Mutex<Waiters>,
-}
-
-#[derive(Debug, Default)]
-struct Waiters {
-    tickets: u64,
-    queue: VecDeque<Waiter>,
+pub(crate) struct Queue<T> {
+    pub(crate) limit: ConcurrencyLimit,
+    pub(crate) stats: QueueStats,
+    /// The number of entries, to be read without the lock.
+    length: AtomicUsize,
+    entries: Mutex<Entries<T>>,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct Entries<T> {
+    last_ticket: u64,
+    waiting: VecDeque<QueueEntry<T>>,
+}
+
+/// One waiting request.
+#[derive(Debug)]
+struct QueueEntry<T> {
     ticket: u64,
-    tried: Vec<Generation>,
-    bound_to: Option<WorkerId>,
-    hand: oneshot::Sender<Lease>,
+    excluded: Vec<Generation>,
+    affinity: Option<WorkerId>,
+    sender: oneshot::Sender<T>,
 }
 
-impl Waiter {
-    fn takes(&self, worker: &Worker) -> bool {
-        self.bound_to.is_none_or(|id| id == worker.id) && !self.tried.contains(&worker.generation)
+impl<T> QueueEntry<T> {
+    fn accepts(&self, id: WorkerId, generation: Generation) -> bool {
+        self.affinity.is_none_or(|affinity| affinity == id) && !self.excluded.contains(&generation)
     }
 }
 
-/// A place in the line; leaving it is dropping this.
+/// A request's place in the queue. Dropping it leaves the queue.
 #[derive(Debug)]
-pub(super) struct Place {
-    ticket: u64,
-    line: Arc<Line>,
-    pub(super) lease: oneshot::Receiver<Lease>,
-    pub(super) is_late: bool,
+pub(crate) struct QueueTicket<T> {
+    number: u64,
+    queue: Arc<Queue<T>>,
+    pub(crate) lease: oneshot::Receiver<T>,
+    pub(crate) has_timed_out: bool,
 }
 
-impl Line {
-    pub(super) fn new(cap: Cap) -> Self {
-        Self { cap, turned: Turned::default(), waiting: AtomicUsize::new(0), waiters: Mutex::default() }
+impl<T> Queue<T> {
+    pub(crate) fn new(limit: ConcurrencyLimit) -> Self {
+        let entries = Entries { last_ticket: 0, waiting: VecDeque::new() };
+        Self {
+            limit,
+            stats: QueueStats::default(),
+            length: AtomicUsize::new(0),
+            entries: Mutex::new(entries),
+        }
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
+    /// Requests that wait now.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.length.load(Ordering::SeqCst)
     }
 
-    /// A place at the end, unless the line is full.
-    pub(super) fn join(self: &Arc<Self>, wish: Wish<'_>) -> Option<Place> {
-        let mut waiters = self.lock();
-        if waiters.queue.len() >= self.cap.queue {
+    /// Takes the last place in the queue; `None` when the queue is full.
+    pub(crate) fn join(self: &Arc<Self>, request: PickRequest<'_>) -> Option<QueueTicket<T>> {
+        let mut entries = self.lock();
+        if entries.waiting.len() >= self.limit.queue {
             return None;
         }
-        waiters.tickets += 1;
-        let (ticket, (hand, lease)) = (waiters.tickets, oneshot::channel());
-        let (tried, bound_to) = (wish.tried.to_vec(), wish.bound_to);
-        waiters.queue.push_back(Waiter { ticket, tried, bound_to, hand });
-        self.waiting.store(waiters.queue.len(), Ordering::SeqCst);
-        drop(waiters);
-        Some(Place { ticket, line: Arc::clone(self), lease, is_late: false })
+        entries.last_ticket += 1;
+        let (ticket, (sender, lease)) = (entries.last_ticket, oneshot::channel());
+        let (excluded, affinity) = (request.excluded.to_vec(), request.affinity);
+        entries.waiting.push_back(QueueEntry { ticket, excluded, affinity, sender });
+        self.length.store(entries.waiting.len(), Ordering::SeqCst);
+        drop(entries);
+        Some(QueueTicket { number: ticket, queue: Arc::clone(self), lease, has_timed_out: false })
     }
 
-    /// Hands out the room that `worker` has to those that have waited for it longest.
-    pub(super) fn serve(self: &Arc<Self>, worker: &Arc<Worker>) {
-        if self.waiting() == 0 {
+    /// Gives the room of one worker to the requests that have waited for it longest.
+    /// `take` takes a lease while the worker has room; `give_back` returns one that
+    /// its request did not wait for, without serving the queue again.
+    pub(crate) fn serve(
+        &self,
+        (id, generation): (WorkerId, Generation),
+        take: impl Fn() -> Option<T>,
+        give_back: impl Fn(T),
+    ) {
+        if self.len() == 0 {
             return;
         }
-        let mut waiters = self.lock();
-        while let Some(index) = waiters.queue.iter().position(|waiter| waiter.takes(worker)) {
-            let Some(lease) = Lease::take(worker, Some(self)) else { break };
-            if let Some(waiter) = waiters.queue.remove(index)
-                && let Err(lease) = waiter.hand.send(lease)
+        let mut entries = self.lock();
+        while let Some(index) = entries.waiting.iter().position(|entry| entry.accepts(id, generation)) {
+            let Some(lease) = take() else { break };
+            if let Some(entry) = entries.waiting.remove(index)
+                && let Err(lease) = entry.sender.send(lease)
             {
-                // It was just leaving: the room is for the next.
-                lease.give_back();
+                // The request was just leaving: the room is for the next one.
+                give_back(lease);
             }
-            self.waiting.store(waiters.queue.len(), Ordering::SeqCst);
+            self.length.store(entries.waiting.len(), Ordering::SeqCst);
         }
     }
 
-    /// Nobody waits any longer for a particular worker that is not `ready`.
-    pub(super) fn unbind(&self, ready: &[Arc<Worker>]) {
-        if self.waiting() == 0 {
+    /// Releases every waiting request from an affinity to a worker that is not among
+    /// `ready`, or that has failed this request.
+    pub(crate) fn release_affinities<I>(&self, ready: impl Fn() -> I)
+    where
+        I: Iterator<Item = (WorkerId, Generation)>,
+    {
+        if self.len() == 0 {
             return;
         }
-        for waiter in &mut self.lock().queue {
-            let is_there = |id: &WorkerId| {
-                ready.iter().any(|worker| worker.id == *id && !waiter.tried.contains(&worker.generation))
+        for entry in &mut self.lock().waiting {
+            let excluded = &entry.excluded;
+            let is_ready = |affinity: &WorkerId| {
+                ready().any(|(id, generation)| id == *affinity && !excluded.contains(&generation))
             };
-            waiter.bound_to = waiter.bound_to.filter(is_there);
+            entry.affinity = entry.affinity.filter(is_ready);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Entries<T>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl<T> Drop for QueueTicket<T> {
     fn drop(&mut self) {
-        let mut waiters = self.line.lock();
-        let Some(index) = waiters.queue.iter().position(|waiter| waiter.ticket == self.ticket) else {
+        let mut entries = self.queue.lock();
+        let Some(index) = entries.waiting.iter().position(|entry| entry.ticket == self.number) else {
             return;
         };
-        waiters.queue.remove(index);
-        self.line.waiting.store(waiters.queue.len(), Ordering::SeqCst);
-        drop(waiters);
-        let turned = &self.line.turned;
-        let count = if self.is_late { &turned.late } else { &turned.left };
+        entries.waiting.remove(index);
+        self.queue.length.store(entries.waiting.len(), Ordering::SeqCst);
+        drop(entries);
+        let stats = &self.queue.stats;
+        let count = if self.has_timed_out { &stats.timed_out } else { &stats.client_left };
         count.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -1,25 +1,27 @@
-//! Selection strategies: which worker is asked first, and which next. Plain
-//! functions from numbers to indices: no lock, no allocation, no clock.
+//! Selection strategies: which worker a request tries first, and which next.
+//! Plain functions from numbers to indices: no lock, no allocation, no clock.
 
 /// How a worker is chosen for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// Each in turn, exactly.
+    /// Each worker in turn, exactly.
     #[default]
     RoundRobin,
-    /// The one with the fewest requests in hand.
+    /// The worker with the fewest requests in flight.
     LeastConnections,
-    /// The less loaded of two that are drawn at random (M. Mitzenmacher, "The
+    /// The less loaded of two workers that are drawn at random (M. Mitzenmacher, "The
     /// Power of Two Choices in Randomized Load Balancing", 1996).
     PowerOfTwo,
-    /// The one that served this client before, as its cookie says; else in turn.
+    /// The worker that served this client before, as its cookie says; otherwise each
+    /// in turn.
     Sticky,
 }
 
-/// Round-robin: every worker once, beginning with the one whose turn it is.
+/// Every worker once, beginning with the one whose turn it is.
 ///
 /// Yields indices below `ready`; nothing when there is no ready worker.
-pub fn round_robin(ready: usize, turn: usize) -> impl Iterator<Item = usize> {
+#[inline]
+pub(crate) fn round_robin(ready: usize, turn: usize) -> impl Iterator<Item = usize> {
     let first = turn.checked_rem(ready).unwrap_or(0);
     (0..ready).map(move |step| (first + step) % ready)
 }
@@ -27,7 +29,7 @@ pub fn round_robin(ready: usize, turn: usize) -> impl Iterator<Item = usize> {
 /// The worker with the least `load`, which is `None` for those that must not be
 /// chosen. Between equals the first from the one in turn on, so that an idle
 /// cluster is used evenly.
-pub fn least_loaded(ready: usize, turn: usize, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
+pub(crate) fn least_loaded(ready: usize, turn: usize, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
     round_robin(ready, turn)
         .filter_map(|index| Some((load(index)?, index)))
         .min_by_key(|&(load, _)| load)
@@ -36,7 +38,7 @@ pub fn least_loaded(ready: usize, turn: usize, load: impl Fn(usize) -> Option<u6
 
 /// The less loaded of two different workers that `random` draws; the other one
 /// when `load` has `None` for one of them, and [`least_loaded`] when for both.
-pub fn power_of_two(ready: usize, random: u64, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
+pub(crate) fn power_of_two(ready: usize, random: u64, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
     let (first, second) = draw_two(ready, random)?;
     match (load(first), load(second)) {
         (Some(one), Some(other)) => Some(if other < one { second } else { first }),

@@ -1,8 +1,15 @@
-//! The pool by itself: picks, caps and waiting, without processes.
+//! The pool by itself: picks, limits and waiting, without processes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use super::*;
+use shared_protocol::{Generation, WorkerId};
+use tokio::time::Instant;
+
+use crate::select::Strategy;
+use crate::{Balancing, ConcurrencyLimit, Lease, PickError, PickRequest, Pool, WaitPolicy, Worker};
 
 fn worker(id: u32, generation: u64) -> Arc<Worker> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -21,7 +28,7 @@ fn pool_of(workers: u32, balancing: Balancing) -> Pool {
 }
 
 fn ids(pool: &Pool, picks: usize) -> Vec<u32> {
-    (0..picks).map(|_| pool.pick(Wish::default()).unwrap().id.0).collect()
+    (0..picks).map(|_| pool.pick(PickRequest::default()).unwrap().id.0).collect()
 }
 
 #[test]
@@ -34,7 +41,7 @@ fn picks_are_exact_when_many_threads_pick() {
     let pool = pool(4);
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| (0..1_000).for_each(|_| drop(pool.pick(Wish::default()))));
+            scope.spawn(|| (0..1_000).for_each(|_| drop(pool.pick(PickRequest::default()))));
         }
     });
     for worker in pool.ready().iter() {
@@ -43,14 +50,14 @@ fn picks_are_exact_when_many_threads_pick() {
 }
 
 #[test]
-fn a_retry_goes_to_a_worker_that_was_not_tried() {
+fn a_retry_goes_to_a_worker_that_was_not_excluded() {
     let pool = pool(3);
-    let tried = [Generation(1), Generation(3), Generation(2)];
+    let excluded = [Generation(1), Generation(3), Generation(2)];
     for _ in 0..6 {
-        let wish = Wish { tried: &tried[..2], bound_to: None };
-        assert_eq!(pool.pick(wish).unwrap().id, WorkerId(2));
+        let request = PickRequest { excluded: &excluded[..2], affinity: None };
+        assert_eq!(pool.pick(request).unwrap().id, WorkerId(2));
     }
-    assert!(pool.pick(Wish { tried: &tried, bound_to: None }).is_none());
+    assert!(pool.pick(PickRequest { excluded: &excluded, affinity: None }).is_none());
 }
 
 #[test]
@@ -66,10 +73,45 @@ fn a_withdrawn_worker_is_not_picked_even_from_an_old_snapshot() {
 #[test]
 fn in_flight_lasts_as_long_as_the_lease() {
     let pool = pool(1);
-    let lease = pool.pick(Wish::default()).unwrap();
+    let lease = pool.pick(PickRequest::default()).unwrap();
     assert_eq!(pool.ready()[0].in_flight(), 1);
     drop(lease);
     assert_eq!(pool.ready()[0].in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_with_the_last_request() {
+    let pool = pool(1);
+    let (first, second) =
+        (pool.pick(PickRequest::default()).unwrap(), pool.pick(PickRequest::default()).unwrap());
+    let worker = Arc::clone(&pool.ready()[0]);
+    drop(pool.pick(PickRequest::default()));
+    pool.withdraw(worker.generation);
+    let drained = tokio::spawn(async move { worker.drained().await });
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!drained.is_finished(), "one is left");
+    drop(second);
+    tokio::time::timeout(Duration::from_secs(60), drained).await.expect("it is told").unwrap();
+}
+
+#[tokio::test]
+async fn no_end_of_a_drain_is_missed_when_many_threads_let_go() {
+    for _ in 0..500 {
+        let pool = Arc::new(pool(1));
+        let worker = Arc::clone(&pool.ready()[0]);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                std::thread::spawn(move || while pool.pick(PickRequest::default()).is_some() {})
+            })
+            .collect();
+        pool.withdraw(worker.generation);
+        let drained = tokio::time::timeout(Duration::from_secs(10), worker.drained()).await;
+        assert!(drained.is_ok(), "{} are in flight", worker.in_flight());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(worker.in_flight(), 0);
+    }
 }
 
 #[test]
@@ -84,23 +126,23 @@ fn a_replacement_takes_its_predecessors_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_waits_for_a_starting_worker_but_not_for_nothing() {
-    const PATIENCE: Patience = Patience {
+    const POLICY: WaitPolicy = WaitPolicy {
         starting: Duration::from_secs(5),
-        about_to: Duration::from_secs(1),
+        start_horizon: Duration::from_secs(1),
         grace: Duration::from_millis(200),
     };
     let pool = Arc::new(Pool::default());
     let start = Instant::now();
-    assert!(pool.pick_or_wait(Wish::default(), PATIENCE).await.is_err());
-    assert_eq!(start.elapsed(), PATIENCE.grace);
+    assert!(pool.pick_or_wait(PickRequest::default(), POLICY).await.is_err());
+    assert_eq!(start.elapsed(), POLICY.grace);
     pool.set_next_start(Some(Instant::now() + Duration::from_secs(20)));
-    assert!(pool.pick_or_wait(Wish::default(), PATIENCE).await.is_err());
-    assert_eq!(start.elapsed(), PATIENCE.grace * 2);
+    assert!(pool.pick_or_wait(PickRequest::default(), POLICY).await.is_err());
+    assert_eq!(start.elapsed(), POLICY.grace * 2);
 
     pool.set_next_start(Some(Instant::now() + Duration::from_millis(900)));
     let waiting = tokio::spawn({
         let pool = Arc::clone(&pool);
-        async move { pool.pick_or_wait(Wish::default(), PATIENCE).await.ok().map(|lease| lease.id) }
+        async move { pool.pick_or_wait(PickRequest::default(), POLICY).await.ok().map(|lease| lease.id) }
     });
     tokio::time::sleep(Duration::from_secs(2)).await;
     pool.publish(worker(1, 1));
@@ -108,130 +150,132 @@ async fn a_request_waits_for_a_starting_worker_but_not_for_nothing() {
 }
 
 fn by(strategy: Strategy) -> Balancing {
-    Balancing { strategy, cap: None }
+    Balancing { strategy, concurrency_limit: None }
 }
 
 #[test]
 fn the_least_loaded_worker_is_picked_and_retries_go_elsewhere() {
     let pool = pool_of(3, by(Strategy::LeastConnections));
-    let first: Vec<_> = (0..3).map(|_| pool.pick(Wish::default()).unwrap()).collect();
+    let first: Vec<_> = (0..3).map(|_| pool.pick(PickRequest::default()).unwrap()).collect();
     assert_eq!(first.iter().map(|lease| lease.id.0).collect::<Vec<_>>(), [1, 2, 3], "equals take turns");
     drop(first.into_iter().nth(1));
-    let held = pool.pick(Wish { tried: &[Generation(2)], bound_to: None }).unwrap();
+    let held = pool.pick(PickRequest { excluded: &[Generation(2)], affinity: None }).unwrap();
     assert_ne!(held.id, WorkerId(2));
 }
 
 #[test]
 fn who_holds_a_request_is_avoided() {
     let pool = pool_of(3, by(Strategy::LeastConnections));
-    let busy = pool.pick(Wish::default()).unwrap();
-    assert!((0..30).all(|_| pool.pick(Wish::default()).unwrap().id != busy.id));
+    let busy = pool.pick(PickRequest::default()).unwrap();
+    assert!((0..30).all(|_| pool.pick(PickRequest::default()).unwrap().id != busy.id));
     let pool = pool_of(2, by(Strategy::PowerOfTwo));
-    let busy = pool.pick(Wish::default()).unwrap();
-    assert!((0..30).all(|_| pool.pick(Wish::default()).unwrap().id != busy.id));
+    let busy = pool.pick(PickRequest::default()).unwrap();
+    assert!((0..30).all(|_| pool.pick(PickRequest::default()).unwrap().id != busy.id));
 }
 
 #[test]
 fn a_bound_request_goes_to_its_worker_while_that_is_ready() {
     let pool = pool_of(3, by(Strategy::Sticky));
-    let bound = Wish { tried: &[], bound_to: Some(WorkerId(2)) };
+    let bound = PickRequest { excluded: &[], affinity: Some(WorkerId(2)) };
     for _ in 0..5 {
         assert_eq!(pool.pick(bound).unwrap().id, WorkerId(2));
     }
     assert_eq!(ids(&pool, 3), [1, 2, 3], "that takes nobody's turn");
-    assert_ne!(pool.pick(Wish { tried: &[Generation(2)], ..bound }).unwrap().id, WorkerId(2));
+    assert_ne!(pool.pick(PickRequest { excluded: &[Generation(2)], ..bound }).unwrap().id, WorkerId(2));
     pool.withdraw(Generation(2));
     assert!((0..4).all(|_| pool.pick(bound).is_some()));
 }
 
-const CAP: Cap = Cap { concurrency: 2, queue: 3, patience: Duration::from_secs(5) };
-const NO_PATIENCE: Patience =
-    Patience { starting: Duration::ZERO, about_to: Duration::ZERO, grace: Duration::ZERO };
+const LIMIT: ConcurrencyLimit =
+    ConcurrencyLimit { max_concurrency: 2, queue: 3, queue_timeout: Duration::from_secs(5) };
+const NO_WAIT: WaitPolicy =
+    WaitPolicy { starting: Duration::ZERO, start_horizon: Duration::ZERO, grace: Duration::ZERO };
 
-fn capped(workers: u32, strategy: Strategy, cap: Cap) -> Arc<Pool> {
-    Arc::new(pool_of(workers, Balancing { strategy, cap: Some(cap) }))
+fn limited(workers: u32, strategy: Strategy, limit: ConcurrencyLimit) -> Arc<Pool> {
+    Arc::new(pool_of(workers, Balancing { strategy, concurrency_limit: Some(limit) }))
 }
 
-/// Stands in line; the lease is passed on as it comes.
-fn wait_for(pool: &Arc<Pool>, bound_to: Option<u32>) -> tokio::task::JoinHandle<Result<Lease, Denied>> {
+/// Waits in the queue; the lease is passed on as it comes.
+fn wait_for(pool: &Arc<Pool>, affinity: Option<u32>) -> tokio::task::JoinHandle<Result<Lease, PickError>> {
     let pool = Arc::clone(pool);
     tokio::spawn(async move {
-        let wish = Wish { tried: &[], bound_to: bound_to.map(WorkerId) };
-        pool.pick_or_wait(wish, NO_PATIENCE).await
+        let request = PickRequest { excluded: &[], affinity: affinity.map(WorkerId) };
+        pool.pick_or_wait(request, NO_WAIT).await
     })
 }
 
 async fn waiting(pool: &Pool, count: usize) {
-    while pool.waiting() != count {
+    while pool.queued() != count {
         tokio::task::yield_now().await;
     }
 }
 
 #[test]
-fn the_cap_holds_across_threads() {
+fn the_limit_holds_across_threads() {
     for strategy in [Strategy::RoundRobin, Strategy::LeastConnections, Strategy::PowerOfTwo] {
-        let pool = capped(2, strategy, CAP);
+        let pool = limited(2, strategy, LIMIT);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..2_000 {
-                        if let Some(lease) = pool.pick(Wish::default()) {
+                        if let Some(lease) = pool.pick(PickRequest::default()) {
                             assert!(lease.in_flight() <= 2);
                         }
                     }
                 });
             }
         });
-        let leases: Vec<_> = (0..8).filter_map(|_| pool.pick(Wish::default())).collect();
+        let leases: Vec<_> = (0..8).filter_map(|_| pool.pick(PickRequest::default())).collect();
         assert_eq!(leases.len(), 4, "{strategy:?}: all room is used");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_came_first_is_served_first_and_nobody_overtakes() {
-    let pool = capped(1, Strategy::RoundRobin, CAP);
-    let mut held: Vec<_> = (0..2).map(|_| pool.pick(Wish::default()).unwrap()).collect();
+    let pool = limited(1, Strategy::RoundRobin, LIMIT);
+    let mut held: Vec<_> = (0..2).map(|_| pool.pick(PickRequest::default()).unwrap()).collect();
     let first = wait_for(&pool, None);
     waiting(&pool, 1).await;
     let second = wait_for(&pool, None);
     waiting(&pool, 2).await;
     held.pop();
-    assert!(pool.pick(Wish::default()).is_none(), "the room was somebody's already");
+    assert!(pool.pick(PickRequest::default()).is_none(), "the room was somebody's already");
     let lease = first.await.unwrap().unwrap();
-    assert_eq!((pool.waiting(), lease.in_flight()), (1, 2));
+    assert_eq!((pool.queued(), lease.in_flight()), (1, 2));
     drop(lease);
     assert!(second.await.unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_line_is_bounded_in_length_and_time() {
-    let pool = capped(1, Strategy::RoundRobin, CAP);
-    let held: Vec<_> = (0..2).map(|_| pool.pick(Wish::default()).unwrap()).collect();
+async fn the_queue_is_bounded_in_length_and_time() {
+    let pool = limited(1, Strategy::RoundRobin, LIMIT);
+    let held: Vec<_> = (0..2).map(|_| pool.pick(PickRequest::default()).unwrap()).collect();
     let waiters: Vec<_> = (0..3).map(|_| wait_for(&pool, None)).collect();
     waiting(&pool, 3).await;
-    assert_eq!(wait_for(&pool, None).await.unwrap().unwrap_err(), Denied::QueueFull);
+    assert_eq!(wait_for(&pool, None).await.unwrap().unwrap_err(), PickError::QueueFull);
     let start = Instant::now();
     for waiter in waiters {
-        assert_eq!(waiter.await.unwrap().unwrap_err(), Denied::QueueTimeout(CAP.patience));
+        assert_eq!(waiter.await.unwrap().unwrap_err(), PickError::QueueTimeout(LIMIT.queue_timeout));
     }
-    assert_eq!(start.elapsed(), CAP.patience);
-    let turned = pool.turned().unwrap();
-    let counts = [&turned.away, &turned.late, &turned.left].map(|count| count.load(Ordering::Relaxed));
-    assert_eq!((pool.waiting(), counts), (0, [1, 3, 0]));
+    assert_eq!(start.elapsed(), LIMIT.queue_timeout);
+    let stats = pool.queue_stats().unwrap();
+    let counts =
+        [&stats.full, &stats.timed_out, &stats.client_left].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!((pool.queued(), counts), (0, [1, 3, 0]));
     drop(held);
     assert_eq!(pool.ready()[0].in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_leaves_gives_up_the_place_even_with_a_lease_in_hand() {
-    let pool = capped(1, Strategy::RoundRobin, CAP);
-    let mut held: Vec<_> = (0..2).map(|_| pool.pick(Wish::default()).unwrap()).collect();
+    let pool = limited(1, Strategy::RoundRobin, LIMIT);
+    let mut held: Vec<_> = (0..2).map(|_| pool.pick(PickRequest::default()).unwrap()).collect();
     let (leaver, patient) = (wait_for(&pool, None), wait_for(&pool, None));
     waiting(&pool, 2).await;
     leaver.abort();
     assert!(leaver.await.unwrap_err().is_cancelled());
-    assert_eq!(pool.waiting(), 1);
-    assert_eq!(pool.turned().unwrap().left.load(Ordering::Relaxed), 1);
+    assert_eq!(pool.queued(), 1);
+    assert_eq!(pool.queue_stats().unwrap().client_left.load(Ordering::Relaxed), 1);
     // The lease is on its way when its taker goes: the next one gets the room.
     let late = wait_for(&pool, None);
     waiting(&pool, 2).await;
@@ -240,17 +284,17 @@ async fn who_leaves_gives_up_the_place_even_with_a_lease_in_hand() {
     assert!(patient.await.is_err());
     let lease = late.await.unwrap().unwrap();
     drop((lease, held));
-    assert_eq!((pool.waiting(), pool.ready()[0].in_flight()), (0, 0));
+    assert_eq!((pool.queued(), pool.ready()[0].in_flight()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_worker_is_room_and_one_that_goes_frees_those_bound_to_it() {
-    let pool = capped(2, Strategy::Sticky, Cap { concurrency: 1, ..CAP });
-    let held: Vec<_> = (0..2).map(|_| pool.pick(Wish::default()).unwrap()).collect();
+async fn a_new_worker_is_room_and_one_that_goes_frees_those_affinity_it() {
+    let pool = limited(2, Strategy::Sticky, ConcurrencyLimit { max_concurrency: 1, ..LIMIT });
+    let held: Vec<_> = (0..2).map(|_| pool.pick(PickRequest::default()).unwrap()).collect();
     let (bound, free) = (wait_for(&pool, Some(1)), wait_for(&pool, None));
     waiting(&pool, 2).await;
     pool.publish(worker(3, 3));
-    assert_eq!(free.await.unwrap().unwrap().id, WorkerId(3), "the first in line waits for another");
+    assert_eq!(free.await.unwrap().unwrap().id, WorkerId(3), "the first in the queue waits for another");
     waiting(&pool, 1).await;
     pool.withdraw(Generation(1));
     assert_eq!(bound.await.unwrap().unwrap().id, WorkerId(3), "its worker is gone");
@@ -259,7 +303,8 @@ async fn a_new_worker_is_room_and_one_that_goes_frees_those_bound_to_it() {
 
 #[test]
 fn nobody_is_forgotten_when_many_threads_come_and_go() {
-    let pool = capped(2, Strategy::LeastConnections, Cap { concurrency: 1, queue: 64, ..CAP });
+    let pool =
+        limited(2, Strategy::LeastConnections, ConcurrencyLimit { max_concurrency: 1, queue: 64, ..LIMIT });
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -269,7 +314,7 @@ fn nobody_is_forgotten_when_many_threads_come_and_go() {
                         let pool = Arc::clone(&pool);
                         tokio::spawn(async move {
                             for _ in 0..200 {
-                                let lease = pool.pick_or_wait(Wish::default(), NO_PATIENCE).await.unwrap();
+                                let lease = pool.pick_or_wait(PickRequest::default(), NO_WAIT).await.unwrap();
                                 assert_eq!(lease.in_flight(), 1);
                                 tokio::task::yield_now().await;
                             }
@@ -282,6 +327,6 @@ fn nobody_is_forgotten_when_many_threads_come_and_go() {
             });
         }
     });
-    assert_eq!(pool.waiting(), 0);
+    assert_eq!(pool.queued(), 0);
     assert_eq!(pool.ready().iter().map(|worker| worker.requests()).sum::<u64>(), 4 * 8 * 200);
 }

@@ -1,5 +1,5 @@
-//! What a slot has answered, counted by status and time. The request path adds to
-//! atomics and never waits.
+//! The answered requests of a slot, counted by status and time. The request path
+//! adds to atomics and never waits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,7 +34,8 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Notes one request, from its parsed header to the last byte of the answer.
+    /// Counts one request. `took` runs from the parsed head to the last byte of the response.
+    #[inline]
     pub fn record(&self, status: u16, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_MICROS.partition_point(|&bound| bound < micros);
@@ -46,7 +47,7 @@ impl Traffic {
         }
     }
 
-    /// Status codes that occurred, and how often.
+    /// The status codes that occurred, each with its number of requests.
     pub fn by_status(&self) -> impl Iterator<Item = (u16, u64)> {
         let counts = self.by_status.iter().map(|count| count.load(Ordering::Relaxed));
         (FIRST_STATUS..).zip(counts).filter(|&(_, count)| count > 0)
@@ -57,7 +58,7 @@ impl Traffic {
         std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed))
     }
 
-    /// Time that all requests took together.
+    /// The sum of the times of all requests.
     pub fn total_time(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }

@@ -1,45 +1,32 @@
-//! One request until somebody has answered it: which worker is asked, and
-//! another one when that fails and the request allows it.
+//! One request until it is answered: it is handed to a worker, and to another one when
+//! that worker fails and the request allows it.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use shared_protocol::{Generation, WorkerId};
-use tokio::time::Instant;
+use balancer_pool::{Lease, PickRequest};
+use shared_protocol::Generation;
 
-use super::Proxy;
-use super::client::Client;
-use super::exchange::{Exchange, Outcome, RequestContext};
-use super::policy::{self, Failure, MAX_ATTEMPTS, Stage};
-use super::responses::ProxyError;
-use super::upload::Upload;
-use super::upstream::Upstream;
-use balancer_pool::traffic::Traffic;
-use balancer_pool::{Denied, Lease, Wish};
+use crate::client::Http1Client;
+use crate::context::RequestContext;
+use crate::error::{ConnectError, ProxyError};
+use crate::exchange::{Exchange, Outcome};
+use crate::policy::{self, Failure, MAX_ATTEMPTS, Stage};
+use crate::proxy::Proxy;
+use crate::upload::Upload;
+use crate::upstream::Upstream;
 
-/// What became of a request.
-pub(super) struct Report {
-    pub(super) outcome: Outcome,
-    /// The last one that was asked.
-    pub(super) worker: Option<WorkerId>,
-    /// Where its requests are counted.
-    pub(super) traffic: Option<Arc<Traffic>>,
-    pub(super) attempts: usize,
-    /// From the first worker found to the end: waiting for one does not count.
-    pub(super) upstream: Duration,
-}
-
-/// The workers that have failed this request.
-struct Tried {
+/// The processes that have failed a request.
+struct Excluded {
     generations: [Generation; MAX_ATTEMPTS],
     count: usize,
+    /// The one whose idle connection had ended: the process itself may be well.
+    stale: Option<Generation>,
 }
 
-impl Tried {
+impl Excluded {
     fn new() -> Self {
-        Self { generations: [Generation(0); MAX_ATTEMPTS], count: 0 }
+        Self { generations: [Generation(0); MAX_ATTEMPTS], count: 0, stale: None }
     }
 
     fn as_slice(&self) -> &[Generation] {
@@ -47,127 +34,120 @@ impl Tried {
     }
 
     fn add(&mut self, generation: Generation) {
-        if let Some(place) = self.generations.get_mut(self.count) {
-            *place = generation;
+        if let Some(free) = self.generations.get_mut(self.count) {
+            *free = generation;
             self.count += 1;
         }
     }
 
-    fn forgive(&mut self, generation: Generation) {
-        if let Some(index) = self.as_slice().iter().position(|&tried| tried == generation) {
+    /// Allows the process again whose idle connection had ended.
+    fn readmit_stale(&mut self) {
+        let Some(generation) = self.stale.take() else { return };
+        if let Some(index) = self.as_slice().iter().position(|&excluded| excluded == generation) {
             self.count -= 1;
             self.generations.swap(index, self.count);
         }
     }
 }
 
+/// How an attempt ended.
+struct Attempt {
+    outcome: Outcome,
+    /// It was on a connection that had carried a request before.
+    is_reused: bool,
+}
+
 /// Has the request carried out by a worker.
-pub(super) async fn run(
+pub(crate) async fn run(
     proxy: &Proxy,
-    context: &RequestContext,
-    client: &mut Client,
+    context: &mut RequestContext,
+    client: &mut Http1Client,
     upload: &mut Upload,
-) -> Report {
-    let mut start = None;
-    let (mut tried, mut attempts, mut worker, mut traffic) = (Tried::new(), 0, None, None);
-    // Whose kept connection had ended: the process may be well.
-    let mut stale = None;
+) -> Outcome {
+    let mut excluded = Excluded::new();
     let outcome = loop {
-        let lease = match pick(proxy, context, client, &mut tried, &mut stale).await {
+        let lease = match pick(proxy, context, client, &mut excluded).await {
             Ok(lease) => lease,
             Err(outcome) => break outcome,
         };
-        start.get_or_insert_with(Instant::now);
-        attempts += 1;
-        worker = Some(lease.id);
-        traffic = Some(Arc::clone(&lease.traffic));
-        let (outcome, reused) = attempt(proxy, context, client, upload, &lease, attempts == 1).await;
-        let Outcome::Failed(fault) = &outcome else { break outcome };
-        let failure = Failure {
-            stage: if upload.has_begun() { Stage::Sent } else { Stage::Connecting },
-            upstream: true,
-            timed_out: matches!(fault, ProxyError::Slow | ProxyError::Unreachable { timed_out: true }),
-            idempotent: context.idempotent && !matches!(fault, ProxyError::Malformed(_)),
-            replayable: upload.is_replayable(),
-            attempts,
-        };
-        tracing::debug!(worker = lease.id.0, attempts, ?fault, "an attempt failed");
-        if !policy::may_retry(failure) || !proxy.budget.withdraw() {
+        context.upstream.begin_attempt(&lease);
+        let Attempt { outcome, is_reused } = attempt(proxy, context, client, upload, &lease).await;
+        let Outcome::Failed(error) = &outcome else { break outcome };
+        let attempts = context.upstream.attempts;
+        tracing::debug!(worker = lease.id.0, attempts, %error, "an attempt failed");
+        if !policy::may_retry(failure(error, context, upload)) || !proxy.retry_budget.withdraw() {
             break outcome;
         }
-        tried.add(lease.generation);
-        stale = reused.then_some(lease.generation);
+        excluded.add(lease.generation);
+        excluded.stale = is_reused.then_some(lease.generation);
         upload.rewind();
     };
-    Report {
-        outcome,
-        worker,
-        traffic,
-        attempts,
-        upstream: start.map_or(Duration::ZERO, |start| start.elapsed()),
+    context.upstream.end();
+    context.received = upload.received();
+    outcome
+}
+
+/// What the retry policy asks about an attempt that failed with `error`.
+fn failure(error: &ProxyError, context: &RequestContext, upload: &Upload) -> Failure {
+    Failure {
+        stage: if upload.has_begun() { Stage::Sent } else { Stage::Connecting },
+        timed_out: matches!(error, ProxyError::ResponseTimeout | ProxyError::Connect(ConnectError::Timeout)),
+        idempotent: context.is_idempotent && !matches!(error, ProxyError::InvalidResponse(_)),
+        replayable: upload.is_replayable(),
+        attempts: context.upstream.attempts,
     }
 }
 
 async fn pick(
     proxy: &Proxy,
     context: &RequestContext,
-    client: &mut Client,
-    tried: &mut Tried,
-    stale: &mut Option<Generation>,
+    client: &mut Http1Client,
+    excluded: &mut Excluded,
 ) -> Result<Lease, Outcome> {
-    if let Some(lease) = proxy.pool.pick(Wish { tried: tried.as_slice(), bound_to: context.bound_to }) {
+    let affinity = context.affinity;
+    if let Some(lease) = proxy.pool.pick(PickRequest { excluded: excluded.as_slice(), affinity }) {
         return Ok(lease);
     }
-    if let Some(generation) = stale.take() {
-        tried.forgive(generation);
-    }
-    let patience =
-        if tried.as_slice().is_empty() { policy::PATIENCE } else { policy::PATIENCE_AFTER_A_FAILURE };
-    let wish = Wish { tried: tried.as_slice(), bound_to: context.bound_to };
+    excluded.readmit_stale();
+    let excluded = excluded.as_slice();
+    let wait = if excluded.is_empty() { policy::WAIT } else { policy::WAIT_AFTER_FAILURE };
     // Boxed: seldom needed, and large beside all else that a request keeps.
-    let mut waiting = Box::pin(proxy.pool.pick_or_wait(wish, patience));
+    let mut waiting = Box::pin(proxy.pool.pick_or_wait(PickRequest { excluded, affinity }, wait));
     poll_fn(|cx| {
-        if let Poll::Ready(found) = waiting.as_mut().poll(cx) {
-            return Poll::Ready(found.map_err(|denied| {
-                Outcome::Failed(match denied {
-                    Denied::NobodyReady => ProxyError::NobodyReady,
-                    Denied::QueueFull => ProxyError::QueueFull,
-                    Denied::QueueTimeout(patience) => ProxyError::QueueTimeout(patience),
-                })
-            }));
+        if let Poll::Ready(picked) = waiting.as_mut().poll(cx) {
+            return Poll::Ready(picked.map_err(|error| Outcome::Failed(error.into())));
         }
-        if client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Outcome::Gone));
+        if client.poll_closed(cx).is_ready() {
+            return Poll::Ready(Err(Outcome::ClientClosed));
         }
-        // Mostly somebody who has given up, and the others wait for the room.
-        if client.has_ended && proxy.pool.is_capped() {
-            return Poll::Ready(Err(Outcome::Failed(ProxyError::Left)));
+        // Most such clients have given up, and other requests wait for the room.
+        if client.has_ended && proxy.pool.has_concurrency_limit() {
+            return Poll::Ready(Err(Outcome::Failed(ProxyError::ClientHalfClosed)));
         }
         Poll::Pending
     })
     .await
 }
 
-/// Hands the request to the leased worker. Says also whether that was on a
-/// connection that had been used before.
+/// Hands the request to the leased worker.
 async fn attempt(
     proxy: &Proxy,
     context: &RequestContext,
-    client: &mut Client,
+    client: &mut Http1Client,
     upload: &mut Upload,
     lease: &Lease,
-    is_first: bool,
-) -> (Outcome, bool) {
-    // A retry does not trust a second kept connection.
-    let kept = if is_first { Upstream::kept(lease.generation) } else { None };
-    let upstream = match kept {
+) -> Attempt {
+    // A retry does not trust a second idle connection.
+    let is_first = context.upstream.attempts == 1;
+    let idle = if is_first { Upstream::idle(lease.generation) } else { None };
+    let upstream = match idle {
         Some(upstream) => upstream,
         None => match Upstream::connect(&proxy.connector, lease.generation, lease.address).await {
             Ok(upstream) => upstream,
-            Err(timed_out) => return (Outcome::Failed(ProxyError::Unreachable { timed_out }), false),
+            Err(error) => return Attempt { outcome: Outcome::Failed(error.into()), is_reused: false },
         },
     };
-    let reused = upstream.reused;
+    let is_reused = upstream.is_reused;
     let exchange = Exchange { proxy, context, client, upload, worker: lease.id };
-    (exchange.run(upstream).await, reused)
+    Attempt { outcome: exchange.run(upstream).await, is_reused }
 }

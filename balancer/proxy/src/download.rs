@@ -1,15 +1,14 @@
-//! The answer on its way to the client, as it comes.
+//! The response on its way to the client, as it comes.
 
-use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
-
-use super::client::Client;
-use super::upstream::Upstream;
-use balancer_http1::Framing;
 use balancer_http1::chunked::{self, Decoder};
+use balancer_http1::{Framing, HttpError};
+
+use crate::client::Http1Client;
+use crate::stall::Stall;
+use crate::upstream::Upstream;
+use crate::write_buffer::poll_write;
 
 enum Body {
     Length(u64),
@@ -17,50 +16,64 @@ enum Body {
     UntilClose,
 }
 
-pub(super) struct Download {
+pub(crate) struct Download {
+    /// What is still to come; `None` once the worker has sent all of it.
     body: Option<Body>,
     /// The client gets chunks.
-    chunks: bool,
+    is_chunked: bool,
     sent: u64,
+    /// Touched whenever part of the response has come or gone.
+    pub(crate) stall: Stall,
 }
 
-/// Why an answer ended early.
-#[derive(Debug)]
-pub(super) enum Broken {
-    /// The client has gone.
-    Client,
-    /// The worker's answer broke off, or turned out malformed.
-    Worker,
+/// Why a response ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DownloadError {
+    #[error("the client has closed its connection")]
+    ClientClosed,
+    #[error("the client did not take the response in time")]
+    ClientTimeout,
+    #[error("the worker closed the connection within its response")]
+    WorkerClosed,
+    #[error("the worker did not go on with its response in time")]
+    WorkerTimeout,
+    #[error("the worker's chunks are not valid: {0}")]
+    InvalidChunks(HttpError),
 }
 
 impl Download {
-    /// The body comes as `from` says and goes on as `to` does.
-    pub(super) fn new(from: Framing, to: Framing) -> Self {
+    /// The worker frames the body as in `from`, the client gets it as in `to`.
+    pub(crate) fn new(from: Framing, to: Framing) -> Self {
         let body = match from {
             Framing::Empty => None,
             Framing::Length(length) => Some(Body::Length(length)),
             Framing::Chunked => Some(Body::Chunked(Decoder::default())),
             Framing::UntilClose => Some(Body::UntilClose),
         };
-        Self { body, chunks: to == Framing::Chunked, sent: 0 }
+        Self { body, is_chunked: to == Framing::Chunked, sent: 0, stall: Stall::default() }
     }
 
-    pub(super) fn sent(&self) -> u64 {
+    /// Bytes of the body that the client got so far, or that are in its write buffer.
+    pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Moves what has come into the client's outbox, behind the head if that is
-    /// still there: small answers go out in one piece.
-    pub(super) fn stage(&mut self, client: &mut Client, upstream: &mut Upstream) -> Result<(), Broken> {
-        let input = upstream.inbox.bytes();
+    /// Moves what has come into the client's write buffer, behind the head if that is
+    /// still there: small responses go out in one piece.
+    pub(crate) fn stage(
+        &mut self,
+        client: &mut Http1Client,
+        upstream: &mut Upstream,
+    ) -> Result<(), DownloadError> {
+        let input = upstream.read_buffer.bytes();
         if input.is_empty() || self.body.is_none() {
             return Ok(());
         }
-        let out = client.out.bytes();
-        let (chunks, sent) = (self.chunks, &mut self.sent);
+        let out = client.write_buffer.bytes();
+        let (is_chunked, sent) = (self.is_chunked, &mut self.sent);
         let mut add = |data: &[u8]| {
             *sent += data.len() as u64;
-            if chunks { chunked::encode(data, out) } else { out.extend_from_slice(data) }
+            if is_chunked { chunked::encode(data, out) } else { out.extend_from_slice(data) }
         };
         let (used, ended) = match self.body.as_mut() {
             None => (0, true),
@@ -75,77 +88,77 @@ impl Download {
                 (count, *left == 0)
             }
             Some(Body::Chunked(decoder)) => {
-                let used = decoder.decode(input, add).map_err(|_| Broken::Worker)?;
+                let used = decoder.decode(input, add).map_err(DownloadError::InvalidChunks)?;
                 (used, decoder.is_done())
             }
         };
-        upstream.inbox.consume(used);
+        upstream.read_buffer.consume(used);
         if ended {
             self.end(client);
         }
         Ok(())
     }
 
-    fn end(&mut self, client: &mut Client) {
+    fn end(&mut self, client: &mut Http1Client) {
         self.body = None;
-        if self.chunks {
-            client.out.bytes().extend_from_slice(chunked::LAST);
+        if self.is_chunked {
+            client.write_buffer.bytes().extend_from_slice(chunked::LAST);
         }
     }
 
     /// Passes on as much as possible. Ready when the client has all of it.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
-        client: &mut Client,
+        client: &mut Http1Client,
         upstream: &mut Upstream,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), DownloadError>> {
         loop {
-            while !client.out.is_flushed() {
-                if ready!(client.out.poll_write(&mut client.io, cx)).is_err() {
-                    return Poll::Ready(Err(Broken::Client));
+            while !client.write_buffer.is_flushed() {
+                if ready!(client.write_buffer.poll_write(&mut client.stream, cx)).is_err() {
+                    return Poll::Ready(Err(DownloadError::ClientClosed));
                 }
+                self.stall.touch();
             }
-            client.out.clear();
+            client.write_buffer.clear();
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            if upstream.inbox.is_empty() {
-                match ready!(upstream.inbox.poll_fill(&mut upstream.io, cx)) {
+            if upstream.read_buffer.is_empty() {
+                match ready!(upstream.read_buffer.poll_fill(&mut upstream.stream, cx)) {
                     Ok(0) if matches!(self.body, Some(Body::UntilClose)) => {
                         self.end(client);
                         continue;
                     }
-                    Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Worker)),
-                    Ok(_) => {}
+                    Ok(0) | Err(_) => return Poll::Ready(Err(DownloadError::WorkerClosed)),
+                    Ok(_) => self.stall.touch(),
                 }
             }
-            if self.chunks || matches!(self.body, Some(Body::Chunked(_))) {
+            if self.is_chunked || matches!(self.body, Some(Body::Chunked(_))) {
                 self.stage(client, upstream)?;
-            } else if ready!(self.poll_direct(client, upstream, cx)).is_err() {
-                return Poll::Ready(Err(Broken::Client));
+            } else {
+                ready!(self.poll_direct(client, upstream, cx))?;
             }
         }
     }
 
-    /// Writes from one connection's inbox to the other's socket, without a copy.
+    /// Writes from the worker's read buffer to the client's socket, without a copy.
     fn poll_direct(
         &mut self,
-        client: &mut Client,
+        client: &mut Http1Client,
         upstream: &mut Upstream,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        let input = upstream.inbox.bytes();
+    ) -> Poll<Result<(), DownloadError>> {
+        let input = upstream.read_buffer.bytes();
         let count = match &self.body {
             Some(Body::Length(left)) => usize::try_from(*left).unwrap_or(usize::MAX).min(input.len()),
             _ => input.len(),
         };
-        let written = ready!(Pin::new(&mut client.io).poll_write(cx, &input[..count]))?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
+        let written = ready!(poll_write(&mut client.stream, &input[..count], cx));
+        let written = written.map_err(|_| DownloadError::ClientClosed)?;
+        self.stall.touch();
         self.sent += written as u64;
-        upstream.inbox.consume(written);
+        upstream.read_buffer.consume(written);
         if let Some(Body::Length(left)) = &mut self.body {
             *left -= written as u64;
             if *left == 0 {

@@ -2,27 +2,30 @@
 
 use std::time::Duration;
 
+/// Limits of the request path. Each has the name of its setting.
 #[derive(Debug, Clone)]
 pub struct ProxyLimits {
-    /// For a request's whole head, from its first byte on.
+    /// Longest time for a request's whole head, from its first byte on.
     pub head_timeout: Duration,
     /// How long a client may keep an idle connection.
     pub idle_timeout: Duration,
-    /// For a worker to begin its answer, and between parts of it.
+    /// Longest time until a worker begins its response, and between two parts of it.
     pub response_timeout: Duration,
-    /// For a client to send the next part of a body, or take the next of an answer.
+    /// Longest time until a client sends the next part of a body, or takes the next
+    /// part of a response.
     pub client_timeout: Duration,
-    /// How long we wait for a body in all, beside what its size allows.
-    pub body_grace: Duration,
-    /// Bytes per second that a body must come with beyond that, on average.
+    /// Longest time that the balancer waits for a body in all, besides the time that
+    /// its size allows.
+    pub body_timeout: Duration,
+    /// Average bytes per second that a body must come with beyond that.
     pub min_body_rate: u64,
     /// How long a client that was refused may go on sending, unread.
     pub linger_timeout: Duration,
     /// Largest body of a request in bytes.
-    pub max_body: u64,
-    /// Connections that one address may have open.
+    pub max_request_body: u64,
+    /// Connections that one address may have open; `None` for any number.
     pub max_connections_per_ip: Option<u32>,
-    /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` are true.
+    /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` fields are true.
     pub trust_forwarded: bool,
 }
 
@@ -34,10 +37,10 @@ impl Default for ProxyLimits {
             idle_timeout: seconds(75),
             response_timeout: seconds(60),
             client_timeout: seconds(60),
-            body_grace: seconds(20),
+            body_timeout: seconds(20),
             min_body_rate: 500,
             linger_timeout: seconds(5),
-            max_body: u64::MAX,
+            max_request_body: u64::MAX,
             max_connections_per_ip: None,
             trust_forwarded: false,
         }

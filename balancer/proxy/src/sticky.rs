@@ -1,30 +1,33 @@
 //! The cookie that brings a client back to the worker that served it before.
 //!
-//! It names the worker's slot, not its process, so it outlives reloads and
-//! crashes; and it is signed, so that nobody chooses a worker for himself. What
-//! is not signed with this cluster's key counts as no cookie.
+//! It names the worker's slot, not its process, so it outlives reloads and crashes.
+//! It is signed, so that no client chooses a worker by itself: a cookie that is not
+//! signed with this cluster's key counts as none.
 
 use ring::hmac;
 use ring::rand::SystemRandom;
 use shared_protocol::WorkerId;
 
-use super::headers::number;
-use balancer_http1::request::RequestHead;
+use balancer_http1::Fields;
+
+use crate::field::ProxyField;
+use crate::text;
 
 /// The cookie's name; also part of what is signed.
-pub const NAME: &str = "cluster_worker";
-/// Bytes of a signature (HMAC with SHA-256, RFC 2104).
+const NAME: &str = "cluster_worker";
+/// Length of a signature in bytes (HMAC with SHA-256, RFC 2104).
 const TAG: usize = 32;
 /// Digits of the largest id.
 const MAX_DIGITS: usize = 10;
 
+/// Writes and reads the cookie.
 #[derive(Debug)]
 pub struct Sticky {
     key: hmac::Key,
 }
 
 impl Sticky {
-    /// With a key that nobody knows, and that ends with this primary.
+    /// Signs with a random key, which ends with this primary.
     ///
     /// # Errors
     /// When the system has no random numbers.
@@ -33,18 +36,17 @@ impl Sticky {
         Ok(Self { key })
     }
 
-    /// With a key made of `secret`, so that cookies outlive the primary.
+    /// Signs with a key made of `secret`, so that cookies outlive the primary.
     pub fn with_secret(secret: &[u8]) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
     }
 
-    /// The worker that the request's cookie names, if we have said so.
-    pub fn worker_of(&self, head: &[u8], request: &RequestHead) -> Option<WorkerId> {
-        request
-            .fields
+    /// The worker that a request's cookie names, if this cluster has signed it.
+    pub(crate) fn worker_of(&self, fields: &Fields<'_, ProxyField>) -> Option<WorkerId> {
+        fields
             .iter()
-            .filter(|field| field.name.in_head(head).eq_ignore_ascii_case(b"cookie"))
-            .flat_map(|field| field.value.in_head(head).split(|&byte| byte == b';'))
+            .filter(|field| field.name.eq_ignore_ascii_case(b"cookie"))
+            .flat_map(|field| field.value.split(|&byte| byte == b';'))
             .filter_map(|pair| pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"="))
             .find_map(|value| self.read(value))
     }
@@ -52,18 +54,18 @@ impl Sticky {
     fn read(&self, value: &[u8]) -> Option<WorkerId> {
         let dot = value.iter().position(|&byte| byte == b'.').filter(|&dot| dot <= MAX_DIGITS)?;
         let (id, tag) = (&value[..dot], decode(&value[dot + 1..])?);
-        // Only the form that we write: a second one for the same id would be somebody else's.
+        // Only the form that is written here: no other one names the same worker.
         let fits = id.iter().all(u8::is_ascii_digit) && !id.starts_with(b"0");
         let number = std::str::from_utf8(id).ok().filter(|_| fits)?.parse().ok()?;
         hmac::verify(&self.key, &signed(number), &tag).ok().map(|()| WorkerId(number))
     }
 
-    /// Appends the field that makes the client come back to `worker`.
-    pub fn write(&self, out: &mut Vec<u8>, worker: WorkerId, secure: bool) {
+    /// Appends the field that brings the client back to `worker`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, worker: WorkerId, secure: bool) {
         out.extend_from_slice(b"set-cookie: ");
         out.extend_from_slice(NAME.as_bytes());
         out.push(b'=');
-        number(out, u64::from(worker.0));
+        text::decimal(out, u64::from(worker.0));
         out.push(b'.');
         for byte in hmac::sign(&self.key, &signed(worker.0)).as_ref() {
             out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
@@ -77,7 +79,7 @@ impl Sticky {
 #[error("the system has no random numbers for the key of the sticky cookie")]
 pub struct NoRandom;
 
-/// What is signed: name and id, so that no other use of the key fits.
+/// The signed bytes: name and id, so that a signature fits no other use of the key.
 fn signed(id: u32) -> [u8; NAME.len() + 4] {
     let mut bytes = [0; NAME.len() + 4];
     bytes[..NAME.len()].copy_from_slice(NAME.as_bytes());
@@ -106,6 +108,8 @@ fn digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use balancer_http1::{FieldBuffer, RequestHead};
+
     use super::*;
 
     fn cookie(sticky: &Sticky, worker: u32, secure: bool) -> String {
@@ -121,8 +125,9 @@ mod tests {
 
     fn read(sticky: &Sticky, fields: &str) -> Option<u32> {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let request = RequestHead::parse(head.as_bytes(), vec![]).unwrap();
-        sticky.worker_of(head.as_bytes(), &request).map(|id| id.0)
+        let mut buffer = FieldBuffer::default();
+        let request = RequestHead::parse(head.as_bytes(), &mut buffer).unwrap();
+        sticky.worker_of(&request.fields).map(|id| id.0)
     }
 
     #[test]
@@ -147,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_have_not_said_counts_as_nothing() {
+    fn what_is_not_signed_here_counts_as_nothing() {
         let sticky = Sticky::random().unwrap();
         let good = pair(&sticky, 2);
         let tag = good.split_once('.').unwrap().1;

@@ -1,21 +1,21 @@
-//! One timer per connection, for whatever it waits for.
+//! One timer per connection, for everything that it waits for.
 
 use std::pin::Pin;
 use std::task::Context;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Rings at the deadline that was last asked about. Deadlines mostly move
-/// further away, request by request, which costs nothing here: the timer rings
-/// at the old one and is then set to the new one.
+/// Rings at the deadline of the last poll. Deadlines mostly move further away, request by
+/// request, which costs nothing here: the timer rings at the old deadline and is then set
+/// to the new one.
 #[derive(Debug, Default)]
-pub(super) struct Timer {
+pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
     /// Has `deadline` passed? If not, the task is woken when it has.
-    pub(super) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
@@ -43,9 +43,9 @@ mod tests {
         let start = Instant::now();
         let seconds = |count| start + Duration::from_secs(count);
         let mut timer = Timer::default();
-        for (stats, until) in [(5, 5), (9, 9), (3, 9), (12, 12)] {
+        for (first, until) in [(5, 5), (9, 9), (3, 9), (12, 12)] {
             poll_fn(|cx| {
-                assert_eq!(timer.poll(seconds(stats), cx), Instant::now() >= seconds(stats));
+                assert_eq!(timer.poll(seconds(first), cx), Instant::now() >= seconds(first));
                 Poll::Ready(())
             })
             .await;

@@ -1,4 +1,4 @@
-//! Which program runs as workers.
+//! The program that runs as workers.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -8,7 +8,10 @@ use shared_settings::ConfigError;
 use super::Mode;
 use balancer_supervisor::process::Program;
 
-/// What is to run as workers: `command`, if there is one.
+/// The program to run as workers: `command`, or the bundled worker without one.
+///
+/// # Errors
+/// When there is no cluster to run `command` in, or no such executable file.
 pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, ConfigError> {
     let Some(name) = command.first() else { return Ok(Program::Bundled) };
     if mode == Mode::Single {
@@ -18,7 +21,7 @@ pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, Confi
                 .to_owned(),
         ));
     }
-    if !can_be_run(name) {
+    if !is_executable(name) {
         let hint = if name.as_encoded_bytes().contains(&b' ') {
             ", each a word of its own, without quotes"
         } else {
@@ -32,8 +35,8 @@ pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, Confi
     Ok(Program::Command(command.to_vec()))
 }
 
-/// As execvp(3) looks for it.
-fn can_be_run(name: &OsStr) -> bool {
+/// Whether execvp(3) would find `name` in a file that may be executed.
+fn is_executable(name: &OsStr) -> bool {
     let is_program =
         |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if name.as_encoded_bytes().contains(&b'/') {

@@ -1,30 +1,21 @@
-//! What becomes of requests: how they are shared out, what clients may do, and
-//! where it is written down.
+//! What concerns requests: how workers share them, what clients may do, and
+//! where requests are logged.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use shared_settings::{ConfigError, Sources, parse_bool, parse_duration};
-
-use super::names::{
+use shared_settings::definitions::{
     ACCESS_LOG, ACCESS_LOG_FORMAT, BODY_TIMEOUT, CLIENT_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_CONCURRENCY,
     MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY, MIN_BODY_RATE, QUEUE, QUEUE_TIMEOUT, RESPONSE_TIMEOUT,
-    STICKY_SECRET, STRATEGY, TRUST_FORWARDED,
+    STRATEGY, TRUST_FORWARDED,
 };
-use super::{Reader, parse_bytes, parse_positive};
-use crate::cli::{AccessLogOptions, BalancingOptions, ClientOptions};
+use shared_settings::{ConfigError, Settings};
+
 use balancer_access_log::{Format, Target};
 use balancer_pool::select::Strategy;
-use balancer_pool::{Balancing, Cap};
+use balancer_pool::{Balancing, ConcurrencyLimit};
 use balancer_proxy::ProxyLimits;
 
-/// Requests of the whole cluster that may wait where workers have a cap: as many
-/// as Passenger lets wait by default (Phusion Passenger, `max_request_queue_size`).
-const QUEUED: usize = 100;
-const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
-/// A queue beyond this is taken for a slip of the finger.
-const LONGEST_QUEUE: usize = 100_000;
 /// Shorter secrets can be found by trying.
 const SHORTEST_SECRET: usize = 16;
 
@@ -37,7 +28,7 @@ impl Secret {
         &self.0
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.len() < SHORTEST_SECRET {
             return Err(format!("it has {} bytes", text.len()));
         }
@@ -51,67 +42,47 @@ impl fmt::Debug for Secret {
     }
 }
 
-pub(super) fn balancing(options: &BalancingOptions, sources: &Sources) -> Result<Balancing, ConfigError> {
-    let read = Reader { sources };
-    let queue = read.or(&QUEUE, &options.queue, parse_queue, QUEUED)?;
-    let patience = read.or(&QUEUE_TIMEOUT, &options.queue_timeout, parse_duration, QUEUE_PATIENCE)?;
-    let concurrency = sources.read(&MAX_CONCURRENCY, options.max_concurrency.as_deref(), parse_positive)?;
+pub(super) fn balancing(settings: &Settings) -> Result<Balancing, ConfigError> {
+    let (queue, queue_timeout) = (settings.get(&QUEUE)?, settings.get(&QUEUE_TIMEOUT)?);
+    let max_concurrency = settings.find(&MAX_CONCURRENCY)?;
     Ok(Balancing {
-        strategy: read.or(&STRATEGY, &options.strategy, parse_strategy, Strategy::RoundRobin)?,
-        cap: concurrency.map(|concurrency| Cap { concurrency, queue, patience }),
+        strategy: settings.get_as(&STRATEGY, parse_strategy)?,
+        concurrency_limit: max_concurrency.map(|max_concurrency| ConcurrencyLimit {
+            max_concurrency,
+            queue,
+            queue_timeout,
+        }),
     })
 }
 
-pub(super) fn sticky_secret(sources: &Sources) -> Result<Option<Secret>, ConfigError> {
-    sources.read_secret(&STICKY_SECRET, None, Secret::parse)
-}
-
-pub(super) fn rules(options: &ClientOptions, sources: &Sources) -> Result<ProxyLimits, ConfigError> {
-    let read = Reader { sources };
-    let default = ProxyLimits::default();
-    let per_ip = options.max_connections_per_ip.as_deref();
+pub(super) fn proxy_limits(settings: &Settings) -> Result<ProxyLimits, ConfigError> {
     Ok(ProxyLimits {
-        head_timeout: read.or(&HEAD_TIMEOUT, &options.head_timeout, parse_duration, default.head_timeout)?,
-        idle_timeout: read.or(&IDLE_TIMEOUT, &options.idle_timeout, parse_duration, default.idle_timeout)?,
-        body_grace: read.or(&BODY_TIMEOUT, &options.body_timeout, parse_duration, default.body_grace)?,
-        min_body_rate: read.or(&MIN_BODY_RATE, &options.min_body_rate, parse_bytes, default.min_body_rate)?,
-        client_timeout: read.or(
-            &CLIENT_TIMEOUT,
-            &options.client_timeout,
-            parse_duration,
-            default.client_timeout,
-        )?,
-        response_timeout: read.or(
-            &RESPONSE_TIMEOUT,
-            &options.response_timeout,
-            parse_duration,
-            default.response_timeout,
-        )?,
-        max_body: read.or(&MAX_REQUEST_BODY, &options.max_request_body, parse_bytes, default.max_body)?,
-        max_connections_per_ip: sources
-            .read(&MAX_CONNECTIONS_PER_IP, per_ip, |text| text.parse().ok().filter(|&count| count > 0))?,
-        trust_forwarded: read.or(
-            &TRUST_FORWARDED,
-            &options.trust_forwarded,
-            parse_bool,
-            default.trust_forwarded,
-        )?,
-        ..default
+        head_timeout: settings.get(&HEAD_TIMEOUT)?,
+        idle_timeout: settings.get(&IDLE_TIMEOUT)?,
+        body_timeout: settings.get(&BODY_TIMEOUT)?,
+        min_body_rate: settings.get(&MIN_BODY_RATE)?,
+        client_timeout: settings.get(&CLIENT_TIMEOUT)?,
+        response_timeout: settings.get(&RESPONSE_TIMEOUT)?,
+        max_request_body: settings.find(&MAX_REQUEST_BODY)?.unwrap_or(u64::MAX),
+        max_connections_per_ip: settings.find(&MAX_CONNECTIONS_PER_IP)?,
+        trust_forwarded: settings.get(&TRUST_FORWARDED)?,
+        ..ProxyLimits::default()
     })
 }
 
 /// None when there is to be no access log.
-pub(super) fn access_log(
-    options: &AccessLogOptions,
-    sources: &Sources,
-) -> Result<Option<balancer_access_log::Settings>, ConfigError> {
-    let target = sources.read(&ACCESS_LOG, options.access_log.as_deref(), |text| {
-        let target = if text == "-" { Target::Stdout } else { Target::File(PathBuf::from(text)) };
-        (!text.is_empty()).then_some(target)
-    })?;
-    let read = Reader { sources };
-    let format = read.or(&ACCESS_LOG_FORMAT, &options.access_log_format, parse_format, Format::Combined)?;
+pub(super) fn access_log(settings: &Settings) -> Result<Option<balancer_access_log::Settings>, ConfigError> {
+    let target = settings.find_as(&ACCESS_LOG, parse_target)?;
+    let format = settings.get_as(&ACCESS_LOG_FORMAT, parse_format)?;
     Ok(target.map(|target| balancer_access_log::Settings { target, format }))
+}
+
+fn parse_target(text: &str) -> Option<Target> {
+    match text {
+        "" => None,
+        "-" => Some(Target::Stdout),
+        path => Some(Target::File(PathBuf::from(path))),
+    }
 }
 
 fn parse_strategy(text: &str) -> Option<Strategy> {
@@ -124,10 +95,6 @@ fn parse_strategy(text: &str) -> Option<Strategy> {
     })
 }
 
-fn parse_queue(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|&length| length <= LONGEST_QUEUE)
-}
-
 fn parse_format(text: &str) -> Option<Format> {
     match text {
         "combined" => Some(Format::Combined),
@@ -138,71 +105,70 @@ fn parse_format(text: &str) -> Option<Format> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use shared_settings::Definition;
+    use shared_settings::definitions::STICKY_SECRET;
+
     use super::*;
 
-    fn sources(variables: &[(&str, &str)]) -> Sources {
-        let variables = variables.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Sources::from_parts(variables, "").unwrap()
+    fn settings(variables: &[(&str, &str)]) -> Settings {
+        Settings::from_parts(variables, "").unwrap()
     }
 
     #[test]
     fn there_is_a_queue_where_there_is_a_cap() {
-        let none = balancing(&BalancingOptions::default(), &sources(&[("CLUSTER_QUEUE", "7")])).unwrap();
-        assert_eq!((none.strategy, none.cap), (Strategy::RoundRobin, None));
-        let options = BalancingOptions { max_concurrency: Some("2".to_owned()), ..Default::default() };
-        let cap = balancing(&options, &sources(&[("CLUSTER_QUEUE", "0")])).unwrap().cap.unwrap();
-        assert_eq!(cap, Cap { concurrency: 2, queue: 0, patience: Duration::from_secs(5) });
+        let none = balancing(&settings(&[("CLUSTER_QUEUE", "7")])).unwrap();
+        assert_eq!((none.strategy, none.concurrency_limit), (Strategy::RoundRobin, None));
+        let queue = settings(&[("CLUSTER_MAX_CONCURRENCY", "2"), ("CLUSTER_QUEUE", "0")]);
+        let limit = balancing(&queue).unwrap().concurrency_limit.unwrap();
+        let queue_timeout = Duration::from_secs(5);
+        assert_eq!(limit, ConcurrencyLimit { max_concurrency: 2, queue: 0, queue_timeout });
+    }
+
+    /// The words of a definition's "expected …".
+    fn words(definition: &Definition) -> impl Iterator<Item = &'static str> {
+        definition.expects.split([' ', ',']).filter(|word| !matches!(*word, "" | "or"))
     }
 
     #[test]
-    fn wrong_values_are_refused() {
-        for (variable, value) in [
-            ("CLUSTER_STRATEGY", "random"),
-            ("CLUSTER_MAX_CONCURRENCY", "0"),
-            ("CLUSTER_QUEUE", "-1"),
-            ("CLUSTER_QUEUE", "100001"),
-            ("CLUSTER_QUEUE_TIMEOUT", "0s"),
-        ] {
-            let err = balancing(&BalancingOptions::default(), &sources(&[(variable, value)])).unwrap_err();
-            assert!(err.to_string().contains(variable), "{err}");
+    fn every_name_that_is_offered_is_taken_and_no_other() {
+        for name in words(&STRATEGY) {
+            assert!(balancing(&settings(&[("CLUSTER_STRATEGY", name)])).is_ok(), "{name}");
         }
-        for (variable, value) in [
-            ("CLUSTER_MAX_CONNECTIONS_PER_IP", "0"),
-            ("CLUSTER_MAX_CONNECTIONS_PER_IP", "4294967296"),
-            ("CLUSTER_MIN_BODY_RATE", "fast"),
-            ("CLUSTER_MAX_REQUEST_BODY", "0"),
-            ("CLUSTER_TRUST_FORWARDED", "maybe"),
-        ] {
-            let err = rules(&ClientOptions::default(), &sources(&[(variable, value)])).unwrap_err();
-            assert!(err.to_string().contains(variable), "{err}");
+        for name in words(&ACCESS_LOG_FORMAT) {
+            assert!(access_log(&settings(&[("CLUSTER_ACCESS_LOG_FORMAT", name)])).is_ok(), "{name}");
         }
+        let err = balancing(&settings(&[("CLUSTER_STRATEGY", "random")])).unwrap_err().to_string();
+        assert!(err.contains("CLUSTER_STRATEGY"), "{err}");
+        assert!(access_log(&settings(&[("CLUSTER_ACCESS_LOG_FORMAT", "xml")])).is_err());
     }
 
     #[test]
     fn what_nobody_sets_stays_as_it_is() {
-        let rules = rules(&ClientOptions::default(), &sources(&[])).unwrap();
-        assert_eq!(format!("{rules:?}"), format!("{:?}", ProxyLimits::default()));
+        let limits = proxy_limits(&settings(&[])).unwrap();
+        assert_eq!(format!("{limits:?}"), format!("{:?}", ProxyLimits::default()));
     }
 
     #[test]
     fn a_secret_is_long_and_never_shown() {
-        let err = sticky_secret(&sources(&[("CLUSTER_STICKY_SECRET", "hunter2")])).unwrap_err().to_string();
+        let secret =
+            |value| settings(&[("CLUSTER_STICKY_SECRET", value)]).find_secret(&STICKY_SECRET, Secret::parse);
+        let err = secret("hunter2").unwrap_err().to_string();
         assert!(err.contains("CLUSTER_STICKY_SECRET") && err.contains("7 bytes"), "{err}");
         assert!(!err.contains("hunter2"), "{err}");
-        let secret = sticky_secret(&sources(&[("CLUSTER_STICKY_SECRET", "0123456789abcdef")])).unwrap();
+        let secret = secret("0123456789abcdef").unwrap();
         assert_eq!(secret.as_ref().map(Secret::expose), Some(b"0123456789abcdef".as_slice()));
         assert_eq!(format!("{secret:?}"), "Some(Secret)");
     }
 
     #[test]
     fn the_access_log_is_off_until_it_has_a_place() {
-        let of = |variables: &[(&str, &str)]| {
-            access_log(&AccessLogOptions::default(), &sources(variables)).unwrap()
-        };
+        let of = |variables: &[(&str, &str)]| access_log(&settings(variables)).unwrap();
         assert_eq!(of(&[("CLUSTER_ACCESS_LOG_FORMAT", "json")]), None);
-        let settings = of(&[("CLUSTER_ACCESS_LOG", "-"), ("CLUSTER_ACCESS_LOG_FORMAT", "json")]).unwrap();
-        assert_eq!((settings.target, settings.format), (Target::Stdout, Format::Json));
-        let settings = of(&[("CLUSTER_ACCESS_LOG", "a.log")]).unwrap();
-        assert_eq!((settings.target, settings.format), (Target::File("a.log".into()), Format::Combined));
+        let log = of(&[("CLUSTER_ACCESS_LOG", "-"), ("CLUSTER_ACCESS_LOG_FORMAT", "json")]).unwrap();
+        assert_eq!((log.target, log.format), (Target::Stdout, Format::Json));
+        let log = of(&[("CLUSTER_ACCESS_LOG", "a.log")]).unwrap();
+        assert_eq!((log.target, log.format), (Target::File("a.log".into()), Format::Combined));
     }
 }

@@ -37,7 +37,7 @@ pub struct Entry {
     pub since: Instant,
     pub pid: Option<u32>,
     /// Stands above all that a program has started.
-    pub keeper: Option<u32>,
+    pub shim: Option<u32>,
     /// The process's counters, once it has a port.
     pub worker: Option<Arc<Worker>>,
     pub online_since: Option<Instant>,
@@ -120,12 +120,12 @@ pub struct Usages(Option<Processes>);
 
 impl Usages {
     pub fn now(entries: &[Entry]) -> Self {
-        Self(entries.iter().any(|entry| entry.keeper.is_some()).then(Processes::now))
+        Self(entries.iter().any(|entry| entry.shim.is_some()).then(Processes::now))
     }
 
     pub fn of(&self, entry: &Entry) -> Option<Usage> {
-        match (&self.0, entry.keeper) {
-            (Some(processes), Some(keeper)) => Some(processes.usage_below(keeper)),
+        match (&self.0, entry.shim) {
+            (Some(processes), Some(shim)) => Some(processes.usage_below(shim)),
             _ => entry.pid.and_then(tree::usage),
         }
     }
@@ -170,7 +170,7 @@ mod tests {
             state,
             since: Instant::now(),
             pid: None,
-            keeper: None,
+            shim: None,
             worker: None,
             online_since: None,
             restarts: 0,

@@ -3,12 +3,31 @@
 use std::fmt;
 use std::sync::Arc;
 
+use shared_protocol::Progress;
 use tokio::sync::mpsc;
 
-use crate::Command;
+use crate::fleet::ScaleTo;
 
 /// Commands that may wait for the supervisor; more make their senders wait.
 const QUEUED_COMMANDS: usize = 16;
+
+/// Channel on which a requester receives the progress of what it has asked for;
+/// messages are dropped when it is full.
+pub type ProgressSender = mpsc::Sender<Progress>;
+
+/// What the supervisor can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Replace all workers. Without a reply, a reload that is asked for during
+    /// another rollout follows it.
+    Reload { reply: Option<ProgressSender> },
+    /// Change the number of workers; a reply matters as for a reload.
+    Scale { to: ScaleTo, reply: Option<ProgressSender> },
+    /// Stop all workers, giving each the kill timeout.
+    Stop,
+    /// Stop all workers at once.
+    Kill,
+}
 
 /// Sends commands to the supervisor. Cloning it is cheap.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use tracing::{debug, error, info, trace, warn};
 const MAX_LINE: usize = 16 * 1024;
 
 /// Copies `source` into the log until it ends. `pid` is read for each line.
-pub async fn relay(source: impl AsyncRead + Unpin, id: WorkerId, pid: Arc<AtomicU32>) {
+pub(crate) async fn relay(source: impl AsyncRead + Unpin, id: WorkerId, pid: Arc<AtomicU32>) {
     let mut source = BufReader::new(source);
     let mut line = Vec::new();
     while let Ok(true) = read_line(&mut source, &mut line).await {

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use shared_process::tree::{self as processes, Owner};
+use shared_process::tree::{self, Owner};
 
 /// First wait between probes of a starting worker; doubles up to [`LONGEST_START_WAIT`].
 const FIRST_START_WAIT: Duration = Duration::from_millis(2);
@@ -53,8 +53,8 @@ pub struct Probing {
 pub enum Expected {
     /// A bundled worker, which names itself.
     Bundled(WorkerRef),
-    /// A program below the keeper with this pid.
-    Program { keeper: u32 },
+    /// A program below the shim with this pid.
+    Program { shim: u32 },
 }
 
 /// Whom to ask.
@@ -118,11 +118,11 @@ pub async fn run(
 /// Whoever answers first on a program's port must be the program. Once it has
 /// the port, nobody else can get it.
 async fn check_owner(target: Target, outcome: Outcome) -> Outcome {
-    let (Expected::Program { keeper }, Outcome::Healthy { .. }) = (target.expected, &outcome) else {
+    let (Expected::Program { shim }, Outcome::Healthy { .. }) = (target.expected, &outcome) else {
         return outcome;
     };
     let port = target.address.port();
-    match tokio::task::spawn_blocking(move || processes::owner_of(port, keeper)).await {
+    match tokio::task::spawn_blocking(move || tree::owner_of(port, shim)).await {
         Ok(Owner::Stranger) => Outcome::PortTaken,
         Ok(Owner::Ours | Owner::Unknown) | Err(_) => outcome,
     }

@@ -1,7 +1,7 @@
 //! Worker processes: the only place that starts, signals and reaps them.
 //!
 //! A bundled worker is this same executable run again, as Node's `fork` does it.
-//! Somebody else's program runs below a [`keeper`], which is this executable as
+//! Somebody else's program runs below a [`shim`], which is this executable as
 //! well. Either has one end of a Unix stream socket as standard input: on it it
 //! reports what becomes of it, and when it closes it knows that its primary is
 //! gone. The kernel is asked for the same in [`enter`], for a worker too busy to
@@ -23,9 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use shared_protocol::{
-    Generation, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerId, WorkerMessage,
-};
+use shared_protocol::{Generation, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -34,10 +32,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::executable::Executable;
-use super::port::Port;
-use super::{keeper, output};
-use shared_process::tree as processes;
+use crate::executable::Executable;
+use crate::fleet::{Launch, PortPolicy};
+use crate::port::Port;
+use crate::{output, shim};
+use shared_process::tree;
 
 /// First argument of a worker process; the second is its primary's pid.
 pub const WORKER_SUBCOMMAND: &str = "worker-process";
@@ -45,8 +44,8 @@ pub const WORKER_SUBCOMMAND: &str = "worker-process";
 const MESSAGE_LIMIT: usize = 64 * 1024;
 /// Signals that may wait for a worker; there are two kinds of them.
 const QUEUED_SIGNALS: usize = 4;
-/// For a keeper to take down what it keeps, before it is killed itself.
-const KEEPER_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a shim to take down its program, before it is killed itself.
+const SHIM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What runs as a worker.
 #[derive(Debug, Clone)]
@@ -55,6 +54,16 @@ pub enum Program {
     Bundled,
     /// A command line of the user's.
     Command(Vec<OsString>),
+}
+
+impl Program {
+    /// How processes of this program get their ports.
+    pub fn port_policy(&self) -> PortPolicy {
+        match self {
+            Self::Bundled => PortPolicy::Own,
+            Self::Command(_) => PortPolicy::TOLD,
+        }
+    }
 }
 
 /// How worker processes are started.
@@ -82,21 +91,9 @@ impl Children {
     }
 }
 
-/// One start.
-#[derive(Debug, Clone, Copy)]
-pub struct Start<'a> {
-    pub id: WorkerId,
-    pub generation: Generation,
-    /// Workers that the cluster wants now.
-    pub workers: usize,
-    pub executable: &'a Executable,
-    /// A port is reserved for it, if it does not find one itself.
-    pub reserved: bool,
-}
-
-/// What a process tells its supervisor.
+/// What a process tells its supervisor, or is found out about it.
 #[derive(Debug)]
-pub enum Report {
+pub enum ProcessReport {
     /// It runs, and has bound `port` or was told to.
     Up {
         pid: u32,
@@ -107,30 +104,30 @@ pub enum Report {
     },
     /// It is about to stop.
     Leaving,
+    /// It was withdrawn, and its last request has ended.
+    Drained,
     Exited {
         status: io::Result<ExitStatus>,
     },
 }
 
-/// A running process. Dropping it does not stop it; its task reaps it.
+/// Signals a running process. Dropping it does not stop the process; its task reaps it.
 #[derive(Debug)]
-pub struct Process {
-    /// The child of the primary: a bundled worker, or a program's keeper.
-    pub child: u32,
-    pub generation: Generation,
-    /// See [`Start::reserved`].
-    pub reserved: bool,
-    signals: mpsc::Sender<Signal>,
+pub struct ProcessHandle {
+    /// The child of the primary: a bundled worker, or the shim of a program.
+    pub(crate) child: u32,
+    pub(crate) is_shim: bool,
+    pub(crate) signals: mpsc::Sender<Signal>,
 }
 
-impl Process {
+impl ProcessHandle {
     /// Asks the process group to stop (SIGTERM).
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Ends the process group (SIGKILL), or all that a keeper keeps.
-    pub fn kill(&self) {
+    /// Ends the process group (SIGKILL), or all that is below a shim.
+    pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
@@ -151,23 +148,20 @@ impl Launcher {
     ///
     /// # Errors
     /// When the process could not be started.
-    pub fn launch(
+    pub(crate) fn launch(
         &self,
-        start: Start<'_>,
-        reports: mpsc::Sender<(Generation, Report)>,
+        launch: Launch,
+        executable: &Executable,
+        reports: mpsc::Sender<(Generation, ProcessReport)>,
         relays: &mut JoinSet<()>,
-    ) -> io::Result<Process> {
-        let Start { id, generation, reserved, .. } = start;
+    ) -> io::Result<ProcessHandle> {
+        let Launch { worker: id, generation, .. } = launch;
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let channel = UnixStream::from_std(ours)?;
-        let port = match self.program {
-            Program::Bundled => Port::Any,
-            Program::Command(_) if reserved => Port::reserve()?,
-            Program::Command(_) => Port::find()?,
-        };
-        let mut child =
-            self.command(start, port.number()).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        let port = Port::take(launch.port)?;
+        let mut command = self.command(launch, executable, port.number());
+        let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
         let shown = Arc::new(AtomicU32::new(pid));
@@ -178,36 +172,36 @@ impl Launcher {
             relays.spawn(output::relay(stderr, id, Arc::clone(&shown)));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
-        let kept = matches!(self.program, Program::Command(_));
-        let mut attendant = Attendant { child, pid, shown, kept, port, status: None, reports, generation };
+        let is_shim = matches!(self.program, Program::Command(_));
+        let mut task = ProcessTask { child, pid, shown, is_shim, port, status: None, reports, generation };
         let children = self.children.clone();
         tokio::spawn(async move {
-            let status = attendant.attend(channel, requested).await;
+            let status = task.attend(channel, requested).await;
             children.lock().remove(&pid);
-            attendant.report(Report::Exited { status }).await;
+            task.report(ProcessReport::Exited { status }).await;
         });
-        Ok(Process { child: pid, generation, reserved, signals })
+        Ok(ProcessHandle { child: pid, is_shim, signals })
     }
 
-    fn command(&self, start: Start<'_>, port: u16) -> Command {
-        let mut command = Command::new(start.executable.path());
+    fn command(&self, launch: Launch, executable: &Executable, port: u16) -> Command {
+        let mut command = Command::new(executable.path());
         let primary = std::process::id().to_string();
         match &self.program {
             Program::Bundled => {
-                command.arg0(format!("worker {}", start.id)).arg(WORKER_SUBCOMMAND).arg(primary);
+                command.arg0(format!("worker {}", launch.worker)).arg(WORKER_SUBCOMMAND).arg(primary);
             }
             Program::Command(line) => {
-                let name = format!("worker {} keeper", start.id);
-                command.arg0(name).arg(keeper::KEEPER_SUBCOMMAND).arg(primary).args(line);
+                let name = format!("worker {} shim", launch.worker);
+                command.arg0(name).arg(shim::SHIM_SUBCOMMAND).arg(primary).args(line);
             }
         }
         command
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("HOST", Ipv4Addr::LOCALHOST.to_string())
             .env("PORT", port.to_string())
-            .env(WORKER_ID_VAR, start.id.to_string())
-            .env(WORKER_COUNT_VAR, start.workers.to_string())
-            .env(WORKER_GENERATION_VAR, start.generation.to_string())
+            .env(WORKER_ID_VAR, launch.worker.to_string())
+            .env(WORKER_COUNT_VAR, launch.workers.to_string())
+            .env(WORKER_GENERATION_VAR, launch.generation.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Its own group: Ctrl-C at the terminal is for the primary to hand on.
@@ -221,21 +215,21 @@ impl Launcher {
 }
 
 /// Looks after one child until it is reaped.
-struct Attendant {
+struct ProcessTask {
     child: Child,
     pid: u32,
-    /// As the log has it: a kept program's own, once it is known.
+    /// As the log has it: a supervised program's own, once it is known.
     shown: Arc<AtomicU32>,
-    /// The child is a keeper, and is told what to do over its channel.
-    kept: bool,
+    /// The child is a shim, and is told what to do over its channel.
+    is_shim: bool,
     port: Port,
-    /// How the kept program ended, as its keeper tells.
+    /// How the supervised program ended, as its shim tells.
     status: Option<ExitStatus>,
-    reports: mpsc::Sender<(Generation, Report)>,
+    reports: mpsc::Sender<(Generation, ProcessReport)>,
     generation: Generation,
 }
 
-impl Attendant {
+impl ProcessTask {
     async fn attend(
         &mut self,
         channel: UnixStream,
@@ -248,21 +242,21 @@ impl Attendant {
         let status = loop {
             tokio::select! {
                 status = self.child.wait() => break status,
-                Some(signal) = signals.recv() => match (self.kept, signal) {
+                Some(signal) = signals.recv() => match (self.is_shim, signal) {
                     (false, signal) => self.signal_group(signal),
                     (true, Signal::KILL) => {
-                        // Fails when the keeper has ended, or does not read.
-                        let _ = timeout(KEEPER_TIMEOUT, writer.write_all(keeper::KILL)).await;
-                        match timeout(KEEPER_TIMEOUT, self.child.wait()).await {
+                        // Fails when the shim has ended, or does not read.
+                        let _ = timeout(SHIM_TIMEOUT, writer.write_all(shim::KILL)).await;
+                        match timeout(SHIM_TIMEOUT, self.child.wait()).await {
                             Ok(status) => break status,
                             // It does not do it itself.
                             Err(_) => {
-                                processes::kill_below(self.pid);
+                                tree::kill_below(self.pid);
                                 self.signal_group(Signal::KILL);
                             }
                         }
                     }
-                    (true, _) => drop(timeout(KEEPER_TIMEOUT, writer.write_all(keeper::TERMINATE)).await),
+                    (true, _) => drop(timeout(SHIM_TIMEOUT, writer.write_all(shim::TERMINATE)).await),
                 },
                 more = messages.read_until(b'\n', &mut line), if channel_open => {
                     channel_open = matches!(more, Ok(1..)) && line.len() < MESSAGE_LIMIT;
@@ -275,7 +269,7 @@ impl Attendant {
         };
         // What it said before it ended is still to be read.
         while channel_open
-            && let Ok(Ok(1..)) = timeout(KEEPER_TIMEOUT, messages.read_until(b'\n', &mut line)).await
+            && let Ok(Ok(1..)) = timeout(SHIM_TIMEOUT, messages.read_until(b'\n', &mut line)).await
         {
             self.hear(&line).await;
             line.clear();
@@ -285,13 +279,13 @@ impl Attendant {
 
     async fn hear(&mut self, line: &[u8]) {
         let report = match serde_json::from_slice(line) {
-            Ok(WorkerMessage::Listening { port }) => Report::Up { pid: self.pid, port },
+            Ok(WorkerMessage::Listening { port }) => ProcessReport::Up { pid: self.pid, port },
             Ok(WorkerMessage::Started { pid }) => {
                 self.shown.store(pid, Ordering::Relaxed);
-                Report::Up { pid, port: self.port.number() }
+                ProcessReport::Up { pid, port: self.port.number() }
             }
-            Ok(WorkerMessage::Failed { reason }) => Report::CouldNotStart { reason },
-            Ok(WorkerMessage::Leaving) => Report::Leaving,
+            Ok(WorkerMessage::Failed { reason }) => ProcessReport::CouldNotStart { reason },
+            Ok(WorkerMessage::Leaving) => ProcessReport::Leaving,
             Ok(WorkerMessage::Ended { status }) => {
                 self.status = Some(ExitStatus::from_raw(status));
                 return;
@@ -304,7 +298,7 @@ impl Attendant {
         self.report(report).await;
     }
 
-    async fn report(&self, report: Report) {
+    async fn report(&self, report: ProcessReport) {
         // Fails only when the supervisor has ended, and nobody wants to know.
         let _ = self.reports.send((self.generation, report)).await;
     }

@@ -1,7 +1,7 @@
 //! Processes that this one has inherited. Whoever loses its parent in a container
 //! becomes a child of process 1, and stays a zombie until that waits for it
 //! (pid_namespaces(7)). Elsewhere a cluster of programs adopts what a killed
-//! keeper leaves behind (prctl(2), `PR_SET_CHILD_SUBREAPER`), and ends it.
+//! shim leaves behind (prctl(2), `PR_SET_CHILD_SUBREAPER`), and ends it.
 //!
 //! Workers are waited for by those who started them, so only others are taken.
 
@@ -15,7 +15,7 @@ use crate::process::Children;
 use shared_process::tree::Processes;
 
 /// Deaths that come within this time are dealt with together; a worker's own is
-/// long known to its keeper by then.
+/// long known to its shim by then.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Takes care of what this process inherits, for ever; returns at once when it
@@ -27,7 +27,7 @@ pub async fn run(started: Children, programs: bool) {
         return;
     }
     if !first && let Err(err) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-        return warn!(%err, "what a killed keeper leaves behind will not be ended");
+        return warn!(%err, "what a killed shim leaves behind will not be ended");
     }
     let mut deaths = match signal(SignalKind::child()) {
         Ok(deaths) => deaths,

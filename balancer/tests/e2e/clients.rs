@@ -58,6 +58,7 @@ fn an_idle_connection_is_closed_in_time() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_worker_has_to_answer_in_time() {
     let cluster = Balancer::program(1, &["--response-timeout", "300ms"]).start_ready();
     let start = Instant::now();
@@ -108,6 +109,7 @@ fn a_body_that_is_too_large_is_refused_by_length_and_while_it_comes() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn what_is_forwarded_is_believed_only_when_told() {
     let claims =
         [("x-forwarded-for", "192.0.2.9"), ("x-forwarded-proto", "https"), ("x-real-ip", "192.0.2.9")];

@@ -74,6 +74,7 @@ fn journal(cluster: &Cluster) -> Vec<Value> {
 }
 
 #[test]
+#[ignore = "needs chromium and chromium-driver: bash .ci/setup"]
 fn the_dashboard_shows_the_cluster_at_work() {
     let ports = [(); 2].map(|()| ReservedPort::take().unwrap());
     let mut cluster = on_ports(&ports).start_ready();
@@ -160,6 +161,7 @@ fn the_dashboard_shows_the_cluster_at_work() {
 }
 
 #[test]
+#[ignore = "needs chromium, chromium-driver and node: bash .ci/setup"]
 fn what_a_program_says_of_itself_is_text() {
     // Written to end up in the reason that it is not ready.
     let html = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>";
@@ -212,6 +214,7 @@ fn what_a_program_says_of_itself_is_text() {
 }
 
 #[test]
+#[ignore = "needs chromium, chromium-driver and axe-core: bash .ci/setup"]
 fn the_dashboard_is_accessible() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/axe/node_modules/axe-core/axe.min.js");
     let axe = std::fs::read_to_string(&path).unwrap_or_else(|err| {

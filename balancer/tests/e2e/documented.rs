@@ -1,12 +1,15 @@
-//! What is written down twice is the same: the settings in `.env.example`, in
-//! README's table and in the programs; the crates in the workspace and the image.
+//! What is written down twice is the same: settings in definitions, help and
+//! documents; the crates in the workspace and the image.
+//!
+//! That `.env.example` and `docs/configuration.md` list exactly the definitions
+//! is held by shared-settings, which generates them.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Read by the TLS library, not by a program of ours.
-const OF_LIBRARIES: [&str; 1] = ["SSL_CERT_FILE"];
+use shared_settings::definitions;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -17,65 +20,86 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
 }
 
-fn is_name(text: &str) -> bool {
-    text.len() >= 4
-        && text.starts_with(|first: char| first.is_ascii_uppercase())
-        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+/// The words in `text` that begin with `prefix` and go on with letters, digits and `joints`.
+fn words<'a>(text: &'a str, prefix: &'a str, joint: char) -> impl Iterator<Item = &'a str> {
+    let is_part = move |letter: char| letter.is_ascii_alphanumeric() || letter == joint;
+    text.match_indices(prefix).filter_map(move |(begin, _)| {
+        if text[..begin].ends_with(is_part) {
+            return None;
+        }
+        let end = text[begin..].find(|letter| !is_part(letter)).unwrap_or(text.len() - begin);
+        Some(&text[begin..begin + end])
+    })
 }
 
-/// The names of settings in a program's text: whatever is called a variable, and
-/// whatever has the prefix that only settings have.
-fn settings_in(directory: &Path, found: &mut BTreeSet<String>) {
+fn variables() -> BTreeSet<&'static str> {
+    definitions::all().map(|definition| definition.variable).collect()
+}
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            settings_in(&path, found);
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "tests" && name != "definitions") {
+            sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = read(&path);
-            let program = text.split("#[cfg(test)]").next().unwrap();
-            let mut parts = program.split('"');
-            let mut before = parts.next().unwrap_or_default();
-            for part in parts {
-                let named = before.trim_end().ends_with("variable:") || part.starts_with("CLUSTER_");
-                if named && is_name(part) {
-                    found.insert(part.to_owned());
-                }
-                before = part;
-            }
+            found.push(path);
         }
     }
 }
 
-fn in_programs() -> BTreeSet<String> {
-    let mut found = BTreeSet::from(OF_LIBRARIES.map(str::to_owned));
-    for program in ["balancer", "worker", "shared"] {
-        settings_in(&root().join(program).join("src"), &mut found);
+/// A name with the prefix that only settings have, and no definition, is a setting
+/// that nobody has documented.
+#[test]
+fn every_setting_in_the_programs_has_a_definition() {
+    let mut files = Vec::new();
+    for program in ["balancer", "worker", "shared", "verify", "loadtest"] {
+        sources(&root().join(program), &mut files);
     }
-    found
+    assert!(files.len() > 100, "the sources were found");
+    for file in files {
+        let text = read(&file);
+        for (begin, _) in text.match_indices("\"CLUSTER_") {
+            let name = words(&text[begin + 1..], "CLUSTER_", '_').next().unwrap();
+            assert!(variables().contains(name), "{name} in {} has no definition", file.display());
+        }
+    }
 }
 
 #[test]
-fn env_example_lists_every_setting_and_no_other() {
-    let listed: BTreeSet<String> = read(root().join(".env.example"))
-        .lines()
-        .filter_map(|line| Some(line.trim_start_matches('#').split_once('=')?.0.to_owned()))
-        .filter(|name| is_name(name))
-        .collect();
-    assert_eq!(listed, in_programs());
+fn the_help_lists_every_flag_and_variable() {
+    let output = Command::new(env!("CARGO_BIN_EXE_balancer")).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let (flags, names): (BTreeSet<_>, BTreeSet<_>) = (
+        words(&help, "--", '-').collect(),
+        help.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect(),
+    );
+    for definition in definitions::all() {
+        let Some(flag) = definition.flag else { continue };
+        assert!(flags.contains(&*format!("--{flag}")), "--{flag} is missing in: {help}");
+        assert!(names.contains(definition.variable), "{} is missing in: {help}", definition.variable);
+    }
 }
 
 #[test]
-fn the_table_of_the_readme_lists_every_setting_and_no_other() {
+fn documents_name_no_setting_that_there_is_not() {
+    let documents =
+        ["README.md", "docs/configuration.md", ".env.example", "deploy/README.md", "docker-compose.yml"];
+    for document in documents {
+        let text = read(root().join(document));
+        for name in words(&text, "CLUSTER_", '_') {
+            assert!(variables().contains(name), "{document} names {name}, and there is no such setting");
+        }
+    }
     let readme = read(root().join("README.md"));
-    let section = readme.split("\n## ").find(|section| section.starts_with("Configuration")).unwrap();
-    let listed: BTreeSet<String> = section
-        .lines()
-        .filter(|line| line.starts_with('|'))
-        .flat_map(|line| line.split('`').skip(1).step_by(2))
-        .map(|code| code.split('=').next().unwrap().to_owned())
-        .filter(|name| is_name(name))
-        .collect();
-    assert_eq!(listed, in_programs());
+    let table = readme.split("\n## ").find(|section| section.starts_with("Configuration")).unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `--")).collect();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let definition = definitions::all()
+            .find(|definition| definition.flag.is_some_and(|flag| row.starts_with(&format!("| `--{flag} "))));
+        let variable = definition.unwrap_or_else(|| panic!("there is no such flag: {row}")).variable;
+        assert!(row.contains(&format!("| `{variable}` |")), "{variable} is not in its row: {row}");
+    }
 }
 
 #[test]

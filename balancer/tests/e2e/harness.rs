@@ -174,7 +174,8 @@ impl Balancer {
         };
         cluster.address = eventually("the cluster listens", || {
             if let Ok(Some(status)) = cluster.child.try_wait() {
-                panic!("the balancer ended with {status}: {:#?}", cluster.log.lock().unwrap());
+                let log = cluster.log();
+                panic!("the balancer ended with {status}: {log:#?}");
             }
             let events = cluster.events();
             // A single process says its URL.

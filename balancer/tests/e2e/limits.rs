@@ -27,6 +27,7 @@ fn workers_are_replaced_after_their_requests_and_no_client_notices() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn workers_are_replaced_at_their_age_and_finish_what_they_have() {
     let cluster = Balancer::program(2, &["--max-lifetime", "1s"]).start_ready();
     let load = Load::of(&cluster, 2, "/pid", true);
@@ -38,6 +39,7 @@ fn workers_are_replaced_at_their_age_and_finish_what_they_have() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn memory_that_is_kept_counts_and_a_spike_does_not() {
     let cluster = Balancer::program(1, &["--max-memory", "150MiB"]).start_ready();
     let before = cluster.worker_pids();

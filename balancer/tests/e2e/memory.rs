@@ -43,6 +43,7 @@ fn idle_connections_cost_ten_kilobytes_each_at_most() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn the_length_of_a_body_does_not_matter() {
     const LENGTH: usize = 256 * MIB;
     let cluster = Balancer::program(1, &["--health-path", "/pid"]).start_ready();

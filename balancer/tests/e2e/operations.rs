@@ -164,6 +164,7 @@ fn metrics_count_every_request_at_its_worker() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_service_manager_is_told_how_it_goes() {
     let balancer = Balancer::program(1, &[]);
     let path = balancer.directory().join("notify");
@@ -195,6 +196,7 @@ fn a_service_manager_is_told_how_it_goes() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn as_process_1_it_reaps_what_it_inherits_and_ends_in_order() {
     // Without the privilege to make a process namespace, a user namespace gives it.
     let privileged = Command::new("unshare").args(["--pid", "--fork", "true"]).status().unwrap().success();

@@ -23,6 +23,7 @@ fn fork(cluster: &Cluster) -> Vec<u32> {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_program_gets_its_place_and_has_all_paths_to_itself() {
     let cluster = Balancer::program(2, &[]).env("MINE", "kept").start_ready();
     let environments: Vec<Value> = (0..2).map(|_| cluster.get("/env").json()).collect();
@@ -47,6 +48,7 @@ fn a_program_gets_its_place_and_has_all_paths_to_itself() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn killed_programs_cost_no_get_request() {
     let cluster = Balancer::program(3, &[]).start_ready();
     let load = Load::of(&cluster, 6, "/pid", true);
@@ -60,6 +62,7 @@ fn killed_programs_cost_no_get_request() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_post_is_run_once_though_its_program_dies() {
     let balancer = Balancer::program(3, &[]);
     let record = balancer.directory().join("record");
@@ -72,6 +75,7 @@ fn a_post_is_run_once_though_its_program_dies() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn nothing_of_a_program_outlives_its_stop() {
     let mut cluster = Balancer::program(1, &["--kill-timeout", "500ms"]).start_ready();
     let mut pids = fork(&cluster);
@@ -82,6 +86,7 @@ fn nothing_of_a_program_outlives_its_stop() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn nothing_of_a_program_outlives_its_crash() {
     let cluster = Balancer::program(1, &[]).start_ready();
     let children = fork(&cluster);
@@ -92,6 +97,7 @@ fn nothing_of_a_program_outlives_its_crash() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn nothing_of_a_program_outlives_a_killed_primary() {
     for _ in 0..5 {
         let mut cluster = Balancer::program(2, &[]).start_ready();
@@ -107,6 +113,7 @@ fn nothing_of_a_program_outlives_a_killed_primary() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_shell_that_forks_is_kept_whole() {
     let mut cluster = Balancer::cluster(1).env("PATH", &std::env::var("PATH").unwrap());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
@@ -120,6 +127,7 @@ fn a_shell_that_forks_is_kept_whole() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn one_slot_that_always_fails_harms_no_other() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
     let wrapper = "[ $WORKER_ID != 2 ] || exit 1; exec node \"$0\"";
@@ -148,6 +156,7 @@ fn one_slot_that_always_fails_harms_no_other() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_keeper_that_is_killed_or_stuck_leaves_nothing_behind() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
     let cluster = Balancer::cluster(1)
@@ -171,6 +180,7 @@ fn a_keeper_that_is_killed_or_stuck_leaves_nothing_behind() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_stolen_port_means_a_new_one() {
     // The program tells its first port and waits, so that the test can take it.
     let balancer = Balancer::cluster(1).env("PATH", &std::env::var("PATH").unwrap());
@@ -202,6 +212,7 @@ fn a_stolen_port_means_a_new_one() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_port_is_kept_for_a_program_that_boots_slowly() {
     let balancer = Balancer::program(1, &[]);
     let (mode, file) = (balancer.directory().join("mode"), balancer.directory().join("port"));
@@ -226,6 +237,7 @@ fn a_port_is_kept_for_a_program_that_boots_slowly() {
 }
 
 #[test]
+#[ignore = "needs python3: bash .ci/setup"]
 fn a_program_that_cannot_share_a_port_gets_one_to_itself() {
     let script = "import os, socket\n\
         listener = socket.socket()\n\
@@ -244,6 +256,7 @@ fn a_program_that_cannot_share_a_port_gets_one_to_itself() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_connection_is_enough_when_that_is_asked_for() {
     let script = "let count = 0; \
         require('node:net').createServer(() => { if (++count === 6) console.log('the sixth probe'); }) \
@@ -271,6 +284,7 @@ fn a_command_that_is_not_there_is_refused() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn output_of_a_program_is_whole_lines_and_blocks_nobody() {
     let cluster = Balancer::program(1, &[]).start_ready();
     assert_eq!(cluster.get("/print?bytes=1000000").text(), "printed");

@@ -37,6 +37,7 @@ fn rejections(cluster: &Cluster, reason: &str) -> u64 {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn workers_never_see_more_than_their_cap_and_nobody_is_lost() {
     for strategy in ["round-robin", "least-connections", "power-of-two", "sticky"] {
         let cluster = capped(2, &["--strategy", strategy, "--queue-timeout", "30s"]);
@@ -66,6 +67,7 @@ fn workers_never_see_more_than_their_cap_and_nobody_is_lost() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn who_came_first_is_served_first() {
     let cluster = capped(1, &[]);
     let holder = hold(&cluster, 1500);
@@ -82,6 +84,7 @@ fn who_came_first_is_served_first() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn there_is_a_clear_no_when_the_queue_is_full() {
     let cluster = capped(1, &["--queue", "2"]);
     let holder = hold(&cluster, 1500);
@@ -105,6 +108,7 @@ fn there_is_a_clear_no_when_the_queue_is_full() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn without_a_queue_the_no_comes_at_once() {
     let cluster = capped(1, &["--queue", "0"]);
     let mut holder = hold(&cluster, 1000);
@@ -114,6 +118,7 @@ fn without_a_queue_the_no_comes_at_once() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn nobody_waits_longer_than_is_said() {
     let cluster = capped(1, &["--queue-timeout", "400ms"]);
     let mut holder = hold(&cluster, 3000);
@@ -129,6 +134,7 @@ fn nobody_waits_longer_than_is_said() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_client_that_goes_away_leaves_the_queue() {
     let cluster = capped(1, &["--queue-timeout", "30s"]);
     let mut holder = hold(&cluster, 2500);
@@ -150,6 +156,7 @@ fn a_client_that_goes_away_leaves_the_queue() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn those_who_wait_are_served_by_the_successor_of_a_worker_that_dies() {
     let cluster = capped(1, &["--queue-timeout", "30s"]);
     let pid: u32 = cluster.get("/pid").text().parse().unwrap();
@@ -168,6 +175,7 @@ fn those_who_wait_are_served_by_the_successor_of_a_worker_that_dies() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_reload_loses_nobody_who_waits() {
     let cluster = capped(2, &["--queue-timeout", "30s"]);
     let load = Load::of(&cluster, 8, "/held?ms=5", true);
@@ -181,6 +189,7 @@ fn a_reload_loses_nobody_who_waits() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_client_with_a_cookie_waits_for_its_own_worker() {
     let cluster = capped(2, &["--strategy", "sticky"]);
     let first = cluster.get("/pid");

@@ -68,6 +68,7 @@ fn reloads_replace_every_worker_and_no_client_notices() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_broken_reload_changes_nothing() {
     let (balancer, mode) = with_mode(3, &["--startup-timeout", "6s", "--reload-parallel", "2"]);
     let cluster = balancer.start_ready();
@@ -97,6 +98,7 @@ fn a_broken_reload_changes_nothing() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn one_bad_worker_among_good_ones_rolls_all_of_them_back() {
     let (balancer, mode) = with_mode(3, &["--startup-timeout", "20s"]);
     let cluster = balancer.start_ready();
@@ -120,6 +122,7 @@ fn one_bad_worker_among_good_ones_rolls_all_of_them_back() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn workers_that_boot_slowly_are_waited_for() {
     for parallel in ["1", "4"] {
         let (balancer, mode) = with_mode(4, &["--reload-parallel", parallel]);
@@ -137,6 +140,7 @@ fn workers_that_boot_slowly_are_waited_for() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_request_that_does_not_end_holds_a_reload_up_for_the_drain_timeout_only() {
     let cluster = Balancer::program(2, &["--drain-timeout", "1s", "--kill-timeout", "1s"]).start_ready();
     let mut endless = Connection::open(cluster.address).unwrap();
@@ -184,6 +188,7 @@ fn a_second_reload_is_refused_and_a_signal_waits_its_turn() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_stop_during_a_reload_ends_both() {
     let (balancer, mode) = with_mode(2, &[]);
     let mut cluster = balancer.start_ready();
@@ -278,6 +283,7 @@ fn signals_add_and_take_a_worker() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn more_workers_that_cannot_start_are_none() {
     let (balancer, mode) = with_mode(2, &[]);
     let cluster = balancer.start_ready();

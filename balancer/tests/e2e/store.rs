@@ -37,6 +37,7 @@ fn increments_are_exact_with_the_embedded_store() {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn increments_are_exact_with_redis() {
     let redis = RedisServer::start();
     let cluster = Balancer::cluster(4).with(&["--redis-url", &redis.url()]).start_ready();
@@ -75,6 +76,7 @@ fn assert_store_is_away(cluster: &Cluster) {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn redis_may_be_away_at_the_start_and_come_later() {
     let mut redis = RedisServer::start();
     redis.stop();
@@ -93,6 +95,7 @@ fn redis_may_be_away_at_the_start_and_come_later() {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn redis_may_go_and_come_back() {
     let mut redis = RedisServer::start();
     let cluster = Balancer::cluster(2).with(&["--redis-url", &redis.url()]).start_ready();
@@ -112,6 +115,7 @@ fn redis_may_go_and_come_back() {
 }
 
 #[test]
+#[ignore = "needs redis-server: bash .ci/setup"]
 fn a_frozen_redis_costs_its_callers_less_than_two_seconds() {
     let redis = RedisServer::start();
     let cluster = Balancer::cluster(2).with(&["--redis-url", &redis.url()]).start_ready();

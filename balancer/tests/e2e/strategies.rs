@@ -27,6 +27,7 @@ fn wait_until_only(cluster: &Cluster, busy: u64) {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_worker_with_a_long_request_is_avoided() {
     for strategy in ["least-connections", "power-of-two"] {
         let cluster = Balancer::program(3, &["--strategy", strategy]).start_ready();
@@ -111,6 +112,7 @@ fn a_client_comes_back_to_its_worker_also_after_a_reload() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_client_whose_worker_is_gone_moves_to_another_and_stays_there() {
     let balancer = Balancer::program(3, &["--strategy", "sticky"]);
     let mode = balancer.directory().join("mode");
@@ -174,6 +176,7 @@ fn a_cookie_is_secure_where_the_client_speaks_https() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_secret_makes_cookies_outlive_the_cluster_and_stays_with_the_primary() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     let by_variable =

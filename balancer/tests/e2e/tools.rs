@@ -20,6 +20,7 @@ fn curl(cluster: &Cluster, path: &str, arguments: &[&str]) -> (String, String) {
 }
 
 #[test]
+#[ignore = "needs curl and node: bash .ci/setup"]
 fn curl_uploads_after_100_continue() {
     let cluster = Balancer::program(1, &["--health-path", "/pid"]).start_ready();
     let file = cluster.directory().join("upload");
@@ -34,6 +35,7 @@ fn curl_uploads_after_100_continue() {
 }
 
 #[test]
+#[ignore = "needs curl and node: bash .ci/setup"]
 fn curl_with_http_1_0_gets_an_answer_that_it_understands() {
     let cluster = Balancer::program(1, &["--health-path", "/pid"]).start_ready();
     // Node sends this in chunks to whoever speaks HTTP/1.1, as the balancer does.
@@ -43,6 +45,7 @@ fn curl_with_http_1_0_gets_an_answer_that_it_understands() {
 }
 
 #[test]
+#[ignore = "needs netcat and node: bash .ci/setup"]
 fn netcat_that_ends_its_side_gets_its_answer() {
     let cluster = Balancer::program(1, &["--health-path", "/pid"]).start_ready();
     let (host, port) = (cluster.address.ip().to_string(), cluster.address.port().to_string());

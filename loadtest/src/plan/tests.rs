@@ -5,7 +5,7 @@ use crate::cli::Cli;
 
 fn plan(line: &str) -> Result<Plan, UsageError> {
     let args = Cli::try_parse_from(line.split(' ').filter(|word| !word.is_empty())).unwrap().run;
-    Plan::new(&args, &Sources::default())
+    Plan::new(&args, &Settings::default())
 }
 
 #[test]
@@ -19,10 +19,9 @@ fn without_options_it_is_the_cluster_100_times() {
 
 #[test]
 fn host_and_port_of_the_environment_choose_the_default_target() {
-    let variables = [("HOST", "0.0.0.0"), ("PORT", "4000")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let sources = Sources::from_parts(variables.into(), "").unwrap();
+    let settings = Settings::from_parts(&[("HOST", "0.0.0.0"), ("PORT", "4000")], "").unwrap();
     let args = Cli::try_parse_from(["loadtest"]).unwrap().run;
-    assert_eq!(Plan::new(&args, &sources).unwrap().target.origin(), "http://127.0.0.1:4000");
+    assert_eq!(Plan::new(&args, &settings).unwrap().target.origin(), "http://127.0.0.1:4000");
 }
 
 #[test]
@@ -63,7 +62,7 @@ fn what_cannot_be_carried_out_is_refused_with_an_example() {
         "loadtest --http2 --streams 0",
     ] {
         let Ok(cli) = Cli::try_parse_from(bad.split(' ')) else { continue };
-        let err = Plan::new(&cli.run, &Sources::default()).unwrap_err().to_string();
+        let err = Plan::new(&cli.run, &Settings::default()).unwrap_err().to_string();
         assert!(err.contains("a right one is") || err.contains("such as"), "{bad}: {err}");
     }
 }

@@ -268,7 +268,7 @@ pub enum StoreKind {
     Embedded,
 }
 
-/// What a bundled worker, or the keeper of a program, tells its primary, one JSON
+/// What a bundled worker, or the shim of a program, tells its primary, one JSON
 /// object per line, over the socket that it was given as standard input. The primary's end closing tells
 /// the worker that it is alone and must stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,9 +280,9 @@ pub enum WorkerMessage {
     Failed { reason: String },
     /// The process has been asked to stop and takes no further connections.
     Leaving,
-    /// From the keeper of somebody else's program: it runs.
+    /// From the shim of somebody else's program: it runs.
     Started { pid: u32 },
-    /// From the keeper of somebody else's program: it has ended, and so has all
+    /// From the shim of somebody else's program: it has ended, and so has all
     /// that it started. `status` is as wait(2) gives it.
     Ended { status: i32 },
 }

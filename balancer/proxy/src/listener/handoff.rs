@@ -1,6 +1,6 @@
-//! Which serving thread gets a connection. The kernel gives each thread as many
-//! as the others only in the long run; a thread that has more than its share by
-//! chance, and keeps them, would make all of its clients wait longer.
+//! Which serving thread gets a connection. The kernel gives each thread as many as the
+//! others only in the long run. A thread that has more than its share by chance, and
+//! keeps them, would make all of its clients wait longer.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -10,104 +10,111 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-/// So many connections more than another thread has, and a new one goes to that
-/// one. Handing it over costs a wake-up, which should not happen for each.
+/// Lead in open connections from which on a thread hands a new one over to the thread
+/// with the fewest. Handing over costs a wake-up, so it should not happen for each.
 const LEAD: usize = 4;
 
-/// A connection that has been accepted.
+/// A connection that was accepted and is served on this thread's event loop.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct AcceptedConnection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
+    /// `None` for a connection that had come when the listener closed: it is served
+    /// without one.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// One on its way to another thread, out of the event loop of the first.
+/// A connection on its way to another thread, out of the event loop of the first.
 #[derive(Debug)]
-pub(super) struct Handed {
+pub(super) struct HandedOver {
     stream: StdTcpStream,
     peer: SocketAddr,
     permit: Option<OwnedSemaphorePermit>,
-    place: Place,
+    count: ConnectionCount,
 }
 
-impl Handed {
+impl HandedOver {
     /// Puts it into the event loop of this thread.
-    pub(super) fn arrival(self) -> io::Result<(Arrival, Place)> {
-        let Self { stream, peer, permit, place } = self;
-        Ok((Arrival { stream: TcpStream::from_std(stream)?, peer, permit }, place))
+    pub(super) fn accept(self) -> io::Result<(AcceptedConnection, ConnectionCount)> {
+        let Self { stream, peer, permit, count } = self;
+        Ok((AcceptedConnection { stream: TcpStream::from_std(stream)?, peer, permit }, count))
     }
 }
 
 /// A serving thread, as the others see it.
 #[derive(Debug)]
-struct Lane {
+struct ThreadLoad {
+    /// Its open connections.
     open: Arc<AtomicUsize>,
-    door: mpsc::UnboundedSender<Handed>,
+    sender: mpsc::UnboundedSender<HandedOver>,
 }
 
-/// A connection counts as open until this is dropped.
+/// Counts as one open connection until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(super) struct ConnectionCount(Arc<AtomicUsize>);
 
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Self {
+impl ConnectionCount {
+    fn add(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// All serving threads, from the place of one of them.
+/// All serving threads, as one of them sees them.
 #[derive(Debug)]
-pub(super) struct Lanes {
-    all: Arc<[Lane]>,
+pub(super) struct Handoff {
+    threads: Arc<[ThreadLoad]>,
+    /// The index of this thread.
     own: usize,
-    /// What others have accepted for this one. The permits bound it.
-    pub(super) handed: mpsc::UnboundedReceiver<Handed>,
+    /// Connections that others have accepted for this thread. The permits bound it.
+    pub(super) received: mpsc::UnboundedReceiver<HandedOver>,
 }
 
-impl Lanes {
+impl Handoff {
     pub(super) fn new(threads: usize) -> Vec<Self> {
-        let (all, doors): (Vec<_>, Vec<_>) = (0..threads)
+        let (threads, receivers): (Vec<_>, Vec<_>) = (0..threads)
             .map(|_| {
-                let (door, handed) = mpsc::unbounded_channel();
-                (Lane { open: Arc::default(), door }, handed)
+                let (sender, received) = mpsc::unbounded_channel();
+                (ThreadLoad { open: Arc::default(), sender }, received)
             })
             .unzip();
-        let all: Arc<[Lane]> = all.into();
-        let lanes = doors.into_iter().enumerate();
-        lanes.map(|(own, handed)| Self { all: Arc::clone(&all), own, handed }).collect()
+        let threads: Arc<[ThreadLoad]> = threads.into();
+        let receivers = receivers.into_iter().enumerate();
+        receivers.map(|(own, received)| Self { threads: Arc::clone(&threads), own, received }).collect()
     }
 
-    /// Hands the arrival to another thread, or gives it back to be served here.
-    pub(super) fn assign(&self, arrival: Arrival) -> Option<(Arrival, Place)> {
-        let open = |lane: &Lane| lane.open.load(Ordering::Relaxed);
-        let chosen = choose(self.all.iter().map(open), self.own);
+    /// Hands the connection over to another thread, or returns it to be served here.
+    pub(super) fn assign(
+        &self,
+        connection: AcceptedConnection,
+    ) -> Option<(AcceptedConnection, ConnectionCount)> {
+        let open = |thread: &ThreadLoad| thread.open.load(Ordering::Relaxed);
+        let chosen = choose(self.threads.iter().map(open), self.own);
         if chosen == self.own {
-            return Some((arrival, self.stay()));
+            return Some((connection, self.count_own()));
         }
-        let place = Place::take(&self.all[chosen].open);
-        let Arrival { stream, peer, permit } = arrival;
-        // The descriptor is this process's own, so taking it out does not fail.
+        let count = ConnectionCount::add(&self.threads[chosen].open);
+        let AcceptedConnection { stream, peer, permit } = connection;
+        // The descriptor is this process's own, so taking it out of the event loop does not fail.
         let stream = stream.into_std().ok()?;
-        // That thread takes connections until the program ends, and then nobody does.
-        let _ = self.all[chosen].door.send(Handed { stream, peer, permit, place });
+        // That thread takes connections until the program ends, and then no thread does.
+        let _ = self.threads[chosen].sender.send(HandedOver { stream, peer, permit, count });
         None
     }
 
-    /// A place for a connection that is served here in any case.
-    pub(super) fn stay(&self) -> Place {
-        Place::take(&self.all[self.own].open)
+    /// Counts a connection that is served here in any case.
+    pub(super) fn count_own(&self) -> ConnectionCount {
+        ConnectionCount::add(&self.threads[self.own].open)
     }
 }
 
-/// The one with the fewest, if it has fewer by more than the lead.
+/// The thread with the fewest connections, if it has fewer by more than the lead.
 fn choose(open: impl Iterator<Item = usize> + Clone, own: usize) -> usize {
     let mine = open.clone().nth(own).unwrap_or(0);
     let least = open.enumerate().min_by_key(|&(_, open)| open);

@@ -1,9 +1,8 @@
 //! Answers: read, rewritten, and read again by somebody else.
 
-use balancer_http1::Framing;
-use balancer_http1::response::ResponseHead;
 use balancer_http1::scan::{MAX_FIELDS, Scanner};
-use balancer_proxy::headers::{self, RequestId, ResponseHeaders};
+use balancer_http1::{FieldBuffer, Framing, ResponseHead};
+use balancer_proxy::headers::{RequestId, ResponseHeaders, write_response};
 use fastrand::Rng;
 use httparse::{EMPTY_HEADER, Status};
 use shared_protocol::WorkerId;
@@ -24,12 +23,13 @@ const OURS: &[&str] = &[
 pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
     let Ok(Some(length)) = Scanner::default().find(input) else { return false };
     let (head, to_head) = (&input[..length], rng.u8(..4) == 0);
-    let Ok(response) = ResponseHead::parse(head, to_head, vec![]) else { return false };
+    let mut buffer = FieldBuffer::default();
+    let Ok(response) = ResponseHead::parse(head, to_head, &mut buffer) else { return false };
     let framing = match response.framing {
         Framing::UntilClose if rng.bool() => Framing::Chunked,
         framing => framing,
     };
-    let marks = ResponseHeaders {
+    let headers = ResponseHeaders {
         worker: WorkerId(3),
         request_id: &RequestId::choose(Some(b"id")),
         framing,
@@ -37,7 +37,7 @@ pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
         cookie: None,
     };
     let mut out = Vec::new();
-    headers::write_response(&mut out, head, &response, marks);
+    write_response(&mut out, &response, headers);
     check_form(&out);
 
     let mut space = [EMPTY_HEADER; MAX_FIELDS + 10];

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use balancer_proxy::ProxyLimits;
 
-use crate::harness::{PATIENCE, Relay, Upstream, read_all, read_until, status};
+use crate::harness::{Relay, TIMEOUT, Upstream, read_all, read_until, status};
 use shared_testkit::eventually;
 
 /// A relay in front of a program that `script` plays on its first connection,
@@ -18,12 +18,12 @@ fn played(script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
     played_by(ProxyLimits::default(), script)
 }
 
-fn played_by(rules: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
+fn played_by(limits: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let relay = Relay::start(&[listener.local_addr().unwrap()], rules);
+    let relay = Relay::start(&[listener.local_addr().unwrap()], limits);
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         read_until(&mut stream, "\r\n\r\n");
         script(stream);
     });
@@ -173,12 +173,12 @@ fn an_early_answer_is_passed_on_while_the_request_still_comes() {
 #[test]
 fn a_web_socket_is_a_tunnel() {
     let (done, finished) = mpsc::channel();
-    let rules = ProxyLimits {
+    let limits = ProxyLimits {
         response_timeout: Duration::from_millis(100),
         client_timeout: Duration::from_millis(100),
         ..ProxyLimits::default()
     };
-    let relay = played_by(rules, move |mut stream| {
+    let relay = played_by(limits, move |mut stream| {
         stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhello").unwrap();
         let mut buffer = [0; 1024];
         loop {
@@ -206,7 +206,7 @@ fn a_web_socket_is_a_tunnel() {
     assert_eq!(read_until(&mut client, "."), "still here.");
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(client), "bye");
-    finished.recv_timeout(PATIENCE).unwrap();
+    finished.recv_timeout(TIMEOUT).unwrap();
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_client_that_resets_its_connection_frees_the_workers() {
     eventually("the worker has it", || (relay.pool.ready()[0].in_flight() == 1).then_some(()));
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
-    assert!(finished.recv_timeout(PATIENCE).unwrap());
+    assert!(finished.recv_timeout(TIMEOUT).unwrap());
     eventually("nothing is in flight", || (relay.pool.ready()[0].in_flight() == 0).then_some(()));
 }
 
@@ -256,16 +256,16 @@ fn an_answer_that_is_no_http_becomes_a_502() {
 #[test]
 fn slow_heads_bodies_and_workers_meet_their_deadlines() {
     let short = Duration::from_millis(200);
-    let upstream = Upstream::with(|_, _| thread::sleep(PATIENCE));
-    let rules = ProxyLimits {
+    let upstream = Upstream::with(|_, _| thread::sleep(TIMEOUT));
+    let limits = ProxyLimits {
         head_timeout: short,
-        body_grace: short,
+        body_timeout: short,
         response_timeout: 2 * short,
         idle_timeout: short,
         linger_timeout: short,
         ..ProxyLimits::default()
     };
-    let relay = Relay::start(&[upstream.address], rules);
+    let relay = Relay::start(&[upstream.address], limits);
     for (sent, expected) in [
         ("GET / HTTP/1.1\r\nHost:", 408),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc", 408),
@@ -278,7 +278,7 @@ fn slow_heads_bodies_and_workers_meet_their_deadlines() {
     }
     // A byte now and then does not buy time.
     let (mut client, start) = (relay.send(b"GET / HTTP/1.1\r\nX: "), Instant::now());
-    while client.write_all(b"x").is_ok() && start.elapsed() < PATIENCE {
+    while client.write_all(b"x").is_ok() && start.elapsed() < TIMEOUT {
         thread::sleep(Duration::from_millis(20));
     }
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

@@ -15,7 +15,7 @@ pub use shared_testkit::connection::{read_all, status};
 use tokio::sync::{Semaphore, watch};
 
 /// Longest that a test waits for bytes.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request as it reached the program behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub fn start(upstreams: &[SocketAddr], rules: ProxyLimits) -> Self {
+    pub fn start(upstreams: &[SocketAddr], limits: ProxyLimits) -> Self {
         let pool = Arc::new(Pool::default());
         for (id, &address) in (1..).zip(upstreams) {
             pool.publish(Arc::new(Worker::new(
@@ -120,11 +120,11 @@ impl Relay {
             )));
         }
         let mut proxy =
-            Proxy::new(Arc::clone(&pool), Arc::default(), Arc::default(), OpenRequests::default(), rules);
+            Proxy::new(Arc::clone(&pool), Arc::default(), Arc::default(), OpenRequests::default(), limits);
         proxy.own_routes = false;
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let serving =
-            Serving { app: Arc::new(proxy), phase: phase_seen, room: Arc::new(Semaphore::new(1_000)) };
+            Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
         let listener = listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         listener::serve(listener, 1, &serving).unwrap();
@@ -134,7 +134,7 @@ impl Relay {
     /// Sends `bytes` on a connection of their own.
     pub fn send(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(bytes).unwrap();
         stream
     }

@@ -340,7 +340,8 @@ fn good_requests_reach_a_worker_in_one_form() {
 #[test]
 fn limits_of_size_have_their_own_statuses() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits { max_body: 10, ..ProxyLimits::default() });
+    let relay =
+        Relay::start(&[upstream.address], ProxyLimits { max_request_body: 10, ..ProxyLimits::default() });
     let long = "a".repeat(9_000);
     assert_refused(&relay, format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), 414);
     assert_refused(&relay, format!("GET /{}", "a".repeat(20_000)).as_bytes(), 414);

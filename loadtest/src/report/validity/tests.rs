@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use shared_settings::Sources;
+use shared_settings::Settings;
 
 use super::*;
 use crate::cli::Cli;
@@ -12,7 +12,7 @@ use crate::stats::{Recorder, Sample, Series};
 
 fn plan(line: &str) -> Plan {
     let args = Cli::try_parse_from(line.split(' ')).unwrap().run;
-    Plan::new(&args, &Sources::default()).unwrap()
+    Plan::new(&args, &Settings::default()).unwrap()
 }
 
 /// Two seconds in which `sent` requests were sent and each of two threads used

@@ -1,0 +1,157 @@
+//! One request, from its head to the access log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared_protocol::WorkerId;
+use tokio::time::Instant;
+
+use balancer_access_log::{LogFields, RequestSummary};
+use balancer_http1::RequestHead;
+use balancer_pool::Lease;
+use balancer_pool::traffic::Traffic;
+
+use crate::field::ProxyField;
+use crate::forwarded::{self, ClientIdentity};
+use crate::headers::RequestId;
+use crate::log_fields;
+use crate::open_requests::OpenRequest;
+use crate::proxy::Proxy;
+
+/// What is known of a request once its head has been read, and what is learned of it
+/// until it is over.
+#[derive(Debug)]
+pub(crate) struct RequestContext {
+    pub(crate) id: RequestId,
+    /// The method is HEAD.
+    pub(crate) is_head: bool,
+    /// The method is idempotent (RFC 9110, section 9.2.2).
+    pub(crate) is_idempotent: bool,
+    pub(crate) is_1_1: bool,
+    /// The client may send another request on its connection.
+    pub(crate) keeps_alive: bool,
+    pub(crate) upgrades: bool,
+    pub(crate) expects_continue: bool,
+    /// The worker that the client's cookie names.
+    pub(crate) affinity: Option<WorkerId>,
+    /// The client speaks HTTPS, to a proxy in front of this one.
+    pub(crate) is_https: bool,
+    /// Bytes of the request's body that the client has sent.
+    pub(crate) received: u64,
+    pub(crate) upstream: UpstreamStats,
+    started: Instant,
+    /// Set only where there is an access log.
+    log_fields: Option<Box<LogFields>>,
+    _open: OpenRequest,
+}
+
+/// The part that workers had in a request.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamStats {
+    /// The last worker that the request was handed to.
+    pub(crate) worker: Option<WorkerId>,
+    /// Workers that the request was handed to.
+    pub(crate) attempts: usize,
+    /// Where that worker's requests are counted.
+    traffic: Option<Arc<Traffic>>,
+    /// When the first worker was picked: the wait for one does not count.
+    started: Option<Instant>,
+    took: Duration,
+}
+
+impl UpstreamStats {
+    /// The request is handed to another worker.
+    pub(crate) fn begin_attempt(&mut self, lease: &Lease) {
+        self.started.get_or_insert_with(Instant::now);
+        self.attempts += 1;
+        self.worker = Some(lease.id);
+        self.traffic = Some(Arc::clone(&lease.traffic));
+    }
+
+    /// No worker has a part in the request any more.
+    pub(crate) fn end(&mut self) {
+        self.took = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+    }
+}
+
+impl RequestContext {
+    /// The context of `request`, whose bytes are `head`.
+    pub(crate) fn new(
+        proxy: &Proxy,
+        head: &[u8],
+        request: &RequestHead<'_, ProxyField>,
+        identity: &ClientIdentity,
+    ) -> Self {
+        let id = RequestId::choose(request.fields.last(ProxyField::RequestId));
+        let has_log = proxy.access_log.is_on();
+        let sticky = proxy.sticky.as_ref();
+        Self {
+            id,
+            is_head: request.method == b"HEAD",
+            is_idempotent: is_idempotent(request.method),
+            is_1_1: request.is_1_1,
+            keeps_alive: request.keeps_alive(),
+            upgrades: request.upgrade.is_some(),
+            expects_continue: request.expects_continue,
+            affinity: sticky.and_then(|sticky| sticky.worker_of(&request.fields)),
+            is_https: sticky.is_some() && forwarded::is_https(&request.fields, identity),
+            received: 0,
+            upstream: UpstreamStats::default(),
+            started: Instant::now(),
+            log_fields: has_log.then(|| log_fields::of_request(head, request, identity, &id)),
+            _open: proxy.open.enter(),
+        }
+    }
+
+    /// The context of something that begins with `bytes` and is no request.
+    pub(crate) fn refused(proxy: &Proxy, bytes: &[u8], identity: &ClientIdentity) -> Self {
+        let id = RequestId::choose(None);
+        let has_log = proxy.access_log.is_on();
+        Self {
+            id,
+            is_head: bytes.starts_with(b"HEAD "),
+            is_idempotent: false,
+            is_1_1: true,
+            keeps_alive: false,
+            upgrades: false,
+            expects_continue: false,
+            affinity: None,
+            is_https: false,
+            received: 0,
+            upstream: UpstreamStats::default(),
+            started: Instant::now(),
+            log_fields: has_log.then(|| log_fields::of_refused(bytes, identity, &id)),
+            _open: proxy.open.enter(),
+        }
+    }
+
+    /// The value of `Connection` that tells the client whether its connection is kept
+    /// (RFC 9112, section 9.3).
+    pub(crate) fn connection_option(&self, keep: bool) -> Option<&'static str> {
+        match (keep, self.is_1_1) {
+            (false, _) => Some("close"),
+            (true, false) => Some("keep-alive"),
+            (true, true) => None,
+        }
+    }
+
+    /// The request is over: counts and logs it. `sent` is the length of the response's
+    /// body in bytes.
+    pub(crate) fn finish(self, proxy: &Proxy, status: u16, sent: u64) {
+        let summary = RequestSummary {
+            worker: self.upstream.worker.unwrap_or(WorkerId::PRIMARY),
+            status,
+            attempts: self.upstream.attempts,
+            total: self.started.elapsed(),
+            upstream: self.upstream.took,
+            received: self.received,
+            sent,
+        };
+        proxy.record(self.upstream.traffic.as_deref(), summary, self.log_fields);
+    }
+}
+
+/// RFC 9110, section 9.2.2.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE")
+}

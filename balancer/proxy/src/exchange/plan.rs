@@ -1,0 +1,161 @@
+//! What follows the head of a worker's response. A plain function without I/O.
+
+use balancer_http1::{Framing, HttpError, ResponseHead};
+
+use crate::context::RequestContext;
+use crate::field::ProxyField;
+
+/// What follows a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Another head follows. The client gets this one only if it is `wanted`.
+    Interim {
+        wanted: bool,
+    },
+    /// The worker has agreed to speak another protocol.
+    Tunnel,
+    Body(BodyPlan),
+}
+
+/// How the body of a final response is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BodyPlan {
+    pub(crate) status: u16,
+    /// The worker's framing.
+    pub(crate) from: Framing,
+    /// The client's framing.
+    pub(crate) to: Framing,
+    /// The client's connection may be kept.
+    pub(crate) keeps_client: bool,
+    /// The worker's connection may be kept, as far as the worker says.
+    pub(crate) keeps_upstream: bool,
+}
+
+/// The state of the exchange when the head has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExchangeState {
+    /// The client has sent its whole request.
+    pub(crate) is_received: bool,
+    /// The client was told to send its body (100).
+    pub(crate) has_continued: bool,
+    /// The cluster is shutting down.
+    pub(crate) is_draining: bool,
+}
+
+/// Decides what follows `response`.
+///
+/// # Errors
+/// For a response that does not answer the request.
+pub(crate) fn plan(
+    response: &ResponseHead<'_, ProxyField>,
+    context: &RequestContext,
+    state: ExchangeState,
+) -> Result<Plan, HttpError> {
+    match response.status {
+        101 if context.upgrades => Ok(Plan::Tunnel),
+        101 => Err(HttpError::bad("an upgrade that the client did not ask for")),
+        // One 100 is enough, also when a second worker says it again. HTTP/1.0 has no
+        // interim responses (RFC 9110, section 15.2).
+        100 => {
+            Ok(Plan::Interim { wanted: context.is_1_1 && context.expects_continue && !state.has_continued })
+        }
+        102..=199 => Ok(Plan::Interim { wanted: context.is_1_1 }),
+        status => Ok(Plan::Body(body(response, status, context, state))),
+    }
+}
+
+fn body(
+    response: &ResponseHead<'_, ProxyField>,
+    status: u16,
+    context: &RequestContext,
+    state: ExchangeState,
+) -> BodyPlan {
+    let to = match (response.framing, context.is_1_1) {
+        (Framing::UntilClose, true) => Framing::Chunked,
+        (Framing::Chunked, false) => Framing::UntilClose,
+        (framing, _) => framing,
+    };
+    // Where a request ends whose body still comes cannot be known.
+    let keeps_client =
+        context.keeps_alive && state.is_received && to != Framing::UntilClose && !state.is_draining;
+    BodyPlan { status, from: response.framing, to, keeps_client, keeps_upstream: response.keeps_alive() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use balancer_http1::{FieldBuffer, RequestHead};
+
+    use super::*;
+    use crate::forwarded::ClientIdentity;
+    use crate::limits::ProxyLimits;
+    use crate::open_requests::OpenRequests;
+    use crate::proxy::Proxy;
+
+    const ALIVE: ExchangeState =
+        ExchangeState { is_received: true, has_continued: false, is_draining: false };
+
+    /// The plan for a response to `GET` with this version and these fields.
+    fn planned(request: &str, response: &str, state: ExchangeState) -> Result<Plan, HttpError> {
+        let open = OpenRequests::default();
+        let limits = ProxyLimits::default();
+        let proxy = Proxy::new(Arc::default(), Arc::default(), Arc::default(), open, limits);
+        let identity = ClientIdentity::new("192.0.2.1".parse().unwrap(), false);
+        let head = format!("GET / HTTP/{request}\r\nHost: a\r\n\r\n");
+        let mut buffer = FieldBuffer::default();
+        let request = RequestHead::parse(head.as_bytes(), &mut buffer).unwrap();
+        let context = RequestContext::new(&proxy, head.as_bytes(), &request, &identity);
+        let head = format!("HTTP/1.1 {response}\r\n\r\n");
+        let mut buffer = FieldBuffer::default();
+        plan(&ResponseHead::parse(head.as_bytes(), false, &mut buffer).unwrap(), &context, state)
+    }
+
+    fn body(request: &str, response: &str, state: ExchangeState) -> BodyPlan {
+        match planned(request, response, state) {
+            Ok(Plan::Body(body)) => body,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn interim_responses_are_for_clients_that_understand_them() {
+        let wanted = |request: &str, response: &str, state| planned(request, response, state).unwrap();
+        let expects = "1.1\r\nExpect: 100-continue";
+        assert_eq!(wanted(expects, "100 Continue", ALIVE), Plan::Interim { wanted: true });
+        assert_eq!(wanted("1.1", "100 Continue", ALIVE), Plan::Interim { wanted: false });
+        let second = ExchangeState { has_continued: true, ..ALIVE };
+        assert_eq!(wanted(expects, "100 Continue", second), Plan::Interim { wanted: false });
+        assert_eq!(wanted("1.1", "103 Early Hints", second), Plan::Interim { wanted: true });
+        assert_eq!(wanted("1.0", "103 Early Hints", ALIVE), Plan::Interim { wanted: false });
+    }
+
+    #[test]
+    fn a_protocol_is_switched_only_for_a_client_that_asked() {
+        let upgrade = "1.1\r\nConnection: upgrade\r\nUpgrade: websocket";
+        assert_eq!(planned(upgrade, "101 Switching Protocols", ALIVE), Ok(Plan::Tunnel));
+        assert!(planned("1.1", "101 Switching Protocols", ALIVE).is_err());
+        assert_eq!(body(upgrade, "200 OK\r\nContent-Length: 1", ALIVE).to, Framing::Length(1));
+    }
+
+    #[test]
+    fn the_body_is_framed_as_the_client_understands_it() {
+        let chunked = "200 OK\r\nTransfer-Encoding: chunked";
+        assert_eq!(body("1.1", chunked, ALIVE).to, Framing::Chunked);
+        let old = body("1.0\r\nConnection: keep-alive", chunked, ALIVE);
+        assert_eq!((old.to, old.keeps_client), (Framing::UntilClose, false));
+        let until_close = body("1.1", "200 OK", ALIVE);
+        assert_eq!((until_close.from, until_close.to), (Framing::UntilClose, Framing::Chunked));
+        assert!(until_close.keeps_client && !until_close.keeps_upstream);
+    }
+
+    #[test]
+    fn a_connection_is_kept_when_its_next_request_can_be_found() {
+        let empty = "200 OK\r\nContent-Length: 0";
+        assert!(body("1.1", empty, ALIVE).keeps_client && body("1.1", empty, ALIVE).keeps_upstream);
+        assert!(!body("1.1\r\nConnection: close", empty, ALIVE).keeps_client);
+        assert!(!body("1.1", empty, ExchangeState { is_received: false, ..ALIVE }).keeps_client);
+        assert!(!body("1.1", empty, ExchangeState { is_draining: true, ..ALIVE }).keeps_client);
+        assert!(!body("1.1", "200 OK\r\nConnection: close\r\nContent-Length: 0", ALIVE).keeps_upstream);
+    }
+}

@@ -1,0 +1,197 @@
+//! Carries an exchange out.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use balancer_http1::scan::Scanner;
+use balancer_http1::{Framing, HttpError, ResponseHead};
+use shared_protocol::WorkerId;
+
+use super::outcome::Outcome;
+use super::plan::{BodyPlan, ExchangeState, Plan, plan};
+use crate::client::Http1Client;
+use crate::context::RequestContext;
+use crate::download::{Download, DownloadError};
+use crate::error::ProxyError;
+use crate::headers::{self, ResponseHeaders, StickyCookie};
+use crate::proxy::Proxy;
+use crate::tunnel;
+use crate::upload::{Upload, UploadError};
+use crate::upstream::Upstream;
+
+pub(crate) struct Exchange<'a> {
+    pub(crate) proxy: &'a Proxy,
+    pub(crate) context: &'a RequestContext,
+    pub(crate) client: &'a mut Http1Client,
+    pub(crate) upload: &'a mut Upload,
+    pub(crate) worker: WorkerId,
+}
+
+impl Exchange<'_> {
+    pub(crate) async fn run(mut self, mut upstream: Upstream) -> Outcome {
+        loop {
+            let length = match self.receive_head(&mut upstream).await {
+                Ok(length) => length,
+                Err(outcome) => return outcome,
+            };
+            let plan = match self.write_head(&mut upstream, length) {
+                Ok(plan) => plan,
+                Err(error) => return Outcome::Failed(ProxyError::InvalidResponse(error)),
+            };
+            match plan {
+                Plan::Interim { .. } => {
+                    if self.client.flush(self.proxy.limits.client_timeout).await.is_err() {
+                        return Outcome::ClientClosed;
+                    }
+                }
+                Plan::Tunnel => return self.tunnel(upstream).await,
+                Plan::Body(body) => return self.download(upstream, body).await,
+            }
+        }
+    }
+
+    /// Sends the request, as far as it has come, until a head is in the worker's read
+    /// buffer. Returns the length of that head in bytes.
+    async fn receive_head(&mut self, upstream: &mut Upstream) -> Result<usize, Outcome> {
+        let mut scanner = Scanner::default();
+        self.upload.stall.touch();
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = self.upload.poll(self.client, upstream, cx) {
+                return Poll::Ready(Err(error.into()));
+            }
+            if self.upload.is_received() && self.client.poll_closed(cx).is_ready() {
+                return Poll::Ready(Err(Outcome::ClientClosed));
+            }
+            loop {
+                match scanner.find(upstream.read_buffer.bytes()) {
+                    Ok(Some(length)) => return Poll::Ready(Ok(length)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        return Poll::Ready(Err(Outcome::Failed(ProxyError::InvalidResponse(error))));
+                    }
+                }
+                match upstream.read_buffer.poll_fill(&mut upstream.stream, cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => {
+                        return Poll::Ready(Err(Outcome::Failed(ProxyError::WorkerClosed)));
+                    }
+                    Poll::Ready(Ok(_)) => self.upload.stall.touch(),
+                    Poll::Pending => break,
+                }
+            }
+            self.poll_overdue(cx).map(Err)
+        })
+        .await
+    }
+
+    /// Ready when the side that is to go on has not done so in time.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let limits = &self.proxy.limits;
+        let waits_for_client = !self.upload.is_received() && self.upload.is_flushed();
+        let body_deadline = if waits_for_client { self.upload.deadline(limits) } else { None };
+        let deadline = body_deadline.unwrap_or_else(|| self.upload.stall.deadline(limits.response_timeout));
+        if !self.client.timer.poll(deadline, cx) {
+            return Poll::Pending;
+        }
+        Poll::Ready(match body_deadline {
+            Some(_) => Outcome::Rejected(SLOW_BODY),
+            None => Outcome::Failed(ProxyError::ResponseTimeout),
+        })
+    }
+
+    /// Takes the head of `length` bytes out of the worker's read buffer, decides what
+    /// follows it, and writes what the client gets of it into the client's write buffer.
+    fn write_head(&mut self, upstream: &mut Upstream, length: usize) -> Result<Plan, HttpError> {
+        let (proxy, context, worker) = (self.proxy, self.context, self.worker);
+        let state = ExchangeState {
+            is_received: self.upload.is_received(),
+            has_continued: self.upload.has_continued,
+            is_draining: proxy.registry.is_draining(),
+        };
+        let head = &upstream.read_buffer.bytes()[..length];
+        let response = ResponseHead::parse(head, context.is_head, &mut self.client.fields)?;
+        let plan = plan(&response, context, state)?;
+        let (is_written, framing, connection) = match plan {
+            Plan::Interim { wanted } => (wanted, Framing::Empty, None),
+            Plan::Tunnel => (true, Framing::Empty, Some("upgrade")),
+            Plan::Body(body) => (true, body.to, context.connection_option(body.keeps_client)),
+        };
+        if is_written {
+            let needs_cookie = response.status >= 200 && context.affinity != Some(worker);
+            let sticky = proxy.sticky.as_ref().filter(|_| needs_cookie);
+            let cookie = sticky.map(|sticky| StickyCookie { sticky, is_secure: context.is_https });
+            let request_id = &context.id;
+            let headers = ResponseHeaders { worker, request_id, framing, connection, cookie };
+            headers::write_response(self.client.write_buffer.bytes(), &response, headers);
+        }
+        self.upload.has_continued |= is_written && response.status == 100;
+        upstream.read_buffer.consume(length);
+        Ok(plan)
+    }
+
+    async fn tunnel(self, mut upstream: Upstream) -> Outcome {
+        let client_timeout = self.proxy.limits.client_timeout;
+        if self.client.flush(client_timeout).await.is_err() {
+            return Outcome::ClientClosed;
+        }
+        let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout).await;
+        if let Err(error) = result {
+            tracing::debug!(worker = self.worker.0, %error, "a tunnel broke");
+        }
+        Outcome::Complete { status: 101, sent, keep: false }
+    }
+
+    async fn download(mut self, mut upstream: Upstream, plan: BodyPlan) -> Outcome {
+        let mut download = Download::new(plan.from, plan.to);
+        let result = self.carry(&mut download, &mut upstream).await;
+        let (status, sent) = (plan.status, download.sent());
+        match result {
+            Ok(()) => {
+                if plan.keeps_upstream && self.upload.is_complete() && upstream.read_buffer.is_empty() {
+                    upstream.keep();
+                }
+                Outcome::Complete { status, sent, keep: plan.keeps_client }
+            }
+            Err(error) => {
+                tracing::debug!(worker = self.worker.0, %error, "a response is truncated");
+                Outcome::Truncated { status, sent }
+            }
+        }
+    }
+
+    /// Carries the response's body, and what is still to come of the request's.
+    async fn carry(&mut self, download: &mut Download, upstream: &mut Upstream) -> Result<(), DownloadError> {
+        download.stage(self.client, upstream)?;
+        let mut is_uploading = true;
+        poll_fn(|cx| {
+            if is_uploading {
+                match self.upload.poll(self.client, upstream, cx) {
+                    Poll::Ready(Err(UploadError::ClientClosed)) => {
+                        return Poll::Ready(Err(DownloadError::ClientClosed));
+                    }
+                    // The worker has begun to answer without the rest of it, and may end
+                    // without it.
+                    Poll::Ready(_) => is_uploading = false,
+                    Poll::Pending => {}
+                }
+            }
+            if self.upload.is_received() && self.client.poll_closed(cx).is_ready() {
+                return Poll::Ready(Err(DownloadError::ClientClosed));
+            }
+            if let Poll::Ready(result) = download.poll(self.client, upstream, cx) {
+                return Poll::Ready(result);
+            }
+            let limits = &self.proxy.limits;
+            let waits_for_client = !self.client.write_buffer.is_flushed() || !upstream.read_buffer.is_empty();
+            let (timeout, error) = if waits_for_client {
+                (limits.client_timeout, DownloadError::ClientTimeout)
+            } else {
+                (limits.response_timeout, DownloadError::WorkerTimeout)
+            };
+            let deadline = download.stall.deadline(timeout);
+            if self.client.timer.poll(deadline, cx) { Poll::Ready(Err(error)) } else { Poll::Pending }
+        })
+        .await
+    }
+}
+
+const SLOW_BODY: HttpError = HttpError::new(408, "the request's body did not arrive in time");

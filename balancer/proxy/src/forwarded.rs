@@ -1,0 +1,85 @@
+//! Who the client is, and how much of what it says of that is believed.
+
+use std::net::IpAddr;
+
+use balancer_http1::{Field, FieldKind, Fields};
+
+use crate::field::ProxyField;
+
+/// The client of a connection, as workers are told of it.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// Its address as text, made once per connection.
+    pub address: String,
+    /// The client is a known proxy: what it says of where its requests come from is
+    /// passed on and added to.
+    pub is_trusted: bool,
+}
+
+impl ClientIdentity {
+    pub fn new(address: IpAddr, is_trusted: bool) -> Self {
+        Self { address: address.to_canonical().to_string(), is_trusted }
+    }
+}
+
+/// The client's address as far as it is known: that of the connection or, where a
+/// trusted proxy holds that, the one that this proxy has added last. The addresses
+/// before it may be anybody's invention.
+pub(crate) fn client_address<'a>(fields: &Fields<'a, ProxyField>, identity: &'a ClientIdentity) -> &'a [u8] {
+    let forwarded = || {
+        let value = fields.last(ProxyField::ForwardedFor)?;
+        let last = value.rsplit(|&byte| byte == b',').next()?.trim_ascii();
+        (!last.is_empty()).then_some(last)
+    };
+    let forwarded = if identity.is_trusted { forwarded() } else { None };
+    forwarded.unwrap_or(identity.address.as_bytes())
+}
+
+/// Does the client speak HTTPS? Only a trusted proxy can say so, as this one speaks
+/// plain HTTP.
+pub(crate) fn is_https(fields: &Fields<'_, ProxyField>, identity: &ClientIdentity) -> bool {
+    let says_https = |field: Field<'_, ProxyField>| {
+        // The first element is of the client (RFC 7239, section 4).
+        let first = field.value.split(|&byte| byte == b',').next().unwrap_or_default();
+        if field.name.eq_ignore_ascii_case(b"x-forwarded-proto") {
+            return first.trim_ascii().eq_ignore_ascii_case(b"https");
+        }
+        field.name.eq_ignore_ascii_case(b"forwarded")
+            && first.split(|&byte| byte == b';').any(|pair| {
+                let pair = pair.trim_ascii();
+                let is = |text: &str| pair.eq_ignore_ascii_case(text.as_bytes());
+                is("proto=https") || is("proto=\"https\"")
+            })
+    };
+    identity.is_trusted
+        && fields
+            .iter()
+            .any(|field| field.kind == FieldKind::Custom(ProxyField::Forwarded) && says_https(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use balancer_http1::{FieldBuffer, RequestHead};
+
+    use super::*;
+
+    #[test]
+    fn who_and_how_a_client_is_comes_from_the_connection_unless_it_is_trusted() {
+        let of = |fields: &str, trusted: bool| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let mut buffer = FieldBuffer::default();
+            let fields = RequestHead::parse(head.as_bytes(), &mut buffer).unwrap().fields;
+            let identity = ClientIdentity::new("192.0.2.7".parse().unwrap(), trusted);
+            let client = client_address(&fields, &identity).to_vec();
+            (String::from_utf8(client).unwrap(), is_https(&fields, &identity))
+        };
+        let claims = "X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\nX-Forwarded-Proto: https\r\n";
+        assert_eq!(of(claims, false), ("192.0.2.7".to_owned(), false));
+        assert_eq!(of(claims, true), ("192.0.2.1".to_owned(), true));
+        assert_eq!(of("", true), ("192.0.2.7".to_owned(), false));
+        assert_eq!(of("X-Forwarded-For: \r\n", true).0, "192.0.2.7");
+        assert!(!of("X-Forwarded-Proto: http, https\r\n", true).1);
+        assert!(of("Forwarded: for=1.1.1.1;Proto=HTTPS, for=2.2.2.2;proto=http\r\n", true).1);
+        assert!(!of("Forwarded: for=1.1.1.1;proto=http, proto=https\r\n", true).1);
+    }
+}

@@ -1,0 +1,86 @@
+//! Heads as they are passed on.
+
+use balancer_http1::{FieldBuffer, Framing, RequestHead, ResponseHead};
+use shared_protocol::WorkerId;
+
+use super::{RequestId, ResponseHeaders, write_request, write_response};
+use crate::forwarded::ClientIdentity;
+
+fn request(head: &str, trusted: bool) -> String {
+    let mut buffer = FieldBuffer::default();
+    let parsed = RequestHead::parse(head.as_bytes(), &mut buffer).unwrap();
+    let identity = ClientIdentity::new("::ffff:192.0.2.7".parse().unwrap(), trusted);
+    let mut out = Vec::new();
+    write_request(&mut out, &parsed, &RequestId::choose(Some(b"id")), &identity);
+    String::from_utf8(out).unwrap()
+}
+
+fn response(head: &str, framing: Framing) -> String {
+    let mut buffer = FieldBuffer::default();
+    let parsed = ResponseHead::parse(head.as_bytes(), false, &mut buffer).unwrap();
+    let headers = ResponseHeaders {
+        worker: WorkerId(12),
+        request_id: &RequestId::choose(Some(b"id")),
+        framing,
+        connection: None,
+        cookie: None,
+    };
+    let mut out = Vec::new();
+    write_response(&mut out, &parsed, headers);
+    String::from_utf8(out).unwrap()
+}
+
+const OURS: &str = "x-request-id: id\r\nx-forwarded-proto: http\r\nx-forwarded-host: a\r\n\
+                    x-forwarded-for: 192.0.2.7\r\n";
+
+#[test]
+fn hop_by_hop_fields_and_those_that_connection_names_stay_behind() {
+    let head = "GET http://a/b?c HTTP/1.1\r\nHost: a\r\nConnection: close, X-Private\r\n\
+                Connection: x-other ,,\r\nX-Private: 1\r\nx-other: 2\r\nKeep-Alive: timeout=5\r\n\
+                TE: trailers\r\nProxy: p\r\nClose: 4\r\nX-Kept: 3\r\nx-request-id: mine\r\n\r\n";
+    assert_eq!(request(head, false), format!("GET /b?c HTTP/1.1\r\nhost: a\r\nX-Kept: 3\r\n{OURS}\r\n"));
+}
+
+#[test]
+fn connection_cannot_name_away_what_frames_or_routes_the_message() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: content-length, host, x-request-id\r\n\
+                Content-Length: 3\r\n\r\n";
+    assert_eq!(
+        request(head, false),
+        format!("POST / HTTP/1.1\r\nhost: a\r\n{OURS}content-length: 3\r\n\r\n")
+    );
+}
+
+#[test]
+fn forwarding_fields_come_from_the_connection_unless_the_client_is_trusted() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
+                Forwarded: for=1.1.1.1\r\nX_Forwarded_For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n\r\n";
+    assert_eq!(request(head, false), format!("GET / HTTP/1.1\r\nhost: a\r\n{OURS}\r\n"));
+    let trusted = request(head, true);
+    assert!(trusted.contains("x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n"), "{trusted}");
+    assert!(trusted.contains("X-Forwarded-Proto: https\r\n") && trusted.contains("X-Real-IP: 1.1.1.1"));
+    assert!(!trusted.contains("proto: http\r\n") && !trusted.contains("X_Forwarded"), "{trusted}");
+}
+
+#[test]
+fn an_upgrade_and_an_expectation_are_passed_on() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert!(request(head, false).ends_with("connection: upgrade\r\nupgrade: websocket\r\n\r\n"));
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-Continue\r\n\r\n";
+    assert!(request(head, false).ends_with("transfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n"));
+}
+
+#[test]
+fn responses_lose_what_is_of_the_workers_connection_and_get_our_fields() {
+    let head = "HTTP/1.1 200 Fine\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nKeep-Alive: x\r\n\
+                Content-Length: 5\r\nx-worker-id: 99\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
+    assert_eq!(
+        response(head, Framing::Length(5)),
+        "HTTP/1.1 200 Fine\r\nSet-Cookie: a\r\nSet-Cookie: b\r\ncontent-length: 5\r\n\
+         x-worker-id: 12\r\nx-request-id: id\r\n\r\n"
+    );
+    let head = "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n";
+    assert!(!response(head, Framing::Empty).contains("ength"));
+    let head = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
+    assert!(response(head, Framing::Empty).contains("Content-Length: 5"));
+}

@@ -1,0 +1,43 @@
+//! The parts of a request that are kept for the access log.
+
+use balancer_access_log::{LogFields, RequestText};
+use balancer_http1::RequestHead;
+
+use crate::field::ProxyField;
+use crate::forwarded::{self, ClientIdentity};
+use crate::headers::RequestId;
+
+/// Most bytes that are kept of the first line of something that is no request.
+const MAX_UNKNOWN_LINE: usize = 1024;
+
+/// The fields of `request`, whose bytes are `head`.
+pub(crate) fn of_request(
+    head: &[u8],
+    request: &RequestHead<'_, ProxyField>,
+    identity: &ClientIdentity,
+    id: &RequestId,
+) -> Box<LogFields> {
+    Box::new(LogFields::new(RequestText {
+        client: Some(forwarded::client_address(&request.fields, identity)),
+        request_line: first_line(head, head.len()),
+        referer: request.fields.first_named(b"referer"),
+        user_agent: request.fields.first_named(b"user-agent"),
+        request_id: Some(id.as_bytes()),
+    }))
+}
+
+/// The fields of something that begins with `bytes` and is no request.
+pub(crate) fn of_refused(bytes: &[u8], identity: &ClientIdentity, id: &RequestId) -> Box<LogFields> {
+    Box::new(LogFields::new(RequestText {
+        client: Some(identity.address.as_bytes()),
+        request_line: first_line(bytes, MAX_UNKNOWN_LINE),
+        request_id: Some(id.as_bytes()),
+        ..RequestText::default()
+    }))
+}
+
+fn first_line(bytes: &[u8], max_length: usize) -> Option<&[u8]> {
+    let line = bytes.split(|&byte| byte == b'\n').next()?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    Some(&line[..line.len().min(max_length)])
+}

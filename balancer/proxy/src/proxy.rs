@@ -1,0 +1,85 @@
+//! What the request path reads. It writes nothing but counters and the access log.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use pingora::connectors::TransportConnector;
+
+use balancer_access_log::{AccessLog, LogFields, Record, RequestSummary};
+use balancer_pool::Pool;
+use balancer_pool::traffic::Traffic;
+use balancer_state::counters::Counters;
+use balancer_state::registry::Registry;
+use balancer_state::response::Response;
+
+use crate::ip_limit::IpLimit;
+use crate::limits::ProxyLimits;
+use crate::open_requests::OpenRequests;
+use crate::retry_budget::RetryBudget;
+use crate::sticky::Sticky;
+
+/// The request path's configuration and its links to the rest of the program.
+pub struct Proxy {
+    /// `/health` and `/cluster/workers` are answered here, and not by workers.
+    pub own_routes: bool,
+    /// Signs the cookies of [`Strategy::Sticky`](balancer_pool::select::Strategy::Sticky).
+    pub sticky: Option<Sticky>,
+    pub access_log: AccessLog,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) open: OpenRequests,
+    pub(crate) limits: ProxyLimits,
+    pub(crate) ip_limit: IpLimit,
+    pub(crate) connector: TransportConnector,
+    pub(crate) retry_budget: RetryBudget,
+}
+
+impl Proxy {
+    pub fn new(
+        pool: Arc<Pool>,
+        registry: Arc<Registry>,
+        counters: Arc<Counters>,
+        open: OpenRequests,
+        limits: ProxyLimits,
+    ) -> Self {
+        Self {
+            own_routes: true,
+            sticky: None,
+            access_log: AccessLog::default(),
+            pool,
+            registry,
+            counters,
+            open,
+            ip_limit: IpLimit::new(limits.max_connections_per_ip),
+            limits,
+            connector: TransportConnector::new(None),
+            retry_budget: RetryBudget::default(),
+        }
+    }
+
+    /// The primary's own response, if the route is its own.
+    pub(crate) fn own_response(&self, method: &[u8], path: &[u8]) -> Option<Response> {
+        if !self.own_routes {
+            return None;
+        }
+        let (method, path) = (std::str::from_utf8(method).ok()?, std::str::from_utf8(path).ok()?);
+        balancer_state::response::own(&self.registry, method, path)
+    }
+
+    /// Counts and logs a finished request; called once for each. `traffic` is that of
+    /// the last worker that got the request, if any did.
+    pub(crate) fn record(
+        &self,
+        traffic: Option<&Traffic>,
+        summary: RequestSummary,
+        fields: Option<Box<LogFields>>,
+    ) {
+        traffic.unwrap_or(&self.counters.primary).record(summary.status, summary.total);
+        self.retry_budget.deposit();
+        if let Some(fields) = fields {
+            self.access_log.write(Record { fields, at: SystemTime::now(), summary });
+        }
+        tracing::trace!(?summary, "request finished");
+    }
+}

@@ -1,0 +1,155 @@
+//! One request of a client that speaks HTTP/1.
+
+use balancer_access_log::RequestSummary;
+use balancer_http1::{Framing, HttpError, RequestHead};
+use balancer_state::response::Response;
+
+use crate::attempts;
+use crate::client::Http1Client;
+use crate::context::RequestContext;
+use crate::exchange::Outcome;
+use crate::field::ProxyField;
+use crate::headers;
+use crate::proxy::Proxy;
+use crate::responses::{self, WriteOptions};
+use crate::upload::{self, Upload};
+use crate::write_buffer::WriteBuffer;
+
+/// What happens to the connection after a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterResponse {
+    NextRequest,
+    /// Everything has been sent and read.
+    Close,
+    /// The client may not have sent all of its request yet.
+    Linger,
+    /// Only an abrupt end tells the client that the response is not whole.
+    Abort,
+}
+
+/// Who answers a request.
+enum Answer {
+    /// The balancer itself.
+    Own(Response),
+    /// A worker, which gets this head.
+    Worker(WriteBuffer),
+}
+
+/// Handles the request whose head is the first `length` bytes of the read buffer.
+pub(crate) async fn handle(proxy: &Proxy, client: &mut Http1Client, length: usize) -> AfterResponse {
+    let head = &client.read_buffer.bytes()[..length];
+    let request = match RequestHead::parse(head, &mut client.fields) {
+        Ok(request) => request,
+        Err(error) => return refuse(proxy, client, error).await,
+    };
+    let mut context = RequestContext::new(proxy, head, &request, &client.identity);
+    let answer = match own_response(proxy, &request) {
+        Some(response) => Answer::Own(response),
+        None => {
+            let mut buffer = WriteBuffer::default();
+            headers::write_request(buffer.bytes(), &request, &context.id, &client.identity);
+            Answer::Worker(buffer)
+        }
+    };
+    let framing = request.framing;
+    client.read_buffer.consume(length);
+    match answer {
+        Answer::Own(response) if framing == Framing::Empty => {
+            respond(proxy, client, context, &response).await
+        }
+        // The body is not read, so where the next request would begin cannot be known.
+        Answer::Own(response) => respond_and_end(proxy, client, context, &response).await,
+        Answer::Worker(buffer) => {
+            let mut upload = Upload::new(buffer, framing, &proxy.limits);
+            let outcome = attempts::run(proxy, &mut context, client, &mut upload).await;
+            conclude(proxy, client, context, &upload, outcome).await
+        }
+    }
+}
+
+/// Answers something that is no valid request, and ends the connection: where the next
+/// request would begin cannot be known.
+pub(crate) async fn refuse(proxy: &Proxy, client: &mut Http1Client, error: HttpError) -> AfterResponse {
+    let context = RequestContext::refused(proxy, client.read_buffer.bytes(), &client.identity);
+    respond_and_end(proxy, client, context, &responses::for_http_error(error)).await
+}
+
+/// The balancer's own response, to a request that is not for workers.
+fn own_response(proxy: &Proxy, request: &RequestHead<'_, ProxyField>) -> Option<Response> {
+    let max_request_body = proxy.limits.max_request_body;
+    if matches!(request.framing, Framing::Length(length) if length > max_request_body) {
+        return Some(responses::for_http_error(upload::body_too_large(max_request_body)));
+    }
+    let path = request.resource.path.split(|&byte| byte == b'?').next().unwrap_or_default();
+    proxy.own_response(request.method, path)
+}
+
+/// Ends a request that was handed to workers: answers the client if it has seen no
+/// response, and counts and logs the request.
+async fn conclude(
+    proxy: &Proxy,
+    client: &mut Http1Client,
+    context: RequestContext,
+    upload: &Upload,
+    outcome: Outcome,
+) -> AfterResponse {
+    let (status, sent, after) = match outcome {
+        Outcome::Complete { status, sent, keep: true } => (status, sent, AfterResponse::NextRequest),
+        Outcome::Complete { status, sent, keep: false } if upload.is_received() => {
+            (status, sent, AfterResponse::Close)
+        }
+        Outcome::Complete { status, sent, keep: false } => (status, sent, AfterResponse::Linger),
+        Outcome::Truncated { status, sent } => (status, sent, AfterResponse::Abort),
+        Outcome::ClientClosed => (RequestSummary::CLIENT_CLOSED, 0, AfterResponse::Abort),
+        Outcome::Failed(error) => {
+            let upstream = &context.upstream;
+            let response = responses::for_proxy_error(&error, upstream.worker, upstream.attempts);
+            return respond_and_end(proxy, client, context, &response).await;
+        }
+        Outcome::Rejected(error) => {
+            return respond_and_end(proxy, client, context, &responses::for_http_error(error)).await;
+        }
+    };
+    context.finish(proxy, status, sent);
+    after
+}
+
+/// Sends the balancer's own response to a request without a body.
+async fn respond(
+    proxy: &Proxy,
+    client: &mut Http1Client,
+    context: RequestContext,
+    response: &Response,
+) -> AfterResponse {
+    let keeps = context.keeps_alive && !proxy.registry.is_draining();
+    let connection = context.connection_option(keeps);
+    let is_sent = send(proxy, client, context, response, connection).await;
+    if keeps && is_sent { AfterResponse::NextRequest } else { AfterResponse::Close }
+}
+
+/// Sends the balancer's own response, and ends the connection.
+async fn respond_and_end(
+    proxy: &Proxy,
+    client: &mut Http1Client,
+    context: RequestContext,
+    response: &Response,
+) -> AfterResponse {
+    let connection = context.connection_option(false);
+    send(proxy, client, context, response, connection).await;
+    AfterResponse::Linger
+}
+
+/// Sends `response`, and counts and logs the request. Says whether the client took it.
+async fn send(
+    proxy: &Proxy,
+    client: &mut Http1Client,
+    context: RequestContext,
+    response: &Response,
+    connection: Option<&'static str>,
+) -> bool {
+    let options = WriteOptions { request_id: context.id.as_bytes(), is_head: context.is_head, connection };
+    responses::write(response, client.write_buffer.bytes(), options);
+    let is_taken = client.flush(proxy.limits.client_timeout).await.is_ok();
+    context.finish(proxy, response.status, response.body.len() as u64);
+    is_taken
+}

@@ -1,0 +1,28 @@
+//! The proxy as the service of the listener's threads.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::client::ClientStream;
+use crate::connection;
+use crate::listener::Service;
+use crate::proxy::Proxy;
+use crate::upstream::idle_pool;
+
+impl Service for Proxy {
+    const MAINTENANCE_INTERVAL: Duration = idle_pool::SWEEP_INTERVAL;
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        connection::serve(self, ClientStream::Tcp(stream), peer.ip()).await;
+    }
+
+    fn maintain(&self) {
+        idle_pool::sweep(&self.pool);
+    }
+
+    fn end(&self) {
+        idle_pool::clear();
+    }
+}

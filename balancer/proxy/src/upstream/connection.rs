@@ -1,0 +1,59 @@
+//! A connection to a worker while it carries a request.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pingora::connectors::TransportConnector;
+use pingora::protocols::Stream;
+use pingora::upstreams::peer::HttpPeer;
+use shared_protocol::Generation;
+use tokio::time::timeout;
+
+use super::idle_pool;
+use crate::error::ConnectError;
+use crate::read_buffer::ReadBuffer;
+
+/// Longest time for a connection to a worker, which is on this machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Upstream {
+    pub(crate) stream: Stream,
+    pub(crate) read_buffer: ReadBuffer,
+    /// The connection has carried a request before.
+    pub(crate) is_reused: bool,
+    generation: Generation,
+}
+
+impl Upstream {
+    /// An idle connection to the worker, if this thread has one.
+    pub(crate) fn idle(generation: Generation) -> Option<Self> {
+        let stream = idle_pool::take(generation)?;
+        Some(Self { stream, read_buffer: ReadBuffer::default(), is_reused: true, generation })
+    }
+
+    /// Connects to the worker.
+    ///
+    /// # Errors
+    /// When the worker does not accept the connection in time, or refuses it.
+    pub(crate) async fn connect(
+        connector: &TransportConnector,
+        generation: Generation,
+        address: SocketAddr,
+    ) -> Result<Self, ConnectError> {
+        // Without Pingora's own timeout, for which a thread wakes 100 times a second.
+        let peer = HttpPeer::new(address, false, String::new());
+        // Boxed: seldom needed, and large beside all else that a request keeps.
+        match Box::pin(timeout(CONNECT_TIMEOUT, connector.new_stream(&peer))).await {
+            Ok(Ok(stream)) => {
+                Ok(Self { stream, read_buffer: ReadBuffer::default(), is_reused: false, generation })
+            }
+            Ok(Err(err)) => Err(ConnectError::Failed(err)),
+            Err(_) => Err(ConnectError::Timeout),
+        }
+    }
+
+    /// Keeps the connection for a later request. The response to its last one is complete.
+    pub(crate) fn keep(self) {
+        idle_pool::put(self.generation, self.stream);
+    }
+}

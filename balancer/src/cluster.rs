@@ -1,0 +1,260 @@
+//! Builds the parts of the cluster, connects them and runs them.
+//!
+//! The supervisor runs on the main thread, which lives as long as the program:
+//! the kernel ends workers when the thread that started them has ended.
+
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use shared_settings::definitions::ADMIN;
+use shared_settings::{default_control_path, describe_bind_error};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Semaphore, watch};
+use tracing::{info, warn};
+use worker::config::State;
+
+use balancer_access_log::AccessLog;
+use balancer_admin::Admin;
+use balancer_admin::control::{Control, ControlSocket};
+use balancer_admin::feed::{About, Feed};
+use balancer_pool::Pool;
+use balancer_pool::select::Strategy;
+use balancer_proxy::listener::{self, Phase, Serving};
+use balancer_proxy::sticky::Sticky;
+use balancer_proxy::{OpenRequests, Proxy};
+use balancer_state::ClusterState;
+use balancer_supervisor::executable::Executable;
+use balancer_supervisor::process::Program;
+use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
+
+use crate::config::Config;
+use crate::fd_budget::{self, FdBudget};
+use crate::shutdown::Shutdown;
+use crate::signals::Signals;
+use crate::state_dir::StateDir;
+use crate::worker_env;
+
+/// Runs a cluster that starts with `workers` workers, until a signal ends it.
+///
+/// # Errors
+/// When something that the cluster needs cannot be had. No worker is left then.
+pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
+    let _log = shared_telemetry::init(&config.telemetry)?;
+    let fd_budget =
+        FdBudget::new(fd_budget::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
+    let sockets = Sockets::bind(config)?;
+    let state_dir = open_state_dir(config)?;
+    let state = ClusterState { pool: Arc::new(Pool::new(config.balancing)), ..ClusterState::default() };
+    let (access_log, _last_lines) = match &config.access_log {
+        Some(settings) => AccessLog::open(settings, Arc::clone(&state.counters.access_log_dropped))?,
+        None => Default::default(),
+    };
+    let open = OpenRequests::default();
+    let proxy = proxy(config, &state, open.clone(), access_log.clone())?;
+    let reopened = access_log.clone();
+    let (supervisor, commands) = Handle::new(move || reopened.reopen());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("could not make the supervisor's event loop")?;
+    let cluster = Cluster {
+        config,
+        workers,
+        fd_budget,
+        sockets,
+        state_dir,
+        state,
+        open,
+        proxy,
+        access_log,
+        supervisor,
+    };
+    runtime.block_on(cluster.run(commands))
+}
+
+/// The listening sockets, all bound before anything is started.
+struct Sockets {
+    clients: TcpListener,
+    address: SocketAddr,
+    admin: Option<TcpListener>,
+    admin_address: Option<SocketAddr>,
+    control: ControlSocket,
+    control_path: PathBuf,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let clients = bind(config.listen())?;
+        let address = clients.local_addr().context("could not read the bound address")?;
+        let admin = config.admin.map(bind).transpose().with_context(|| {
+            format!("no admin listener (set {} to another address, or to off)", ADMIN.names())
+        })?;
+        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+        let control_path = config.control.clone().unwrap_or_else(|| default_control_path(address.port()));
+        let control = ControlSocket::bind(&control_path)?;
+        Ok(Self { clients, address, admin, admin_address, control, control_path })
+    }
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listener::bind(address).map_err(|err| anyhow::Error::msg(describe_bind_error(address, &err)))
+}
+
+/// The embedded store's directory, if the workers need one.
+fn open_state_dir(config: &Config) -> anyhow::Result<Option<StateDir>> {
+    Ok(match (&config.program, &config.worker.state) {
+        (Program::Bundled, State::Directory(named)) => Some(StateDir::open(Some(named))?),
+        (Program::Bundled, State::Temporary) => Some(StateDir::open(None)?),
+        (Program::Bundled, State::Redis(_)) | (Program::Command(_), _) => None,
+    })
+}
+
+fn proxy(
+    config: &Config,
+    state: &ClusterState,
+    open: OpenRequests,
+    access_log: AccessLog,
+) -> anyhow::Result<Arc<Proxy>> {
+    let mut proxy = Proxy::new(
+        Arc::clone(&state.pool),
+        Arc::clone(&state.registry),
+        Arc::clone(&state.counters),
+        open,
+        config.proxy_limits.clone(),
+    );
+    proxy.own_routes = matches!(config.program, Program::Bundled);
+    proxy.access_log = access_log;
+    proxy.sticky = sticky(config)?;
+    Ok(Arc::new(proxy))
+}
+
+/// The signer of sticky cookies. It lives in the primary, so that cookies outlive
+/// every worker.
+fn sticky(config: &Config) -> anyhow::Result<Option<Sticky>> {
+    if config.balancing.strategy != Strategy::Sticky {
+        return Ok(None);
+    }
+    Ok(Some(match &config.sticky_secret {
+        Some(secret) => Sticky::with_secret(secret.expose()),
+        None => Sticky::random()?,
+    }))
+}
+
+/// Everything that has been built, before any of it runs.
+struct Cluster<'a> {
+    config: &'a Config,
+    workers: u32,
+    fd_budget: FdBudget,
+    sockets: Sockets,
+    /// A temporary directory is removed when the cluster ends.
+    state_dir: Option<StateDir>,
+    state: ClusterState,
+    open: OpenRequests,
+    proxy: Arc<Proxy>,
+    access_log: AccessLog,
+    supervisor: Handle,
+}
+
+impl Cluster<'_> {
+    /// Starts every part, serves until a signal comes, and shuts down.
+    async fn run(self, commands: Receiver<Command>) -> anyhow::Result<ExitCode> {
+        let Self { config, workers, sockets, state, supervisor: handle, .. } = self;
+        // Handlers are installed before the first worker starts, so that no signal
+        // ends the primary while workers run.
+        let signals =
+            Signals::install(handle.clone(), self.access_log).context("could not install signal handlers")?;
+        let launcher = worker_env::launcher(config, self.state_dir.as_ref());
+        let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
+        tokio::spawn(reaper::run(children.clone(), programs));
+        let executable = Executable::own().context("could not open the own executable")?;
+        let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
+        let machine = Machine::new(launcher, executable, config.probing.clone());
+        let supervisor = Supervisor::new(settings, machine, state.clone());
+
+        let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
+        operators.serve(sockets.control, sockets.admin, sockets.admin_address)?;
+        let (phase, phase_seen) = watch::channel(Phase::Open);
+        let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
+        let serving = Serving { app: self.proxy, phase: phase_seen, permits };
+        let threads = listener::serve(sockets.clients, serving_threads(), &serving)
+            .context("could not start serving")?;
+        let (address, pid, control) = (sockets.address, std::process::id(), sockets.control_path.display());
+        let admin = sockets.admin_address.map(|address| format!("http://{address}"));
+        info!(%address, workers, pid, admin, %control, "listening on http://{address}");
+
+        let ClusterState { registry, events, .. } = state;
+        let drain_timeout = config.limits.drain;
+        let shutdown =
+            Shutdown { registry, events, open: self.open, phase, supervisor: handle, drain_timeout };
+        let code = shutdown.run(signals, supervisor.run(commands)).await;
+        if programs {
+            reaper::take(&children, std::process::id() != 1);
+        }
+        threads.join();
+        Ok(code)
+    }
+}
+
+fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Settings {
+    Settings {
+        workers: workers as usize,
+        max_workers,
+        limits: config.limits,
+        recycle: config.recycling,
+        reload_parallel: config.reload_parallel,
+        ports: config.program.port_policy(),
+    }
+}
+
+/// What operators use: the control socket and the admin listener.
+struct Operators<'a> {
+    config: &'a Config,
+    state: &'a ClusterState,
+    supervisor: &'a Handle,
+    address: SocketAddr,
+}
+
+impl Operators<'_> {
+    fn serve(
+        &self,
+        socket: ControlSocket,
+        admin: Option<TcpListener>,
+        admin_address: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let bundled = matches!(self.config.program, Program::Bundled);
+        let feed = Feed::new(About { address: self.address.to_string(), bundled, started });
+        tokio::spawn(feed.clone().run(self.state.clone()));
+        let control = Control {
+            state: self.state.clone(),
+            samples: Arc::clone(&feed.samples),
+            supervisor: self.supervisor.clone(),
+            address: self.address.to_string(),
+            admin: admin_address.map(|address| address.to_string()),
+            started,
+        };
+        // The socket's file is removed with the task, when the event loop ends.
+        tokio::spawn(async move {
+            if let Err(err) = control.serve(&socket).await {
+                warn!(%err, "the control socket does not work");
+            }
+        });
+        if let Some(admin) = admin {
+            let listener =
+                tokio::net::TcpListener::from_std(admin).context("could not serve the admin listener")?;
+            let names = self.config.admin_hosts.clone().into();
+            tokio::spawn(balancer_admin::serve(listener, Admin { state: self.state.clone(), feed, names }));
+        }
+        Ok(())
+    }
+}
+
+/// One per CPU that this process may use.
+fn serving_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}

@@ -1,0 +1,154 @@
+//! The only place where a fact becomes known: as a log line, an event, a count, a
+//! notice to the service manager and progress to whoever asked for it.
+
+mod event;
+mod log;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use balancer_state::ClusterState;
+use balancer_state::counters::{Counters, ReloadOutcome};
+use balancer_state::events::Events;
+use shared_protocol::{Generation, Progress};
+
+use crate::fleet::{ClusterEvent, RequestId, RolloutKind};
+use crate::handle::ProgressSender;
+use crate::notify;
+use crate::running::{RunningProcess, RunningProcesses};
+
+/// Tells everybody concerned what has happened to the cluster.
+#[derive(Debug)]
+pub(crate) struct Announcer {
+    events: Arc<Events>,
+    counters: Arc<Counters>,
+    requesters: BTreeMap<RequestId, ProgressSender>,
+    /// Requesters so far.
+    requests: u64,
+}
+
+impl Announcer {
+    pub(crate) fn new(state: &ClusterState) -> Self {
+        let (events, counters) = (Arc::clone(&state.events), Arc::clone(&state.counters));
+        Self { events, counters, requesters: BTreeMap::new(), requests: 0 }
+    }
+
+    /// A name for whoever waits for progress, if somebody does.
+    pub(crate) fn requester(&mut self, reply: Option<ProgressSender>) -> Option<RequestId> {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.requesters.insert(id, reply?);
+        Some(id)
+    }
+
+    /// Announces `event`. The processes that it is about are still among `running`.
+    pub(crate) fn announce(
+        &mut self,
+        event: ClusterEvent,
+        requester: Option<RequestId>,
+        running: &RunningProcesses,
+        stopping: bool,
+    ) {
+        let who = |generation: &Generation| running.get(generation);
+        log::write(&event, who, stopping);
+        if let Some(event::Entry { kind, worker, pid, detail }) = event::entry(&event, who) {
+            self.events.note(kind, worker, pid, detail);
+        }
+        self.count(&event);
+        notify_manager(&event, stopping);
+        if let Some(requester) = requester {
+            self.tell(requester, event, who);
+        }
+    }
+
+    fn count(&self, event: &ClusterEvent) {
+        match *event {
+            ClusterEvent::Restarting { worker, reason, .. }
+            | ClusterEvent::Online { worker, replaces: Some(reason), .. } => {
+                self.counters.replaced(worker, reason);
+            }
+            ClusterEvent::RolloutDone { kind: RolloutKind::Reload, .. } => {
+                self.counters.reloaded(ReloadOutcome::Done);
+            }
+            ClusterEvent::RolloutFailed { kind: RolloutKind::Reload, .. }
+            | ClusterEvent::ReleaseNotOpened { .. } => self.counters.reloaded(ReloadOutcome::RolledBack),
+            _ => {}
+        }
+    }
+
+    /// Sends progress. This fails when the requester does not listen any more, or is
+    /// so far behind that it misses something.
+    fn tell<'a>(
+        &mut self,
+        requester: RequestId,
+        event: ClusterEvent,
+        who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
+    ) {
+        let is_final = event.is_final();
+        if let (Some(sender), Some(progress)) = (self.requesters.get(&requester), progress(event, who)) {
+            let _ = sender.try_send(progress);
+        }
+        if is_final {
+            self.requesters.remove(&requester);
+        }
+    }
+}
+
+/// What a requester learns from this event, if anything.
+fn progress<'a>(
+    event: ClusterEvent,
+    who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
+) -> Option<Progress> {
+    let pid = |generation: Generation| Some(who(&generation)?.pid);
+    Some(match event {
+        ClusterEvent::Started { worker, generation, .. } => {
+            Progress::Started { worker, pid: pid(generation)? }
+        }
+        ClusterEvent::StandsBy { worker, generation, after } => {
+            Progress::Ready { worker, pid: pid(generation)?, after_ms: millis(after) }
+        }
+        ClusterEvent::Switched { candidates, .. } => Progress::Switched { workers: candidates },
+        ClusterEvent::Draining { worker, generation } => Progress::Draining { worker, pid: pid(generation)? },
+        ClusterEvent::Exited { worker, generation, retired: true, .. } => {
+            Progress::Stopped { worker, pid: pid(generation)? }
+        }
+        ClusterEvent::RolloutDone { workers, after, .. } => Progress::done(workers, after),
+        ClusterEvent::RolloutFailed { why, .. }
+        | ClusterEvent::ReloadRefused { why }
+        | ClusterEvent::ScaleRefused { why, .. }
+        | ClusterEvent::ReleaseNotOpened { why } => Progress::Failed { reason: why },
+        _ => return None,
+    })
+}
+
+fn notify_manager(event: &ClusterEvent, stopping: bool) {
+    match event {
+        ClusterEvent::Ready { online, workers, .. } => {
+            notify::ready(&format!("{online} of {workers} workers online"));
+        }
+        ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. } => notify::reloading(),
+        ClusterEvent::RolloutDone { kind: RolloutKind::Reload, workers, .. } => {
+            notify::ready(&format!("{workers} workers, reloaded"));
+        }
+        ClusterEvent::RolloutFailed { kind: RolloutKind::Reload, .. } if !stopping => {
+            notify::ready("a reload failed; the workers from before it serve");
+        }
+        _ => {}
+    }
+}
+
+/// What a rollout is called that did not succeed.
+fn failure(kind: RolloutKind, switched: bool) -> &'static str {
+    match kind {
+        RolloutKind::Reload if switched => "reload not finished, the new workers stay",
+        RolloutKind::Reload => "reload given up, the old workers stay",
+        RolloutKind::Recycle(_) if switched => "replacement not finished, the new worker stays",
+        RolloutKind::Recycle(_) => "replacement given up, the old worker stays",
+        RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => "scaling given up",
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

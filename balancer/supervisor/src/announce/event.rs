@@ -1,0 +1,118 @@
+//! What operators find among the last events.
+
+use shared_protocol::{EventKind, Generation, WorkerId};
+
+use super::{failure, millis};
+use crate::fleet::{ClusterEvent, RolloutKind};
+use crate::running::RunningProcess;
+
+/// One event, without its number and time.
+pub(super) struct Entry {
+    pub(super) kind: EventKind,
+    pub(super) worker: Option<WorkerId>,
+    pub(super) pid: Option<u32>,
+    pub(super) detail: String,
+}
+
+/// The event for this fact, if it is worth one.
+pub(super) fn entry<'a>(
+    event: &ClusterEvent,
+    who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
+) -> Option<Entry> {
+    let pid = |generation| who(generation)?.own_pid();
+    let of = |kind, worker: &WorkerId, pid, detail: String| {
+        Some(Entry { kind, worker: Some(*worker), pid, detail })
+    };
+    match event {
+        ClusterEvent::Started { worker, generation, on_trial } => {
+            let what = if *on_trial { "on trial" } else { "not ready yet" };
+            of(EventKind::Started, worker, pid(generation), what.to_owned())
+        }
+        ClusterEvent::LaunchFailed { worker, why } => {
+            of(EventKind::NotReady, worker, None, format!("could not be started: {why}"))
+        }
+        ClusterEvent::CouldNotStart { worker, generation, why } => {
+            of(EventKind::NotReady, worker, pid(generation), format!("could not start: {why}"))
+        }
+        ClusterEvent::Online { worker, generation, after, .. } => {
+            let address = who(generation).and_then(|running| Some(running.worker.as_ref()?.address));
+            let port = address.map_or(0, |address| address.port());
+            let detail = format!("online after {} ms on port {port}", millis(*after));
+            of(EventKind::Ready, worker, pid(generation), detail)
+        }
+        ClusterEvent::StandsBy { worker, generation, after } => {
+            let detail = format!("after {} ms, waits to take over", millis(*after));
+            of(EventKind::Ready, worker, pid(generation), detail)
+        }
+        ClusterEvent::PortTaken { worker, .. } => {
+            of(EventKind::PortTaken, worker, None, "another program has its port".to_owned())
+        }
+        ClusterEvent::NotReadyInTime { worker, generation, within, why } => {
+            of(EventKind::NotReady, worker, pid(generation), format!("not ready within {within:?}: {why}"))
+        }
+        ClusterEvent::Hung { worker, generation } => {
+            of(EventKind::Hung, worker, pid(generation), "missed its health probes".to_owned())
+        }
+        ClusterEvent::Draining { worker, generation } => {
+            of(EventKind::Draining, worker, pid(generation), "gets no further requests".to_owned())
+        }
+        ClusterEvent::Exited { worker, generation, exit, expected, .. } => {
+            let kind = if *expected { EventKind::Stopped } else { EventKind::Crashed };
+            of(kind, worker, pid(generation), exit.how.clone())
+        }
+        ClusterEvent::BackingOff { worker, wait } => {
+            of(EventKind::Backoff, worker, None, format!("next start in {} ms", millis(*wait)))
+        }
+        ClusterEvent::Restarting { worker, reason, restarts } => {
+            of(EventKind::Restarted, worker, None, format!("because of {reason}, restart number {restarts}"))
+        }
+        ClusterEvent::LimitReached { worker, generation, reason } => {
+            of(EventKind::Limit, worker, pid(generation), format!("has reached {reason}"))
+        }
+        _ => of_cluster(event),
+    }
+}
+
+/// The event for a fact that concerns all workers.
+fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
+    let (kind, detail) = match event {
+        ClusterEvent::ReloadRefused { why } | ClusterEvent::ReleaseNotOpened { why } => {
+            (EventKind::Reload, format!("no reload: {why}"))
+        }
+        ClusterEvent::ScaleRefused { workers, why } => {
+            (EventKind::Scale, format!("number of workers stays {workers}: {why}"))
+        }
+        ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. } => {
+            (EventKind::Reload, "reload begins".to_owned())
+        }
+        ClusterEvent::RolloutBegan {
+            kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
+            workers,
+            ..
+        } => (EventKind::Scale, format!("from {workers} to {to} workers")),
+        ClusterEvent::Switched { kind, candidates } => {
+            (event_kind(*kind), format!("new workers take over: {candidates}"))
+        }
+        ClusterEvent::RolloutDone { kind, workers, after } => {
+            let done = match kind {
+                RolloutKind::Reload => "reload done",
+                RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => "scaled",
+                RolloutKind::Recycle(_) => "worker replaced",
+            };
+            (event_kind(*kind), format!("{done} after {} ms: {workers} workers", millis(*after)))
+        }
+        ClusterEvent::RolloutFailed { kind, switched, why } => {
+            (event_kind(*kind), format!("{}: {why}", failure(*kind, *switched)))
+        }
+        _ => return None,
+    };
+    Some(Entry { kind, worker: None, pid: None, detail })
+}
+
+fn event_kind(kind: RolloutKind) -> EventKind {
+    match kind {
+        RolloutKind::Reload => EventKind::Reload,
+        RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => EventKind::Scale,
+        RolloutKind::Recycle(_) => EventKind::Limit,
+    }
+}

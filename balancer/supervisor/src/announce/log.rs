@@ -1,0 +1,103 @@
+//! What is in the log.
+
+use shared_protocol::Generation;
+use tracing::{debug, error, info, warn};
+
+use super::{failure, millis};
+use crate::fleet::{ClusterEvent, PortChoice, RolloutKind};
+use crate::running::RunningProcess;
+
+/// Writes the line for this fact, if it is worth one.
+pub(super) fn write<'a>(
+    event: &ClusterEvent,
+    who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
+    stopping: bool,
+) {
+    let pid = |generation| who(generation).map(|running| running.pid);
+    match event {
+        ClusterEvent::Started { worker, generation, .. } => {
+            debug!(%worker, pid = pid(generation), %generation, "started");
+        }
+        ClusterEvent::LaunchFailed { worker, why } => error!(%worker, err = why, "could not be started"),
+        ClusterEvent::CouldNotStart { worker, why, .. } => error!(%worker, "could not start: {why}"),
+        ClusterEvent::Online { worker, generation, after, .. } => {
+            let address = who(generation).and_then(|running| Some(running.worker.as_ref()?.address));
+            let port = address.map(|address| address.port());
+            info!(%worker, pid = pid(generation), port, after_ms = millis(*after), "online");
+        }
+        ClusterEvent::StandsBy { worker, generation, after } => {
+            debug!(%worker, pid = pid(generation), after_ms = millis(*after), "waits to take over");
+        }
+        ClusterEvent::NotReadyYet { worker, why, .. } => debug!(%worker, "not ready yet: {why}"),
+        ClusterEvent::ProbeMissed { worker, why, .. } => warn!(%worker, "missed a health probe: {why}"),
+        ClusterEvent::NotProbed { worker, why, .. } => warn!(%worker, "could not be probed: {why}"),
+        ClusterEvent::PortTaken { worker, .. } => {
+            warn!(%worker, "another program answers on its port: tried again on a new one");
+        }
+        ClusterEvent::NotReadyInTime { worker, within, why, .. } => {
+            warn!(%worker, "not ready within {within:?}: {why}");
+        }
+        ClusterEvent::Hung { worker, .. } => warn!(%worker, "is hung: taken out and replaced"),
+        ClusterEvent::Killed { worker, generation } if !stopping => {
+            warn!(%worker, pid = pid(generation), "did not stop in time: killed");
+        }
+        ClusterEvent::Exited { worker, generation, exit, expected, .. } => {
+            let (pid, how) = (pid(generation), &exit.how);
+            if *expected && exit.orderly {
+                debug!(%worker, pid, "stopped: {how}");
+            } else {
+                warn!(%worker, pid, "ended: {how}");
+            }
+        }
+        ClusterEvent::BackingOff { worker, wait } => {
+            warn!(%worker, wait_ms = millis(*wait), "keeps ending: waits before its next start");
+        }
+        ClusterEvent::PortPolicyChanged { worker, next } => {
+            let next = match next {
+                PortChoice::Reserved => "a reserved port",
+                PortChoice::Free | PortChoice::Own => "one that is not reserved",
+            };
+            info!(%worker, "may not have been able to use its port: the next start has {next}");
+        }
+        ClusterEvent::LimitReached { worker, generation, reason } => {
+            info!(%worker, pid = pid(generation), %reason, "has reached a limit: is replaced");
+        }
+        _ => write_of_cluster(event),
+    }
+}
+
+/// Writes the line for a fact that concerns all workers.
+fn write_of_cluster(event: &ClusterEvent) {
+    match event {
+        ClusterEvent::Ready { online, workers, after } if online == workers => {
+            info!(workers, after_ms = millis(*after), "cluster ready");
+        }
+        ClusterEvent::Ready { online, workers, after } => {
+            let after_ms = millis(*after);
+            warn!(online, workers, after_ms, "cluster serves, but not all workers could be started");
+        }
+        ClusterEvent::ReloadQueued => info!("reload asked for during another change: follows after it"),
+        ClusterEvent::ScaleQueued => {
+            info!("change of the number of workers asked for during another change: follows after it");
+        }
+        ClusterEvent::ReloadRefused { why } | ClusterEvent::ReleaseNotOpened { why } => {
+            warn!("no reload: {why}");
+        }
+        ClusterEvent::ScaleRefused { workers, why } => warn!("number of workers stays {workers}: {why}"),
+        ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, workers } => info!(workers, "reload begins"),
+        ClusterEvent::RolloutBegan {
+            kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
+            workers: from,
+        } => info!(from, to, "scaling"),
+        ClusterEvent::RolloutDone { kind, workers, after } => {
+            let after_ms = millis(*after);
+            match kind {
+                RolloutKind::Reload => info!(workers, after_ms, "reload done"),
+                RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => info!(workers, after_ms, "scaled"),
+                RolloutKind::Recycle(reason) => info!(%reason, after_ms, "worker replaced"),
+            }
+        }
+        ClusterEvent::RolloutFailed { kind, switched, why } => warn!("{}: {why}", failure(*kind, *switched)),
+        _ => {}
+    }
+}

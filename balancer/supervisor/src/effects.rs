@@ -1,0 +1,109 @@
+//! Carries out what the fleet wants done.
+
+use std::sync::Arc;
+
+use balancer_pool::Worker;
+use shared_process::tree::{self, Processes};
+use shared_protocol::{Generation, WorkerRef};
+
+use crate::fleet::{Effect, Input, Jitter, Launch, Measurement, Report};
+use crate::probe::{Expected, Target};
+use crate::process::ProcessReport;
+use crate::running::RunningProcess;
+use crate::supervisor::Supervisor;
+use crate::system::System;
+
+impl<S: System> Supervisor<S> {
+    pub(crate) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Launch(launch) => self.launch(launch),
+            Effect::Probe(generation) => self.probe(generation),
+            Effect::Publish(generation) => {
+                if let Some(worker) = self.worker(generation) {
+                    self.state.pool.publish(worker);
+                }
+            }
+            Effect::Withdraw(generation) => self.state.pool.withdraw(generation),
+            Effect::AwaitDrain(generation) => self.await_drain(generation),
+            Effect::Terminate(generation) => {
+                if let Some(running) = self.running.get(&generation) {
+                    running.handle.terminate();
+                }
+            }
+            Effect::Kill(generation) => {
+                if let Some(running) = self.running.get(&generation) {
+                    running.handle.kill();
+                }
+            }
+            Effect::OpenRelease => {
+                let opened = self.system.open_release().map_err(|err| err.to_string());
+                self.inputs.push_back(Input::ReleaseOpened(opened));
+            }
+            Effect::AdoptRelease => self.system.adopt_release(),
+            Effect::DiscardRelease => self.system.discard_release(),
+            Effect::Measure { memory } => {
+                let measured = self.measure(memory);
+                self.inputs.push_back(Input::Measured(measured));
+            }
+            Effect::Announce { event, requester } => {
+                let stopping = self.fleet.is_stopping();
+                self.announcer.announce(event, requester, &self.running, stopping);
+            }
+        }
+    }
+
+    fn launch(&mut self, launch: Launch) {
+        let (generation, jitter) = (launch.generation, Jitter::new(fastrand::u16(..)));
+        let report = match self.system.launch(launch, self.reports.clone()) {
+            Ok(handle) => {
+                self.running.insert(generation, RunningProcess::new(handle));
+                Report::Launched { jitter }
+            }
+            Err(err) => Report::LaunchFailed { why: err.to_string(), jitter },
+        };
+        self.inputs.push_back(Input::Process { generation, report });
+    }
+
+    fn worker(&self, generation: Generation) -> Option<Arc<Worker>> {
+        self.running.get(&generation)?.worker.clone()
+    }
+
+    fn probe(&mut self, generation: Generation) {
+        let Some(running) = self.running.get_mut(&generation) else { return };
+        let Some(worker) = &running.worker else { return };
+        let expected = match running.handle.is_shim {
+            false => Expected::Bundled(WorkerRef::new(worker.id, worker.pid)),
+            true => Expected::Program { shim: running.handle.child },
+        };
+        let target = Target { address: worker.address, expected };
+        running.tasks.push(self.system.probe(target, generation, self.outcomes.clone()));
+    }
+
+    fn await_drain(&mut self, generation: Generation) {
+        let Some(worker) = self.worker(generation) else { return };
+        let reports = self.reports.clone();
+        let waiting = tokio::spawn(async move {
+            worker.drained().await;
+            // Fails only when the supervisor has ended.
+            let _ = reports.send((generation, ProcessReport::Drained)).await;
+        });
+        if let Some(running) = self.running.get_mut(&generation) {
+            running.tasks.push(waiting.abort_handle());
+        }
+    }
+
+    /// What all processes with a port have used.
+    fn measure(&self, memory: bool) -> Vec<Measurement> {
+        let is_shim = |running: &RunningProcess| running.handle.is_shim;
+        let all = (memory && self.running.values().any(is_shim)).then(Processes::now);
+        let measured = self.running.iter().filter_map(|(&generation, running)| {
+            let resident = match &all {
+                _ if !memory => None,
+                Some(all) => Some(all.usage_below(running.handle.child).resident),
+                None => Some(tree::usage(running.pid).map_or(0, |usage| usage.resident)),
+            };
+            Some(Measurement { generation, requests: running.worker.as_ref()?.requests(), resident })
+        });
+        measured.collect()
+    }
+}

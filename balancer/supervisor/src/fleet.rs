@@ -1,0 +1,269 @@
+//! The supervisor's decisions, as a pure state machine: what happens and a time go
+//! in, effects come out. No process, socket or clock is touched here, and nothing
+//! is random, so that every order of events can be tried.
+//!
+//! [`member`] is a slot and its process, [`rollout`] a change of many of them;
+//! `reports` takes in what became of processes, `rolling` carries rollouts along.
+
+pub(crate) mod backoff;
+mod effect;
+mod input;
+pub(crate) mod member;
+pub(crate) mod phase;
+mod port_policy;
+pub(crate) mod recycle;
+mod reports;
+mod rolling;
+pub(crate) mod rollout;
+mod seeded;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use shared_protocol::{Generation, WorkerId};
+
+pub(crate) use effect::{ClusterEvent, Effect, Launch, Release};
+pub use input::ScaleTo;
+pub(crate) use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId};
+pub use member::Limits;
+pub(crate) use member::{Member, Role};
+pub(crate) use phase::{Phase, Process};
+pub(crate) use port_policy::{PortChoice, PortPolicy};
+pub use recycle::RecyclePolicy;
+pub(crate) use rollout::RolloutKind;
+
+use phase::AfterExit;
+use recycle::{RecycleBudget, RecycleTimer};
+use rollout::{ActiveRollout, Queued};
+use seeded::{Bug, seeded};
+
+/// What the fleet goes by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Workers in the beginning.
+    pub workers: usize,
+    /// More than these find no room.
+    pub max_workers: usize,
+    pub limits: Limits,
+    pub recycle: RecyclePolicy,
+    /// Workers of a reload that start at the same time.
+    pub reload_parallel: usize,
+    pub ports: PortPolicy,
+}
+
+/// Where the whole cluster is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lifecycle {
+    /// Has not been ready yet.
+    Booting {
+        since: Instant,
+    },
+    Serving,
+    Stopping,
+}
+
+/// All workers of the cluster, and the rollout that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Fleet {
+    settings: Settings,
+    ports: PortPolicy,
+    members: Vec<Member>,
+    rollout: Option<ActiveRollout>,
+    queued: Queued,
+    recycle: RecycleTimer,
+    lifecycle: Lifecycle,
+    /// Processes that were launched so far.
+    generations: u64,
+    /// What the input that is being handled asks for.
+    effects: Vec<Effect>,
+}
+
+impl Fleet {
+    /// A fleet whose workers are about to be launched: the effects are to be carried
+    /// out before anything else.
+    pub(crate) fn new(settings: Settings, now: Instant) -> (Self, Vec<Effect>) {
+        let mut fleet = Self {
+            ports: settings.ports,
+            members: Vec::new(),
+            rollout: None,
+            queued: Queued::default(),
+            recycle: RecycleTimer::new(now),
+            lifecycle: Lifecycle::Booting { since: now },
+            generations: 0,
+            effects: Vec::new(),
+            settings,
+        };
+        for id in (1..).map(WorkerId).take(fleet.settings.workers) {
+            fleet.add(id, Role::Current, fleet.settings.workers, now);
+        }
+        let effects = std::mem::take(&mut fleet.effects);
+        (fleet, effects)
+    }
+
+    /// Takes in what has happened and says what is to be done about it.
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
+        match input {
+            Input::Process { generation, report } => self.on_report(generation, report, now),
+            Input::ReleaseOpened(result) => self.on_release_opened(result, now),
+            Input::Measured(measured) => self.on_measured(&measured, now),
+            Input::Reload { requester } => self.reload(requester, now),
+            Input::Scale { to, requester } => self.scale(to, requester, now),
+            Input::Stop => self.stop(now, Member::stop_for_good),
+            Input::Kill => self.stop(now, Member::kill),
+            Input::Tick => self.on_tick(now),
+        }
+        self.restart_due(now);
+        self.advance(now);
+        self.announce_ready(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Input::Tick`] is to be handled, if nothing happens before.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let waits = |phase: &&Phase| !(seeded(Bug::BackoffForEver) && matches!(phase, Phase::Backoff { .. }));
+        let phases = self.members.iter().map(|member| &member.phase).filter(waits);
+        phases.filter_map(Phase::deadline).chain(self.next_check()).min()
+    }
+
+    /// When limits are next to be looked at.
+    fn next_check(&self) -> Option<Instant> {
+        (!self.settings.recycle.is_off() && !self.is_stopping()).then_some(self.recycle.next)
+    }
+
+    /// All members, in no order.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// When the next start of a worker begins, or began.
+    pub(crate) fn next_start(&self) -> Option<Instant> {
+        self.current().filter_map(Member::starts_at).min()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Stopping)
+    }
+
+    /// The cluster was told to stop, and no process is left.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopping() && self.members.iter().all(|member| member.phase.is_stopped())
+    }
+
+    /// The members that hold their ids.
+    fn current(&self) -> impl Iterator<Item = &Member> + Clone {
+        self.members.iter().filter(|member| member.role == Role::Current)
+    }
+
+    /// How many workers are wanted.
+    fn workers(&self) -> usize {
+        self.current().count()
+    }
+
+    fn announce(&mut self, event: ClusterEvent, requester: Option<RequestId>) {
+        self.effects.push(Effect::Announce { event, requester });
+    }
+
+    /// Adds a member and launches its first process.
+    fn add(&mut self, id: WorkerId, role: Role, workers: usize, now: Instant) {
+        let process = self.launch(id, role, workers, now);
+        self.members.push(Member::new(id, role, process, &self.settings.limits));
+    }
+
+    fn launch(&mut self, worker: WorkerId, role: Role, workers: usize, now: Instant) -> Process {
+        self.generations += 1;
+        let (generation, port) = (Generation(self.generations), self.ports.choice());
+        let release = match (role, &self.rollout) {
+            (Role::Candidate, Some(ActiveRollout { kind: RolloutKind::Reload, .. })) => Release::Opened,
+            _ => Release::Running,
+        };
+        self.effects.push(Effect::Launch(Launch { worker, generation, workers, release, port }));
+        Process { generation, launched: now, port, jitter: Jitter::NONE }
+    }
+
+    /// Launches the next process of each member that has waited for it.
+    fn restart_due(&mut self, now: Instant) {
+        for index in 0..self.members.len() {
+            let Member { id, role, history, .. } = self.members[index];
+            let Phase::Backoff { until, reason } = self.members[index].phase else { continue };
+            if until > now {
+                continue;
+            }
+            let restarts = history.restarts + 1;
+            self.announce(ClusterEvent::Restarting { worker: id, reason, restarts }, None);
+            let process = self.launch(id, role, self.workers_after(), now);
+            self.members[index].restart(process, &self.settings.limits);
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        for index in 0..self.members.len() {
+            self.tick_member(index, now);
+        }
+        let policy = &self.settings.recycle;
+        if !policy.is_off()
+            && !self.is_stopping()
+            && let Some(memory) = self.recycle.tick(policy, now)
+        {
+            self.effects.push(Effect::Measure { memory });
+        }
+    }
+
+    /// Replaces a worker that has reached a limit, if no rollout is under way.
+    fn on_measured(&mut self, measured: &[Measurement], now: Instant) {
+        let mut reached = None;
+        for measurement in measured {
+            let member = self.members.iter_mut().find(|member| {
+                member.role == Role::Current && member.generation() == Some(measurement.generation)
+            });
+            if let Some(Member { id, phase: Phase::Online { budget, .. }, .. }) = member
+                && let Some(reason) = budget.reached(measurement, now)
+            {
+                reached = reached.or(Some((*id, measurement.generation, reason)));
+            }
+        }
+        if let Some((worker, generation, reason)) = reached
+            && self.refusal().is_none()
+        {
+            self.announce(ClusterEvent::LimitReached { worker, generation, reason }, None);
+            self.start_rollout(RolloutKind::Recycle(reason), [worker], 1, None, now);
+        }
+    }
+
+    /// Stops all members, each in the same way.
+    fn stop(&mut self, now: Instant, how: fn(&mut Member, &Limits, Instant) -> Vec<Effect>) {
+        if !self.is_stopping() {
+            self.fail_rollout("the cluster is stopping".to_owned(), now);
+            self.queued = Queued::default();
+            self.lifecycle = Lifecycle::Stopping;
+        }
+        for member in &mut self.members {
+            self.effects.extend(how(member, &self.settings.limits, now));
+        }
+    }
+
+    /// Says once that the cluster serves: when all workers do, or those that can
+    /// while others have failed at least once.
+    fn announce_ready(&mut self, now: Instant) {
+        let Lifecycle::Booting { since } = self.lifecycle else { return };
+        let online = self.current().filter(|member| member.phase.is_online()).count();
+        let settled = |member: &Member| member.phase.is_online() || member.has_failed();
+        if online > 0 && self.current().all(settled) {
+            self.lifecycle = Lifecycle::Serving;
+            let (workers, after) = (self.workers(), now.saturating_duration_since(since));
+            self.announce(ClusterEvent::Ready { online, workers, after }, None);
+        }
+    }
+
+    /// The limits of this process, in the case that it is online from now on.
+    fn budget(&self, index: usize, now: Instant) -> RecycleBudget {
+        let jitter = self.members[index].phase.process().map_or(Jitter::NONE, |process| process.jitter);
+        RecycleBudget::draw(&self.settings.recycle, now, jitter)
+    }
+}
+
+impl Member {
+    fn stop_for_good(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+        self.stop(AfterExit::StayDown, limits, now)
+    }
+}

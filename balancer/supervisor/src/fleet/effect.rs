@@ -1,0 +1,138 @@
+//! What the fleet wants done, and what it has to tell.
+
+use std::time::Duration;
+
+use shared_protocol::{Generation, WorkerId};
+
+use super::{Exit, PortChoice, RequestId, RolloutKind};
+use shared_protocol::RestartReason;
+
+/// One thing to be done. Effects are carried out in their order, and what answers
+/// them is handed to the fleet before anything else that has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Effect {
+    /// Start a process. Answered by `Report::Launched` or `Report::LaunchFailed`.
+    Launch(Launch),
+    /// Probe this process's health from now on, until it exits.
+    Probe(Generation),
+    /// Hand requests to this process.
+    Publish(Generation),
+    /// Hand no further requests to this process.
+    Withdraw(Generation),
+    /// Report when this withdrawn process has no more requests in flight.
+    AwaitDrain(Generation),
+    /// Ask this process to stop (SIGTERM to its group).
+    Terminate(Generation),
+    /// End this process (SIGKILL to its group).
+    Kill(Generation),
+    /// Open the release that is installed now, for the candidates of a reload.
+    /// Answered by `Input::ReleaseOpened`.
+    OpenRelease,
+    /// Start all processes from the opened release from now on.
+    AdoptRelease,
+    /// Forget the opened release.
+    DiscardRelease,
+    /// Count what the processes have used. Answered by `Input::Measured`.
+    Measure { memory: bool },
+    /// Tell everybody concerned what has happened; `requester` is who asked for the
+    /// rollout that it belongs to.
+    Announce { event: ClusterEvent, requester: Option<RequestId> },
+}
+
+/// One start of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Launch {
+    pub worker: WorkerId,
+    pub generation: Generation,
+    /// How many workers the cluster wants.
+    pub workers: usize,
+    pub release: Release,
+    pub port: PortChoice,
+}
+
+/// Which executable a process is started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Release {
+    /// The one that the cluster runs.
+    Running,
+    /// The one that was opened for the reload under way.
+    Opened,
+}
+
+/// A fact. It is announced once, and the shell turns it into whatever log line,
+/// event, metric, notice and progress it is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ClusterEvent {
+    /// A process was started.
+    Started { worker: WorkerId, generation: Generation, on_trial: bool },
+    /// A process could not be started.
+    LaunchFailed { worker: WorkerId, why: String },
+    /// A process said that it could not start.
+    CouldNotStart { worker: WorkerId, generation: Generation, why: String },
+    /// A process gets requests from now on, `after` its launch, and has taken over
+    /// from another for the reason given.
+    Online { worker: WorkerId, generation: Generation, after: Duration, replaces: Option<RestartReason> },
+    /// A candidate is ready, `after` its launch, and waits to take over.
+    StandsBy { worker: WorkerId, generation: Generation, after: Duration },
+    /// A process that has yet to get ready did not answer its probe.
+    NotReadyYet { worker: WorkerId, generation: Generation, why: String },
+    /// A process that was ready did not answer its probe.
+    ProbeMissed { worker: WorkerId, generation: Generation, why: String },
+    /// A process could not be probed.
+    NotProbed { worker: WorkerId, generation: Generation, why: String },
+    /// Another program has the port of a process, which is started again.
+    PortTaken { worker: WorkerId, generation: Generation },
+    /// A process did not get ready within its time.
+    NotReadyInTime { worker: WorkerId, generation: Generation, within: Duration, why: String },
+    /// A process has missed its probes, and is replaced.
+    Hung { worker: WorkerId, generation: Generation },
+    /// A process gets no further requests and finishes what it has.
+    Draining { worker: WorkerId, generation: Generation },
+    /// A process that was asked to stop did not do so in time.
+    Killed { worker: WorkerId, generation: Generation },
+    /// A process has ended. `expected` says that it was told to or had said that it
+    /// would, `retired` that a rollout was waiting for it.
+    Exited { worker: WorkerId, generation: Generation, exit: Exit, expected: bool, retired: bool },
+    /// A slot waits before its next start.
+    BackingOff { worker: WorkerId, wait: Duration },
+    /// A process is started in place of one that has ended.
+    Restarting { worker: WorkerId, reason: RestartReason, restarts: u64 },
+    /// Processes get their ports in another way from now on.
+    PortPolicyChanged { worker: WorkerId, next: PortChoice },
+    /// The cluster serves for the first time, `after` its start.
+    Ready { online: usize, workers: usize, after: Duration },
+    /// A rollout that nobody waits for was asked for during another, and follows it.
+    ReloadQueued,
+    /// As [`Self::ReloadQueued`].
+    ScaleQueued,
+    /// No reload can begin now.
+    ReloadRefused { why: String },
+    /// The number of workers does not change.
+    ScaleRefused { workers: usize, why: String },
+    /// There is nothing to reload.
+    ReleaseNotOpened { why: String },
+    /// A rollout begins, with so many workers.
+    RolloutBegan { kind: RolloutKind, workers: usize },
+    /// One worker has reached a limit, and its replacement begins.
+    LimitReached { worker: WorkerId, generation: Generation, reason: RestartReason },
+    /// So many candidates take over.
+    Switched { kind: RolloutKind, candidates: usize },
+    /// A rollout is complete, `after` its beginning.
+    RolloutDone { kind: RolloutKind, workers: usize, after: Duration },
+    /// A rollout has ended early; until its switch, nothing of it was to be seen.
+    RolloutFailed { kind: RolloutKind, switched: bool, why: String },
+}
+
+impl ClusterEvent {
+    /// Nothing more follows for the requester.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::ReloadRefused { .. }
+                | Self::ScaleRefused { .. }
+                | Self::ReleaseNotOpened { .. }
+                | Self::RolloutDone { .. }
+                | Self::RolloutFailed { .. }
+        )
+    }
+}

@@ -1,0 +1,124 @@
+//! What the world tells the fleet.
+
+use shared_protocol::Generation;
+
+/// Names a requester who waits for the progress of a rollout and its final answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RequestId(pub u64);
+
+/// How many workers are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScaleTo {
+    Exactly(usize),
+    More(usize),
+    Fewer(usize),
+}
+
+impl ScaleTo {
+    /// The number of workers that is wanted where there are `now`.
+    pub fn resolve(self, now: usize) -> usize {
+        match self {
+            Self::Exactly(to) => to,
+            Self::More(more) => now.saturating_add(more),
+            Self::Fewer(fewer) => now.saturating_sub(fewer),
+        }
+    }
+}
+
+/// One thing that has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Input {
+    /// A process that the fleet had launched has something to report.
+    Process { generation: Generation, report: Report },
+    /// Answers [`Effect::OpenRelease`](super::Effect::OpenRelease).
+    ReleaseOpened(Result<(), String>),
+    /// Answers [`Effect::Measure`](super::Effect::Measure).
+    Measured(Vec<Measurement>),
+    /// Every worker is to be replaced. Without a requester, a reload that is asked
+    /// for during another rollout follows it; with one it is refused.
+    Reload { requester: Option<RequestId> },
+    /// The number of workers is to change; a requester matters as in [`Self::Reload`].
+    Scale { to: ScaleTo, requester: Option<RequestId> },
+    /// All workers are to stop, each within the kill timeout.
+    Stop,
+    /// All workers are to be killed.
+    Kill,
+    /// [`Fleet::next_deadline`](super::Fleet::next_deadline) has passed.
+    Tick,
+}
+
+/// What became of one process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Report {
+    /// It was started. Answers [`Effect::Launch`](super::Effect::Launch).
+    Launched { jitter: Jitter },
+    /// It could not be started. Answers [`Effect::Launch`](super::Effect::Launch),
+    /// and nothing more follows from this process.
+    LaunchFailed { why: String, jitter: Jitter },
+    /// It runs, and its port is known.
+    Up,
+    /// It says itself that it cannot start; its exit follows.
+    CouldNotStart { why: String },
+    /// It says that it is about to stop, though nobody here told it to.
+    Leaving,
+    /// A health probe has ended.
+    Probed(ProbeResult),
+    /// It was withdrawn, and its last request has ended.
+    Drained,
+    /// It is gone and reaped. Reported exactly once and last.
+    Exited(Exit),
+}
+
+/// What a health probe found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ProbeResult {
+    Healthy,
+    Missed {
+        why: String,
+    },
+    /// Another program answers on the port that the process was given.
+    PortTaken,
+    /// No probe could be made, through no fault of the worker.
+    Unknown {
+        why: String,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Exit {
+    /// For people, such as `exit status: 1`.
+    pub how: String,
+    /// It ended as a process does that was asked to stop.
+    pub orderly: bool,
+}
+
+/// What a process had used when it was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Measurement {
+    pub generation: Generation,
+    /// Requests that it was ever handed.
+    pub requests: u64,
+    /// Resident bytes; `None` when memory was not measured.
+    pub resident: Option<u64>,
+}
+
+/// A random number that each process draws at its launch, so that processes which
+/// started together do not wait or reach their limits together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Jitter(u16);
+
+impl Jitter {
+    /// Takes nothing off.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// From a uniformly distributed number.
+    pub(crate) fn new(random: u16) -> Self {
+        Self(random)
+    }
+
+    /// As a share, uniform in 0.0…1.0.
+    pub(crate) fn share(self) -> f64 {
+        f64::from(self.0) / f64::from(u16::MAX)
+    }
+}

@@ -1,0 +1,184 @@
+//! Where a member is in its life.
+//!
+//! ```text
+//!            healthy × rise                  eject, leaving, stop
+//! Starting ───────────────────► Online ───────────────────────────► Stopping
+//!    ▲ │ deadline: Stopping     │    │ retire        drained, due  ▲ │ exited
+//!    │ ▼ exited          exited │    └───────────► Draining ───────┘ ▼
+//!    └──────────── Backoff ◄────┴──────────── or Stopped, when it is to stay down
+//! ```
+//!
+//! A candidate is in Standby between Starting and Online, until it is promoted.
+//! Invariant: a process is published exactly while its member is Online.
+
+use std::time::{Duration, Instant};
+
+use shared_protocol::{Generation, WorkerState};
+
+use super::recycle::RecycleBudget;
+use super::{Jitter, PortChoice};
+use shared_protocol::RestartReason;
+
+/// One launched process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Process {
+    pub generation: Generation,
+    pub launched: Instant,
+    pub port: PortChoice,
+    pub jitter: Jitter,
+}
+
+/// What is known against a process that is not ready yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Trouble {
+    /// Its port is not known, so nobody could ask it.
+    Silent,
+    /// It did not answer its last probe.
+    Unanswered(String),
+    /// It says that it cannot start.
+    Reported(String),
+}
+
+/// What follows the end of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum AfterExit {
+    Restart(RestartReason),
+    StayDown,
+}
+
+/// How a process that is to end is pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Escalation {
+    /// SIGKILL follows at this time.
+    KillAt(Instant),
+    /// SIGKILL was sent.
+    Killed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    Starting {
+        process: Process,
+        deadline: Instant,
+        /// Probes in a row that were answered.
+        passes: u32,
+        trouble: Trouble,
+    },
+    /// A candidate that is ready.
+    Standby {
+        process: Process,
+        /// Probes in a row that were missed.
+        misses: u32,
+    },
+    Online {
+        process: Process,
+        since: Instant,
+        /// Probes in a row that were missed.
+        misses: u32,
+        budget: RecycleBudget,
+    },
+    /// Retired; it finishes what it has.
+    Draining {
+        process: Process,
+        until: Instant,
+    },
+    /// It is to end.
+    Stopping {
+        process: Process,
+        /// How long it served.
+        online: Duration,
+        escalation: Escalation,
+        next: AfterExit,
+    },
+    /// Waits for its next start; `reason` is why it is necessary.
+    Backoff {
+        until: Instant,
+        reason: RestartReason,
+    },
+    Stopped,
+}
+
+impl Phase {
+    pub(crate) fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Starting { process, .. }
+            | Self::Standby { process, .. }
+            | Self::Online { process, .. }
+            | Self::Draining { process, .. }
+            | Self::Stopping { process, .. } => Some(process),
+            Self::Backoff { .. } | Self::Stopped => None,
+        }
+    }
+
+    /// When something is to be done, if nothing happens before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match *self {
+            Self::Starting { deadline, .. } => Some(deadline),
+            Self::Draining { until, .. } | Self::Backoff { until, .. } => Some(until),
+            Self::Stopping { escalation: Escalation::KillAt(at), .. } => Some(at),
+            Self::Stopping { escalation: Escalation::Killed, .. }
+            | Self::Standby { .. }
+            | Self::Online { .. }
+            | Self::Stopped => None,
+        }
+    }
+
+    /// How long the process has served at `now`.
+    pub(crate) fn time_online(&self, now: Instant) -> Duration {
+        match *self {
+            Self::Online { since, .. } => now.saturating_duration_since(since),
+            Self::Stopping { online, .. } => online,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// As operators see it.
+    pub(crate) fn worker_state(&self) -> WorkerState {
+        match self {
+            Self::Starting { .. } | Self::Standby { .. } => WorkerState::Starting,
+            Self::Online { .. } => WorkerState::Online,
+            Self::Draining { .. } | Self::Stopping { next: AfterExit::StayDown, .. } => WorkerState::Draining,
+            Self::Stopping { .. } => WorkerState::Unhealthy,
+            Self::Backoff { .. } => WorkerState::Backoff,
+            Self::Stopped => WorkerState::Failed,
+        }
+    }
+
+    pub(crate) fn online_since(&self) -> Option<Instant> {
+        match *self {
+            Self::Online { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self, Self::Starting { .. })
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        matches!(self, Self::Online { .. })
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped)
+    }
+
+    /// Being replaced because it missed its probes.
+    pub(crate) fn is_ejected(&self) -> bool {
+        matches!(
+            self,
+            Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. }
+                | Self::Backoff { reason: RestartReason::Hang, .. }
+        )
+    }
+
+    /// Does not serve any more, or not again by itself.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self, Self::Draining { .. } | Self::Stopping { .. } | Self::Stopped)
+    }
+
+    /// Will not be online again, not with another process either.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_ending() && !matches!(self, Self::Stopping { next: AfterExit::Restart(_), .. })
+    }
+}

@@ -1,0 +1,212 @@
+//! What became of processes, and of the time that they have.
+
+use std::time::Instant;
+
+use shared_protocol::Generation;
+
+use super::member::{self, Role};
+use super::phase::{AfterExit, Escalation, Phase, Trouble};
+use super::rollout::{ActiveRollout, Stage};
+use super::seeded::{Bug, seeded};
+use super::{ClusterEvent, Effect, Exit, Fleet, Jitter, ProbeResult, Report};
+
+impl Fleet {
+    pub(super) fn on_report(&mut self, generation: Generation, report: Report, now: Instant) {
+        let Some(index) = self.members.iter().position(|member| member.generation() == Some(generation))
+        else {
+            return;
+        };
+        let worker = self.members[index].id;
+        let limits = self.settings.limits;
+        match report {
+            Report::Launched { jitter } => self.on_launched(index, generation, jitter),
+            Report::LaunchFailed { why, jitter } => {
+                self.members[index].set_jitter(jitter);
+                self.announce(ClusterEvent::LaunchFailed { worker, why: why.clone() }, None);
+                self.on_gone(index, format!("could not be started: {why}"), now);
+            }
+            Report::Up if self.members[index].phase.is_starting() => {
+                self.effects.push(Effect::Probe(generation));
+            }
+            Report::Up => {}
+            Report::CouldNotStart { why } => {
+                self.members[index].could_not_start(why.clone());
+                self.announce(ClusterEvent::CouldNotStart { worker, generation, why }, None);
+            }
+            Report::Leaving => {
+                self.effects.extend(self.members[index].leaving(&limits, now));
+                self.check_candidate(index, "is stopping by itself", now);
+            }
+            Report::Probed(result) => self.on_probed(index, generation, result, now),
+            Report::Drained => self.effects.extend(self.members[index].drained(&limits, now)),
+            Report::Exited(exit) => self.on_exited(index, generation, exit, now),
+        }
+    }
+
+    fn on_launched(&mut self, index: usize, generation: Generation, jitter: Jitter) {
+        let member = &mut self.members[index];
+        member.set_jitter(jitter);
+        let (worker, on_trial) = (member.id, member.role == Role::Candidate);
+        let requester = if on_trial { self.requester() } else { None };
+        self.announce(ClusterEvent::Started { worker, generation, on_trial }, requester);
+    }
+
+    fn on_probed(&mut self, index: usize, generation: Generation, result: ProbeResult, now: Instant) {
+        let (member, limits) = (&mut self.members[index], self.settings.limits);
+        let worker = member.id;
+        match result {
+            ProbeResult::Healthy => self.on_answered(index, generation, now),
+            ProbeResult::Missed { why } => {
+                let event = match member.phase {
+                    Phase::Starting { .. } => {
+                        Some(ClusterEvent::NotReadyYet { worker, generation, why: why.clone() })
+                    }
+                    Phase::Online { .. } | Phase::Standby { .. } => {
+                        Some(ClusterEvent::ProbeMissed { worker, generation, why: why.clone() })
+                    }
+                    // It has no requests, so nobody cares.
+                    _ => None,
+                };
+                member.missed(why);
+                if let Some(event) = event {
+                    self.announce(event, None);
+                }
+            }
+            ProbeResult::PortTaken if seeded(Bug::IgnoresPortTaken) => {
+                self.on_answered(index, generation, now);
+            }
+            ProbeResult::PortTaken if member.phase.is_starting() => {
+                let effects = member.port_taken(&limits, now);
+                self.announce(ClusterEvent::PortTaken { worker, generation }, None);
+                self.effects.extend(effects);
+            }
+            ProbeResult::PortTaken => {}
+            ProbeResult::Unknown { why } => {
+                self.announce(ClusterEvent::NotProbed { worker, generation, why }, None);
+            }
+        }
+        self.eject_suspects(now);
+    }
+
+    fn on_answered(&mut self, index: usize, generation: Generation, now: Instant) {
+        let (budget, limits) = (self.budget(index, now), self.settings.limits);
+        let member = &mut self.members[index];
+        let Some(&process) = member.phase.process() else { return };
+        self.ports.got_ready(process.port);
+        let was_starting = member.phase.is_starting();
+        let effects = member.answered(&limits, budget, now);
+        self.effects.extend(effects);
+        let (worker, after) = (member.id, now.saturating_duration_since(process.launched));
+        match member.phase {
+            Phase::Online { .. } if was_starting => {
+                self.announce(ClusterEvent::Online { worker, generation, after, replaces: None }, None);
+            }
+            Phase::Standby { .. } if was_starting => {
+                if let Some(ActiveRollout { stage: Stage::Starting(plan), .. }) = &mut self.rollout {
+                    plan.stands_by(worker);
+                }
+                self.announce(ClusterEvent::StandsBy { worker, generation, after }, self.requester());
+            }
+            _ => {}
+        }
+    }
+
+    fn eject_suspects(&mut self, now: Instant) {
+        let limits = self.settings.limits;
+        for index in 0..self.members.len() {
+            let (worker, suspect) = (self.members[index].id, self.members[index].is_suspect(&limits));
+            if let Some(generation) = self.members[index].generation()
+                && suspect
+                && (self.members[index].role == Role::Candidate || member::may_eject(self.current(), worker))
+            {
+                self.announce(ClusterEvent::Hung { worker, generation }, None);
+                let effects = self.members[index].eject(&limits, now);
+                self.effects.extend(effects);
+                self.check_candidate(index, "missed its health probes while it waited for the others", now);
+            }
+        }
+    }
+
+    fn on_exited(&mut self, index: usize, generation: Generation, exit: Exit, now: Instant) {
+        let member = &self.members[index];
+        let (worker, retired) = (member.id, member.role == Role::Retiring);
+        let expected = self.is_stopping() || member.phase.is_ending();
+        let failure = match &member.phase {
+            Phase::Starting { trouble: Trouble::Reported(why), .. } => why.clone(),
+            Phase::Starting { .. } => format!("ended before it was ready: {}", exit.how),
+            _ => "ended while it waited for the others".to_owned(),
+        };
+        let early = match &member.phase {
+            Phase::Starting { process, .. } if !self.is_stopping() => Some(process.port),
+            _ => None,
+        };
+        if let Some(next) = early.and_then(|port| self.ports.ended_early(port)) {
+            self.announce(ClusterEvent::PortPolicyChanged { worker, next }, None);
+        }
+        let requester = if retired { self.requester() } else { None };
+        self.announce(ClusterEvent::Exited { worker, generation, exit, expected, retired }, requester);
+        self.on_gone(index, failure, now);
+    }
+
+    /// The process is no more; `failure` is why a candidate did not get ready.
+    fn on_gone(&mut self, index: usize, failure: String, now: Instant) {
+        let effects = self.members[index].exited(now);
+        self.effects.extend(effects);
+        if let Phase::Backoff { until, .. } = self.members[index].phase
+            && until > now
+        {
+            let (worker, wait) = (self.members[index].id, until - now);
+            self.announce(ClusterEvent::BackingOff { worker, wait }, None);
+        }
+        self.check_candidate(index, &failure, now);
+    }
+
+    pub(super) fn tick_member(&mut self, index: usize, now: Instant) {
+        let (limits, stopping) = (self.settings.limits, self.is_stopping());
+        let member = &mut self.members[index];
+        let (worker, before) = (member.id, member.phase.clone());
+        let effects = member.tick(&limits, now);
+        let generation = member.generation();
+        let escalated = matches!(member.phase, Phase::Stopping { escalation: Escalation::Killed, .. });
+        match (before, generation) {
+            (Phase::Starting { trouble, .. }, Some(generation)) if !member.phase.is_starting() => {
+                let why = match trouble {
+                    Trouble::Silent => "it has not told its port".to_owned(),
+                    Trouble::Unanswered(why) | Trouble::Reported(why) => why,
+                };
+                let within = limits.startup;
+                let failure = format!("not ready within {within:?}: {why}");
+                self.announce(ClusterEvent::NotReadyInTime { worker, generation, within, why }, None);
+                self.effects.extend(effects);
+                if seeded(Bug::RestartsBeforeExit) && self.members[index].role == Role::Current {
+                    let reason = shared_protocol::RestartReason::SlowStart;
+                    self.members[index].phase = Phase::Backoff { until: now, reason };
+                }
+                return self.check_candidate(index, &failure, now);
+            }
+            (Phase::Stopping { escalation: Escalation::KillAt(_), .. }, Some(generation))
+                if escalated && !stopping =>
+            {
+                self.announce(ClusterEvent::Killed { worker, generation }, None);
+            }
+            _ => {}
+        }
+        self.effects.extend(effects);
+    }
+
+    /// Ends the rollout under way if this member was one of its candidates and will
+    /// not get ready any more.
+    fn check_candidate(&mut self, index: usize, why: &str, now: Instant) {
+        let member = &self.members[index];
+        if member.role == Role::Candidate && member.phase.is_given_up() {
+            self.fail_rollout(format!("worker {}: {why}", member.id), now);
+        }
+    }
+
+    /// A member that is to stay down does so.
+    pub(super) fn give_up(&mut self, index: usize, now: Instant) {
+        let limits = self.settings.limits;
+        let effects = self.members[index].stop(AfterExit::StayDown, &limits, now);
+        self.effects.extend(effects);
+    }
+}

@@ -1,0 +1,135 @@
+//! Changes of the cluster that happen entirely or not at all: a reload, more
+//! workers, fewer, the replacement of one that has reached a limit. Their
+//! candidates are started, some at a time; only when all stand by do they take
+//! over, and the first that fails ends the attempt.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use shared_protocol::WorkerId;
+
+use super::RequestId;
+use super::seeded::{Bug, seeded};
+use shared_protocol::RestartReason;
+
+/// What a rollout is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum RolloutKind {
+    /// Every worker gets a successor.
+    Reload,
+    /// There are to be so many workers.
+    Grow { to: usize },
+    /// There are to be so many workers; candidates take no part in it.
+    Shrink { to: usize },
+    /// One worker has reached a limit.
+    Recycle(RestartReason),
+}
+
+impl RolloutKind {
+    /// Why its candidates take the place of others.
+    pub(crate) fn replaces(self) -> Option<RestartReason> {
+        match self {
+            Self::Reload => Some(RestartReason::Reload),
+            Self::Recycle(reason) => Some(reason),
+            Self::Grow { .. } | Self::Shrink { .. } => None,
+        }
+    }
+}
+
+/// The rollout under way; there is one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ActiveRollout {
+    pub kind: RolloutKind,
+    pub requester: Option<RequestId>,
+    pub began: Instant,
+    pub stage: Stage,
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// The release of a reload is being opened.
+    Opening,
+    /// Candidates start. Until the switch it can fail without a trace.
+    Starting(Plan),
+    /// Those that were retired finish what they have.
+    Draining,
+}
+
+/// Rollouts that were asked for by a signal, to which nobody expects an answer,
+/// and that follow the one under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Queued {
+    pub reload: bool,
+    pub scale_by: isize,
+}
+
+/// Candidates and how far they are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Plan {
+    waiting: VecDeque<WorkerId>,
+    starting: Vec<WorkerId>,
+    parallel: usize,
+}
+
+impl Plan {
+    /// At most `parallel` candidates start at the same time.
+    pub(crate) fn new(candidates: impl IntoIterator<Item = WorkerId>, parallel: usize) -> Self {
+        Self { waiting: candidates.into_iter().collect(), starting: Vec::new(), parallel: parallel.max(1) }
+    }
+
+    /// The next candidate to be started, if it is time for one and its slot `has_room`.
+    pub(crate) fn start_next(&mut self, has_room: impl FnOnce(WorkerId) -> bool) -> Option<WorkerId> {
+        let &id = self.waiting.front()?;
+        if self.starting.len() >= self.parallel || !has_room(id) {
+            return None;
+        }
+        self.waiting.pop_front();
+        self.starting.push(id);
+        Some(id)
+    }
+
+    /// This candidate stands by.
+    pub(crate) fn stands_by(&mut self, id: WorkerId) {
+        self.starting.retain(|&starting| starting != id);
+    }
+
+    /// Do all candidates stand by?
+    pub(crate) fn is_complete(&self) -> bool {
+        self.waiting.is_empty() && (self.starting.is_empty() || seeded(Bug::SwitchesEarly))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: fn(WorkerId) -> bool = |_| true;
+
+    fn ids(from: u32, to: u32) -> impl Iterator<Item = WorkerId> {
+        (from..=to).map(WorkerId)
+    }
+
+    #[test]
+    fn candidates_start_in_order_and_no_more_than_allowed_at_once() {
+        let mut plan = Plan::new(ids(1, 3), 2);
+        assert_eq!(plan.start_next(ROOM), Some(WorkerId(1)));
+        assert_eq!(plan.start_next(ROOM), Some(WorkerId(2)));
+        assert_eq!(plan.start_next(ROOM), None, "two are starting");
+        plan.stands_by(WorkerId(2));
+        plan.stands_by(WorkerId(2));
+        assert_eq!(plan.start_next(|id| id != WorkerId(3)), None, "its slot has no room yet");
+        assert_eq!(plan.start_next(ROOM), Some(WorkerId(3)));
+        assert!(!plan.is_complete());
+        plan.stands_by(WorkerId(1));
+        plan.stands_by(WorkerId(3));
+        assert!(plan.is_complete());
+        assert_eq!(plan.start_next(ROOM), None);
+    }
+
+    #[test]
+    fn no_parallelism_still_means_one() {
+        let mut plan = Plan::new(ids(5, 5), 0);
+        assert_eq!(plan.start_next(ROOM), Some(WorkerId(5)));
+    }
+}

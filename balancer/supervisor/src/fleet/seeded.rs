@@ -1,0 +1,65 @@
+//! Bugs that tests put into the fleet, one at a time, to show that the explorer and
+//! the random schedules find them. Outside of tests there are none: the condition
+//! is a constant, and nothing of it is left in the program.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bug {
+    /// A process that has ended goes on getting requests.
+    DeadStaysPublished,
+    /// A candidate gets requests as soon as it is ready.
+    CandidatePublished,
+    /// The switch does not retire those that are replaced.
+    SwitchKeepsOld,
+    /// The switch does not wait for candidates that are still starting.
+    SwitchesEarly,
+    /// A failed rollout takes those down that it was to replace.
+    FailureStopsCurrent,
+    /// A candidate starts beside one of a failed rollout that has not ended.
+    StartsBesideAbandoned,
+    /// A slow start is tried again before its process has ended.
+    RestartsBeforeExit,
+    /// The requester of a rollout that is cut off by the stop gets no answer.
+    StopForgetsRequester,
+    /// The requester of a rollout is answered at the switch already.
+    AnswersAtSwitch,
+    /// A rollout that nobody waits for is dropped while another is under way.
+    LosesQueued,
+    /// A process that does not stop is not killed.
+    NeverKills,
+    /// A stop does not hold for a process that is being replaced.
+    StopForgetsStopping,
+    /// The end of a wait is not a deadline.
+    BackoffForEver,
+    /// All suspects are taken out together.
+    EjectsAll,
+    /// The port of a stranger is taken for the own one.
+    IgnoresPortTaken,
+    /// A rollout is over while the replaced ones still drain.
+    DoneWhileDraining,
+}
+
+#[cfg(test)]
+thread_local! {
+    static SEEDED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Is the fleet to have this bug?
+#[cfg(test)]
+pub(crate) fn seeded(bug: Bug) -> bool {
+    SEEDED.get() == Some(bug)
+}
+
+/// Is the fleet to have this bug?
+#[cfg(not(test))]
+pub(crate) const fn seeded(_: Bug) -> bool {
+    false
+}
+
+/// Runs `test` on this thread with this bug in the fleet.
+#[cfg(test)]
+pub(crate) fn with<T>(bug: Option<Bug>, test: impl FnOnce() -> T) -> T {
+    SEEDED.set(bug);
+    let result = test();
+    SEEDED.set(None);
+    result
+}

@@ -1,0 +1,9 @@
+//! What holds for the fleet whatever happens: tried in every order up to a depth,
+//! and in millions of random ones.
+
+mod explorer;
+mod member_life;
+mod mutants;
+mod schedule;
+mod time;
+mod world;

@@ -1,0 +1,59 @@
+//! The table of seeded bugs: each is found by the explorer, by the rule that is meant
+//! for it. Whether random lives find it as well is shown beside.
+
+use super::explorer::{Bounds, explore, setups};
+use super::schedule::live_often;
+use crate::fleet::seeded::{Bug, with};
+
+/// A bug, and a part of what the rule that finds it says.
+const TABLE: &[(Bug, &str)] = &[
+    (Bug::DeadStaysPublished, "has ended and stays published"),
+    (Bug::CandidatePublished, "two processes of worker"),
+    (Bug::SwitchKeepsOld, "two processes of worker"),
+    (Bug::SwitchesEarly, "a world that works again is stuck"),
+    (Bug::FailureStopsCurrent, "a world that works again is stuck: members are [Failed]"),
+    (Bug::StartsBesideAbandoned, "gets a third process"),
+    (Bug::RestartsBeforeExit, "a stop is stuck"),
+    (Bug::StopForgetsRequester, "1 wait for an answer"),
+    (Bug::AnswersAtSwitch, "answers somebody a second time"),
+    (Bug::LosesQueued, "a world that works again"),
+    (Bug::NeverKills, "a stop is stuck"),
+    (Bug::StopForgetsStopping, "is launched though the cluster is stopping"),
+    (Bug::BackoffForEver, "a world that works again is stuck"),
+    (Bug::EjectsAll, "while another is and nobody answers"),
+    (Bug::IgnoresPortTaken, "comes at the wrong time"),
+    (Bug::DoneWhileDraining, "is done while those that it has retired still run"),
+];
+
+/// States that are explored for each setup before random lives are tried.
+const STATES: usize = 4_000;
+const RANDOM_STEPS: usize = 200_000;
+
+/// What the explorer finds, and whether random lives find anything.
+fn judge(bug: Bug) -> (Option<String>, bool) {
+    with(Some(bug), || {
+        let bounds = Bounds { depth: usize::MAX, states: STATES };
+        let explored = setups().iter().find_map(|setup| explore(setup, bounds).err());
+        (explored, live_often(RANDOM_STEPS).is_err())
+    })
+}
+
+#[test]
+fn each_seeded_bug_is_found_by_the_rule_meant_for_it() {
+    let mut missed = Vec::new();
+    println!("{:22} {:8} {:6} what was found", "bug", "explorer", "random");
+    for &(bug, rule) in TABLE {
+        let name = format!("{bug:?}");
+        let (explored, lived) = judge(bug);
+        let why = explored.as_deref().unwrap_or_default();
+        println!(
+            "{name:22} {:8} {lived:6} {}",
+            explored.is_some(),
+            why.chars().take(160).collect::<String>()
+        );
+        if explored.is_none() || !why.contains(rule) {
+            missed.push(format!("{name}: {why}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}

@@ -1,0 +1,80 @@
+//! Moves a fleet in time and forgets what it will never look at again, so that
+//! states which behave alike from now on are equal.
+
+use std::time::{Duration, Instant};
+
+use shared_protocol::Generation;
+
+use crate::fleet::phase::{Escalation, Phase, Process};
+use crate::fleet::{Fleet, Lifecycle, Member};
+
+/// Deaths that are told apart.
+const DEATHS: u32 = 2;
+
+/// Rewrites the fleet so that what happens at `now` happens at `base`, with every
+/// generation renamed.
+pub(super) fn normalise(
+    fleet: &mut Fleet,
+    now: Instant,
+    base: Instant,
+    rename: &impl Fn(Generation) -> Generation,
+) {
+    let shift = now.duration_since(base);
+    let deadline = |at: &mut Instant| *at = at.checked_sub(shift).map_or(base, |at| at.max(base));
+    for member in &mut fleet.members {
+        normalise_member(member, now, base, &deadline, rename);
+    }
+    if let Some(rollout) = &mut fleet.rollout {
+        rollout.began = base;
+    }
+    if let Lifecycle::Booting { since } = &mut fleet.lifecycle {
+        *since = base;
+    }
+    let recycles = !fleet.settings.recycle.is_off();
+    for at in [&mut fleet.recycle.next, &mut fleet.recycle.next_memory] {
+        if recycles { deadline(at) } else { *at = base }
+    }
+}
+
+fn normalise_member(
+    member: &mut Member,
+    now: Instant,
+    base: Instant,
+    deadline: &impl Fn(&mut Instant),
+    rename: &impl Fn(Generation) -> Generation,
+) {
+    member.backoff.forget_beyond(DEATHS);
+    let debt = member.backoff.debt();
+    // Only whether there was one matters.
+    member.history.restarts = member.history.restarts.min(1);
+    let process = |process: &mut Process| {
+        process.launched = base;
+        process.generation = rename(process.generation);
+    };
+    match &mut member.phase {
+        Phase::Starting { process: found, deadline: at, .. } => {
+            process(found);
+            deadline(at);
+        }
+        Phase::Standby { process: found, .. } => process(found),
+        Phase::Online { process: found, since, budget, .. } => {
+            process(found);
+            let age: Duration = now.saturating_duration_since(*since).min(debt);
+            *since = base.checked_sub(age).expect("ages are short");
+            budget.until.iter_mut().for_each(deadline);
+        }
+        Phase::Draining { process: found, until } => {
+            process(found);
+            deadline(until);
+        }
+        Phase::Stopping { process: found, online, escalation, .. } => {
+            process(found);
+            *online = (*online).min(debt);
+            if let Escalation::KillAt(at) = escalation {
+                deadline(at);
+            }
+        }
+        Phase::Backoff { until, .. } => deadline(until),
+        Phase::Stopped => {}
+    }
+}

@@ -1,0 +1,357 @@
+//! The world as the fleet meets it: processes that its effects have started, answers
+//! that are due, requesters who wait. It offers every next step that is possible,
+//! takes one, carries out the effects and checks what must always hold.
+
+mod effects;
+mod rules;
+
+use std::collections::VecDeque;
+use std::mem::Discriminant;
+use std::time::{Duration, Instant};
+
+use shared_protocol::{Generation, WorkerId};
+
+use super::time::normalise;
+use crate::fleet::{
+    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Measurement, PortPolicy, ProbeResult,
+    RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings,
+};
+
+/// In steps of the shortest wait of a slot, so that few times are told apart.
+pub(super) const LIMITS: Limits = Limits {
+    startup: Duration::from_millis(400),
+    drain: Duration::from_millis(200),
+    kill: Duration::from_millis(100),
+    fall: 2,
+    rise: 1,
+};
+
+pub(super) fn settings(workers: usize) -> Settings {
+    Settings {
+        workers,
+        max_workers: 3,
+        limits: LIMITS,
+        recycle: RecyclePolicy::default(),
+        reload_parallel: 1,
+        ports: PortPolicy::TOLD,
+    }
+}
+
+/// A process that runs, or whose launch is still to be answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Running {
+    pub generation: Generation,
+    pub worker: WorkerId,
+    pub up: bool,
+    pub probed: bool,
+    /// Its last probe was answered.
+    pub healthy: bool,
+    /// It has answered a probe.
+    pub ready: bool,
+    /// It was taken out because it missed its probes.
+    pub hung: bool,
+    pub published: bool,
+    pub drains: bool,
+    pub retired: bool,
+    pub leaving: bool,
+    pub terminated: bool,
+    pub killed: bool,
+}
+
+/// What the fleet has asked for and is to be told before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Question {
+    Launch(Generation),
+    Open,
+    Measure,
+}
+
+/// One step of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The question that has waited longest is answered: well, or not.
+    Answer(bool),
+    Up(Generation),
+    Healthy(Generation),
+    Missed(Generation),
+    PortTaken(Generation),
+    NotProbed(Generation),
+    CouldNotStart(Generation),
+    Leaving(Generation),
+    Drained(Generation),
+    Exited(Generation),
+    /// With a requester or without.
+    Reload(bool),
+    Scale(ScaleTo, bool),
+    Stop,
+    Kill,
+    /// Time passes until the next deadline.
+    Deadline,
+    /// So much time passes, and no deadline with it.
+    Pass(Duration),
+}
+
+impl Step {
+    fn subject(self) -> Option<Generation> {
+        match self {
+            Self::Up(of)
+            | Self::Healthy(of)
+            | Self::Missed(of)
+            | Self::PortTaken(of)
+            | Self::NotProbed(of)
+            | Self::CouldNotStart(of)
+            | Self::Leaving(of)
+            | Self::Drained(of)
+            | Self::Exited(of) => Some(of),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    pub fleet: Fleet,
+    pub now: Instant,
+    pub running: Vec<Running>,
+    pub questions: VecDeque<Question>,
+    /// Requesters who have no final answer yet.
+    pub waiting: Vec<RequestId>,
+    /// Reloads that were accepted and have not begun yet.
+    reload_queued: bool,
+    release_opened: bool,
+    /// Slots whose hung worker is being replaced.
+    ejected: Vec<WorkerId>,
+    /// Commands that may still be given.
+    pub commands: u8,
+    /// The kinds of events that were announced so far.
+    pub heard: Vec<Discriminant<ClusterEvent>>,
+}
+
+impl World {
+    pub(super) fn new(settings: Settings, now: Instant, commands: u8) -> Self {
+        let (fleet, effects) = Fleet::new(settings, now);
+        let mut world = Self {
+            fleet,
+            now,
+            running: Vec::new(),
+            questions: VecDeque::new(),
+            waiting: Vec::new(),
+            reload_queued: false,
+            release_opened: false,
+            ejected: Vec::new(),
+            commands,
+            heard: Vec::new(),
+        };
+        for effect in &effects {
+            world.carry_out(effect, None).expect("the first launches are in order");
+        }
+        world
+    }
+
+    /// Forgets when it is, what processes are called and what was heard.
+    pub(super) fn normalised(mut self, base: Instant) -> Self {
+        self.running.sort_unstable_by_key(|running| running.generation);
+        let known: Vec<_> = self.running.iter().map(|running| running.generation).collect();
+        let rename = |old: Generation| {
+            let place = known.iter().position(|&known| known == old);
+            place.map_or(old, |place| Generation(place as u64 + 1))
+        };
+        normalise(&mut self.fleet, self.now, base, &rename);
+        self.fleet.generations = known.len() as u64;
+        self.now = base;
+        self.heard.clear();
+        for running in &mut self.running {
+            running.generation = rename(running.generation);
+        }
+        for question in &mut self.questions {
+            if let Question::Launch(generation) = question {
+                *generation = rename(*generation);
+            }
+        }
+        self
+    }
+
+    /// All that may happen next.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        if !self.questions.is_empty() {
+            return vec![Step::Answer(true), Step::Answer(false)];
+        }
+        let mut steps = Vec::new();
+        for running in &self.running {
+            let of = running.generation;
+            steps.push(Step::Exited(of));
+            if running.terminated || running.killed {
+                continue;
+            }
+            if !running.up {
+                steps.push(Step::Up(of));
+            }
+            if running.probed {
+                steps.extend([Step::Healthy(of), Step::Missed(of)]);
+                if !running.healthy {
+                    steps.push(Step::PortTaken(of));
+                }
+            }
+            if !running.leaving {
+                steps.push(Step::Leaving(of));
+            }
+            if running.drains {
+                steps.push(Step::Drained(of));
+            }
+        }
+        if self.fleet.next_deadline().is_some() {
+            steps.push(Step::Deadline);
+        }
+        if self.commands > 0 && !self.fleet.is_stopped() {
+            for reply in [true, false] {
+                steps.push(Step::Reload(reply));
+                steps.extend((1..=3).map(|to| Step::Scale(ScaleTo::Exactly(to), reply)));
+            }
+            steps.push(Step::Scale(ScaleTo::More(1), false));
+            steps.push(Step::Scale(ScaleTo::Fewer(1), false));
+            steps.push(Step::Scale(ScaleTo::Exactly(9), true));
+            steps.extend([Step::Stop, Step::Kill]);
+        }
+        steps
+    }
+
+    /// Takes this step.
+    ///
+    /// # Errors
+    /// When something is broken that must always hold; says what.
+    pub(super) fn take(&mut self, step: Step) -> Result<(), String> {
+        let Some(input) = self.input(step) else { return Ok(()) };
+        let published = self.published();
+        let stopping = matches!(step, Step::Stop | Step::Kill);
+        if stopping {
+            self.reload_queued = false;
+        }
+        let effects = self.fleet.handle(input, self.now);
+        if let Step::Exited(of) = step {
+            // Whoever is published from here on without being there is a mistake.
+            if let Some(index) = self.running.iter().position(|running| running.generation == of) {
+                let gone = self.running.remove(index);
+                let withdrawn = effects.contains(&Effect::Withdraw(of));
+                if gone.published && !withdrawn {
+                    return Err(format!("process {of} has ended and stays published"));
+                }
+            }
+        }
+        for effect in &effects {
+            self.carry_out(effect, Some(step))?;
+        }
+        self.check_withdrawals(step, &effects)?;
+        self.check_failures(step, &effects, &published)?;
+        self.check_state()
+    }
+
+    fn input(&mut self, step: Step) -> Option<Input> {
+        let report = |generation, report| Some(Input::Process { generation, report });
+        let why = || "it does not".to_owned();
+        if let Step::Exited(of) | Step::Leaving(of) = step {
+            self.lost(of);
+        }
+        if let Some(of) = step.subject() {
+            let running = self.running.iter_mut().find(|running| running.generation == of)?;
+            match step {
+                Step::Up(_) => running.up = true,
+                Step::Healthy(_) => (running.healthy, running.ready) = (true, true),
+                Step::Missed(_) | Step::PortTaken(_) => running.healthy = false,
+                Step::Leaving(_) => running.leaving = true,
+                Step::Drained(_) => running.drains = false,
+                _ => {}
+            }
+        }
+        match step {
+            Step::Answer(well) => self.answer(well),
+            Step::Up(of) => report(of, Report::Up),
+            Step::Healthy(of) => report(of, Report::Probed(ProbeResult::Healthy)),
+            Step::Missed(of) => report(of, Report::Probed(ProbeResult::Missed { why: why() })),
+            Step::PortTaken(of) => report(of, Report::Probed(ProbeResult::PortTaken)),
+            Step::NotProbed(of) => report(of, Report::Probed(ProbeResult::Unknown { why: why() })),
+            Step::CouldNotStart(of) => report(of, Report::CouldNotStart { why: why() }),
+            Step::Leaving(of) => report(of, Report::Leaving),
+            Step::Drained(of) => report(of, Report::Drained),
+            Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false })),
+            Step::Reload(reply) => Some(Input::Reload { requester: self.requester(reply) }),
+            Step::Scale(to, reply) => Some(Input::Scale { to, requester: self.requester(reply) }),
+            Step::Stop | Step::Kill => {
+                self.commands = self.commands.saturating_sub(1);
+                Some(if step == Step::Stop { Input::Stop } else { Input::Kill })
+            }
+            Step::Deadline => {
+                self.now = self.now.max(self.fleet.next_deadline()?);
+                Some(Input::Tick)
+            }
+            Step::Pass(time) => {
+                let until = self.now + time;
+                self.now = self.fleet.next_deadline().map_or(until, |deadline| until.min(deadline));
+                None
+            }
+        }
+    }
+
+    fn answer(&mut self, well: bool) -> Option<Input> {
+        let why = || "it is broken".to_owned();
+        Some(match self.questions.pop_front()? {
+            Question::Open => {
+                self.release_opened = well;
+                Input::ReleaseOpened(if well { Ok(()) } else { Err(why()) })
+            }
+            Question::Launch(generation) => {
+                let jitter = Jitter::NONE;
+                let report = if well {
+                    Report::Launched { jitter }
+                } else {
+                    self.lost(generation);
+                    self.running.retain(|running| running.generation != generation);
+                    Report::LaunchFailed { why: why(), jitter }
+                };
+                Input::Process { generation, report }
+            }
+            Question::Measure => {
+                // Well: nobody has had too many requests. Else the first has.
+                let mut published = self.running.iter().filter(|running| running.published);
+                let over = if well { None } else { published.next().map(|running| running.generation) };
+                let measure = |generation| Measurement { generation, requests: u64::MAX, resident: None };
+                Input::Measured(over.into_iter().map(measure).collect())
+            }
+        })
+    }
+
+    fn requester(&mut self, reply: bool) -> Option<RequestId> {
+        self.commands = self.commands.saturating_sub(1);
+        if !reply {
+            return None;
+        }
+        let id = (0..).map(RequestId).find(|id| !self.waiting.contains(id))?;
+        self.waiting.push(id);
+        Some(id)
+    }
+
+    fn published(&self) -> Vec<Generation> {
+        self.running.iter().filter(|running| running.published).map(|running| running.generation).collect()
+    }
+
+    /// Every worker serves and nobody waits for anything.
+    pub(super) fn is_settled(&self) -> bool {
+        let current = self.fleet.members().iter().filter(|member| member.role == Role::Current).count();
+        self.fleet.is_settled()
+            && self.questions.is_empty()
+            && self.waiting.is_empty()
+            && !self.reload_queued
+            && current == self.running.len()
+            && self.running.iter().all(|running| running.published)
+    }
+
+    /// For the message of a test.
+    pub(super) fn summary(&self) -> String {
+        let phases: Vec<_> = self.fleet.members().iter().map(|member| member.phase.worker_state()).collect();
+        format!("members are {phases:?}, {} wait for an answer", self.waiting.len())
+    }
+
+    /// Nothing is left and nobody waits.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.fleet.is_stopped() && self.running.is_empty() && self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,136 @@
+//! What the effects of the fleet do to the world.
+
+use shared_protocol::Generation;
+
+use super::{Question, Running, Step, World};
+use crate::fleet::{ClusterEvent, Effect, Launch, Release, RequestId, RolloutKind};
+
+impl World {
+    pub(super) fn carry_out(&mut self, effect: &Effect, step: Option<Step>) -> Result<(), String> {
+        match *effect {
+            Effect::Launch(launch) => self.launch(launch),
+            Effect::OpenRelease => {
+                self.questions.push_back(Question::Open);
+                Ok(())
+            }
+            Effect::AdoptRelease if !self.release_opened => Err("no release was opened".to_owned()),
+            Effect::AdoptRelease | Effect::DiscardRelease => {
+                self.release_opened = false;
+                Ok(())
+            }
+            Effect::Measure { .. } => {
+                self.questions.push_back(Question::Measure);
+                Ok(())
+            }
+            Effect::Announce { ref event, requester } => self.hear(event, requester, step),
+            Effect::Probe(of)
+            | Effect::Publish(of)
+            | Effect::Withdraw(of)
+            | Effect::AwaitDrain(of)
+            | Effect::Terminate(of)
+            | Effect::Kill(of) => self.act_on(of, effect, step),
+        }
+    }
+
+    fn launch(&mut self, launch: Launch) -> Result<(), String> {
+        let Launch { worker, generation, release, .. } = launch;
+        if self.fleet.is_stopping() {
+            return Err(format!("worker {worker} is launched though the cluster is stopping"));
+        }
+        if release == Release::Opened && !self.release_opened {
+            return Err(format!("worker {worker} is launched from a release that was not opened"));
+        }
+        if self.running.iter().filter(|running| running.worker == worker).count() >= 2 {
+            return Err(format!("worker {worker} gets a third process"));
+        }
+        self.questions.push_back(Question::Launch(generation));
+        self.running.push(Running {
+            generation,
+            worker,
+            up: false,
+            probed: false,
+            healthy: false,
+            ready: false,
+            hung: false,
+            published: false,
+            drains: false,
+            retired: false,
+            leaving: false,
+            terminated: false,
+            killed: false,
+        });
+        Ok(())
+    }
+
+    fn act_on(&mut self, of: Generation, effect: &Effect, step: Option<Step>) -> Result<(), String> {
+        let Some(running) = self.running.iter_mut().find(|running| running.generation == of) else {
+            // What is withdrawn because it has ended is gone here already.
+            let gone = step == Some(Step::Exited(of)) && *effect == Effect::Withdraw(of);
+            return if gone { Ok(()) } else { Err(format!("{effect:?} is for a process that is not there")) };
+        };
+        let misplaced = match effect {
+            Effect::Publish(_) => running.published || !running.ready,
+            Effect::Withdraw(_) => !running.published,
+            Effect::AwaitDrain(_) | Effect::Terminate(_) | Effect::Kill(_) => running.published,
+            _ => !running.up,
+        };
+        if misplaced {
+            return Err(format!("{effect:?} comes at the wrong time"));
+        }
+        match effect {
+            Effect::Probe(_) => running.probed = true,
+            Effect::Publish(_) => {
+                running.published = true;
+                let worker = running.worker;
+                self.ejected.retain(|&id| id != worker);
+            }
+            Effect::Withdraw(_) => running.published = false,
+            Effect::AwaitDrain(_) => running.drains = true,
+            Effect::Terminate(_) => {
+                running.terminated = true;
+                self.lost(of);
+            }
+            _ => running.killed = true,
+        }
+        Ok(())
+    }
+
+    /// This process will not serve any more. If it was to replace a hung one, then
+    /// its slot has another trouble from now on.
+    pub(super) fn lost(&mut self, of: Generation) {
+        if let Some(running) = self.running.iter().find(|running| running.generation == of && !running.hung) {
+            self.ejected.retain(|&id| id != running.worker);
+        }
+    }
+
+    fn hear(
+        &mut self,
+        event: &ClusterEvent,
+        requester: Option<RequestId>,
+        step: Option<Step>,
+    ) -> Result<(), String> {
+        let kind = std::mem::discriminant(event);
+        if !self.heard.contains(&kind) {
+            self.heard.push(kind);
+        }
+        match event {
+            ClusterEvent::ReloadQueued => self.reload_queued = true,
+            ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. }
+            | ClusterEvent::ReleaseNotOpened { .. } => self.reload_queued = false,
+            ClusterEvent::Draining { generation, .. } => {
+                let running = self.running.iter_mut().find(|running| running.generation == *generation);
+                running.into_iter().for_each(|running| running.retired = true);
+            }
+            ClusterEvent::Hung { worker, generation } => self.check_ejection(*worker, *generation)?,
+            ClusterEvent::RolloutDone { kind, .. } if self.running.iter().any(|running| running.retired) => {
+                return Err(format!("{kind:?} is done while those that it has retired still run"));
+            }
+            _ => {}
+        }
+        let Some(requester) = requester.filter(|_| event.is_final()) else { return Ok(()) };
+        let place = self.waiting.iter().position(|&waiting| waiting == requester);
+        let place = place.ok_or_else(|| format!("{event:?} answers somebody a second time, at {step:?}"))?;
+        self.waiting.remove(place);
+        Ok(())
+    }
+}

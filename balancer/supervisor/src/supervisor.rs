@@ -1,0 +1,217 @@
+//! The event loop: takes in what happens, one thing at a time, asks the fleet what is
+//! to be done about it, and shows the others how things stand.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Instant;
+
+use balancer_pool::Worker;
+use balancer_state::ClusterState;
+use balancer_state::registry::{self, Entry};
+use rustix::process::Signal;
+use shared_protocol::Generation;
+use tokio::sync::mpsc;
+
+use crate::announce::Announcer;
+use crate::fleet::{Effect, Exit, Fleet, Input, Member, ProbeResult, Report, Role, Settings};
+use crate::handle::Command;
+use crate::notify;
+use crate::probe::Outcome;
+use crate::process::ProcessReport;
+use crate::running::{RunningProcess, RunningProcesses};
+use crate::system::{Outcomes, Reports, System};
+
+/// Reports that may wait for the supervisor; more make their senders wait.
+const QUEUED_REPORTS: usize = 256;
+
+/// Owns the processes of a cluster.
+#[derive(Debug)]
+pub struct Supervisor<S> {
+    pub(crate) fleet: Fleet,
+    pub(crate) system: S,
+    pub(crate) state: ClusterState,
+    pub(crate) running: RunningProcesses,
+    pub(crate) announcer: Announcer,
+    /// What is to be carried out before the first thing happens.
+    first: Vec<Effect>,
+    /// What the fleet is told next, in this order.
+    pub(crate) inputs: VecDeque<Input>,
+    pub(crate) reports: Reports,
+    reported: mpsc::Receiver<(Generation, ProcessReport)>,
+    pub(crate) outcomes: Outcomes,
+    probed: mpsc::Receiver<(Generation, Outcome)>,
+}
+
+impl<S: System> Supervisor<S> {
+    /// Shows its slots from the beginning, so that requests which come before
+    /// [`Self::run`] wait for the first worker.
+    pub fn new(settings: Settings, system: S, state: ClusterState) -> Self {
+        let (fleet, first) = Fleet::new(settings, now());
+        let (reports, reported) = mpsc::channel(QUEUED_REPORTS);
+        let (outcomes, probed) = mpsc::channel(QUEUED_REPORTS);
+        let supervisor = Self {
+            fleet,
+            system,
+            announcer: Announcer::new(&state),
+            state,
+            running: RunningProcesses::new(),
+            first,
+            inputs: VecDeque::new(),
+            reports,
+            reported,
+            outcomes,
+            probed,
+        };
+        supervisor.publish();
+        supervisor
+    }
+
+    /// Starts the workers and looks after them until told to stop, and then until the
+    /// last of them is reaped. When nobody can send `commands` any more, all workers
+    /// are killed.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut watchdog = notify::watchdog();
+        let first = std::mem::take(&mut self.first);
+        first.into_iter().for_each(|effect| self.carry_out(effect));
+        let mut commanded = true;
+        loop {
+            self.handle_inputs();
+            self.system.tidy();
+            self.publish();
+            if self.fleet.is_stopped() {
+                break;
+            }
+            // Reports come before deadlines, so that a process which has ended in time
+            // is not found late, and both before probes, of which there are many.
+            tokio::select! {
+                biased;
+                command = commands.recv(), if commanded => {
+                    commanded = command.is_some();
+                    self.on_command(command.unwrap_or(Command::Kill));
+                }
+                Some((generation, report)) = self.reported.recv() => self.on_report(generation, report),
+                () = sleep_until(self.fleet.next_deadline()) => self.inputs.push_back(Input::Tick),
+                Some((generation, outcome)) = self.probed.recv() => self.on_outcome(generation, outcome),
+                () = watchdog.tick() => {}
+            }
+        }
+        self.system.last_words().await;
+    }
+
+    /// Tells the fleet what has happened, and then what answers its effects.
+    fn handle_inputs(&mut self) {
+        while let Some(input) = self.inputs.pop_front() {
+            let ended = match &input {
+                Input::Process { generation, report: Report::Exited(_) } => Some(*generation),
+                _ => None,
+            };
+            for effect in self.fleet.handle(input, now()) {
+                self.carry_out(effect);
+            }
+            if let Some(generation) = ended {
+                self.running.remove(&generation);
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        self.inputs.push_back(match command {
+            Command::Reload { reply } => Input::Reload { requester: self.announcer.requester(reply) },
+            Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
+            Command::Stop => Input::Stop,
+            Command::Kill => Input::Kill,
+        });
+    }
+
+    fn on_report(&mut self, generation: Generation, report: ProcessReport) {
+        let Some(running) = self.running.get_mut(&generation) else { return };
+        let report = match report {
+            ProcessReport::Up { pid, port } => {
+                let members = self.fleet.members();
+                let member = members.iter().find(|member| member.generation() == Some(generation));
+                let Some(Member { id, .. }) = member else { return };
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                let traffic = self.state.counters.traffic(*id);
+                running.pid = pid;
+                running.worker = Some(Arc::new(Worker::new(*id, pid, generation, address, traffic)));
+                Report::Up
+            }
+            ProcessReport::CouldNotStart { reason } => Report::CouldNotStart { why: reason },
+            ProcessReport::Leaving => Report::Leaving,
+            ProcessReport::Drained => Report::Drained,
+            ProcessReport::Exited { status } => Report::Exited(exit(status.ok())),
+        };
+        self.inputs.push_back(Input::Process { generation, report });
+    }
+
+    fn on_outcome(&mut self, generation: Generation, outcome: Outcome) {
+        let result = match outcome {
+            Outcome::Healthy { store } => {
+                if let Some(running) = self.running.get_mut(&generation) {
+                    running.store = store;
+                }
+                ProbeResult::Healthy
+            }
+            Outcome::Missed { why } => ProbeResult::Missed { why },
+            Outcome::PortTaken => ProbeResult::PortTaken,
+            Outcome::Unknown { why } => ProbeResult::Unknown { why },
+        };
+        self.inputs.push_back(Input::Process { generation, report: Report::Probed(result) });
+    }
+
+    /// Shows the request path and operators how things stand.
+    fn publish(&self) {
+        self.state.pool.set_next_start(self.fleet.next_start().map(Into::into));
+        let mut entries: Vec<_> = self.fleet.members().iter().map(|member| self.entry(member)).collect();
+        entries.sort_by_key(|entry| entry.id);
+        self.state.registry.publish(entries);
+    }
+
+    fn entry(&self, member: &Member) -> Entry {
+        let running = member.generation().and_then(|generation| self.running.get(&generation));
+        Entry {
+            id: member.id,
+            role: match member.role {
+                Role::Current => registry::Role::Current,
+                Role::Candidate => registry::Role::Candidate,
+                Role::Retiring | Role::Abandoned => registry::Role::Retiring,
+            },
+            state: member.phase.worker_state(),
+            since: now(),
+            pid: running.map(|running| running.pid),
+            shim: running.and_then(RunningProcess::shim),
+            worker: running.and_then(|running| running.worker.clone()),
+            online_since: member.phase.online_since(),
+            restarts: member.history.restarts,
+            last_reason: member.history.last_reason,
+            store: running.and_then(|running| running.store.clone()),
+        }
+    }
+}
+
+/// Programs that do not handle the signal that they are stopped by end by it.
+fn exit(status: Option<ExitStatus>) -> Exit {
+    let orderly = |status: ExitStatus| status.success() || status.signal() == Some(Signal::TERM.as_raw());
+    Exit {
+        how: status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string()),
+        orderly: status.is_some_and(orderly),
+    }
+}
+
+/// Of the event loop's clock, which tests may move.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

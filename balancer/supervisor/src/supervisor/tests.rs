@@ -1,0 +1,264 @@
+//! The event loop with made-up processes and a clock that the tests' waiting moves.
+
+mod fake;
+
+use std::time::Duration;
+
+use balancer_pool::PickRequest;
+use balancer_state::ClusterState;
+use shared_protocol::{Generation, Progress, WorkerState};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo};
+use crate::handle::Handle;
+use fake::{Behaviour, FakeSystem};
+
+const LIMITS: Limits = Limits {
+    startup: Duration::from_secs(30),
+    drain: Duration::from_secs(20),
+    kill: Duration::from_secs(5),
+    fall: 3,
+    rise: 1,
+};
+/// Longer than anything that is waited for here.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+struct Cluster {
+    state: ClusterState,
+    handle: Handle,
+    system: FakeSystem,
+    task: JoinHandle<()>,
+}
+
+impl Cluster {
+    fn start(workers: usize) -> Self {
+        Self::start_with(workers, RecyclePolicy::default())
+    }
+
+    fn start_with(workers: usize, recycle: RecyclePolicy) -> Self {
+        let (state, system) = (ClusterState::default(), FakeSystem::default());
+        let (limits, ports) = (LIMITS, PortPolicy::Own);
+        let settings = Settings { workers, max_workers: 4, limits, recycle, reload_parallel: 1, ports };
+        let supervisor = Supervisor::new(settings, system.clone(), state.clone());
+        let (handle, commands) = Handle::new(|| {});
+        let task = tokio::spawn(supervisor.run(commands));
+        Self { state, handle, system, task }
+    }
+
+    async fn ready(workers: usize) -> Self {
+        let cluster = Self::start(workers);
+        cluster.eventually("all workers are online", |cluster| cluster.online().len() == workers).await;
+        cluster
+    }
+
+    /// The generations that get requests, by their ids.
+    fn online(&self) -> Vec<u64> {
+        self.state.pool.ready().iter().map(|worker| worker.generation.0).collect()
+    }
+
+    async fn eventually(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !condition(self) {
+            assert!(start.elapsed() < DEADLINE, "{what}: {:?}", self.state.events.since(0));
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn command(
+        &self,
+        command: impl FnOnce(Option<mpsc::Sender<Progress>>) -> Command,
+    ) -> Vec<Progress> {
+        let (reply, mut progress) = mpsc::channel(64);
+        self.handle.send(command(Some(reply))).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(step) = timeout(DEADLINE, progress.recv()).await.expect("an answer comes") {
+            all.push(step);
+        }
+        all
+    }
+
+    async fn reload(&self) -> Vec<Progress> {
+        self.command(|reply| Command::Reload { reply }).await
+    }
+
+    async fn scale(&self, to: usize) -> Vec<Progress> {
+        self.command(|reply| Command::Scale { to: ScaleTo::Exactly(to), reply }).await
+    }
+
+    fn has_event(&self, detail: &str) -> bool {
+        self.state.events.since(0).iter().any(|event| event.detail.contains(detail))
+    }
+}
+
+fn failure(progress: &[Progress]) -> &str {
+    match progress.last() {
+        Some(Progress::Failed { reason }) => reason,
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_start_and_serve() {
+    let cluster = Cluster::start(2);
+    let entries = cluster.state.registry.entries();
+    assert!(entries.iter().all(|entry| entry.state == WorkerState::Starting), "shown from the beginning");
+    cluster.eventually("both are online", |cluster| cluster.online() == [1, 2]).await;
+    assert!(cluster.has_event("online after"));
+    assert_eq!(cluster.system.launches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_worker_is_replaced_and_gets_no_request_meanwhile() {
+    let cluster = Cluster::ready(2).await;
+    cluster.system.crash(Generation(1));
+    cluster.eventually("it is withdrawn", |cluster| cluster.online() == [2]).await;
+    cluster.eventually("it is replaced", |cluster| cluster.online() == [3, 2]).await;
+    assert!(cluster.has_event("because of crash, restart number 1"));
+    assert_eq!(cluster.state.registry.entries()[0].restarts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_says_what_it_does_and_waits_for_the_last_request_only() {
+    let cluster = Cluster::ready(1).await;
+    let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
+    let reload = tokio::spawn({
+        let handle = cluster.handle.clone();
+        async move {
+            let (reply, mut progress) = mpsc::channel(64);
+            handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
+            let mut all = Vec::new();
+            while let Some(step) = progress.recv().await {
+                all.push(step);
+            }
+            all
+        }
+    });
+    cluster.eventually("the new one serves", |cluster| cluster.online() == [2]).await;
+    sleep(Duration::from_secs(10)).await;
+    assert!(!reload.is_finished() && cluster.system.is_running(Generation(1)), "a request is under way");
+    let let_go = Instant::now();
+    drop(lease);
+    let progress = reload.await.unwrap();
+    assert_eq!(let_go.elapsed(), Duration::ZERO, "nobody polls for it");
+    let steps: Vec<_> =
+        progress.iter().map(|step| serde_json::to_value(step).unwrap()["event"].clone()).collect();
+    assert_eq!(steps, ["started", "ready", "switched", "draining", "stopped", "done"]);
+    assert_eq!(cluster.state.counters.reloads(), (1, 0));
+    assert_eq!(cluster.system.adopted(), 1);
+    assert_eq!(cluster.state.registry.entries()[0].restarts, 0, "a reload is no restart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_reload_is_rolled_back() {
+    let cluster = Cluster::ready(2).await;
+    for (behaviour, complaint) in [
+        (Behaviour::Exits, "worker 1: ended before it was ready: exit status: 1"),
+        (Behaviour::Hangs, "worker 1: not ready within 30s: it has not told its port"),
+        (Behaviour::Unhealthy, "worker 1: not ready within 30s: answered 500"),
+    ] {
+        cluster.system.behave(behaviour);
+        let progress = cluster.reload().await;
+        assert_eq!(failure(&progress), complaint);
+        assert_eq!(cluster.online(), [1, 2]);
+        assert!(cluster.has_event("reload given up, the old workers stay"));
+        cluster.eventually("what was tried is gone", |cluster| cluster.system.running() == 2).await;
+    }
+    assert_eq!(cluster.state.counters.reloads(), (0, 3));
+    cluster.system.behave(Behaviour::Works);
+    assert!(matches!(cluster.reload().await.last(), Some(Progress::Done { workers: 2, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_begin_is_an_event_as_well() {
+    let cluster = Cluster::ready(1).await;
+    cluster.system.lose_release();
+    assert_eq!(failure(&cluster.reload().await), "the release is gone");
+    assert!(cluster.has_event("no reload: the release is gone"));
+    assert_eq!(cluster.state.counters.reloads(), (0, 1));
+    assert_eq!(failure(&cluster.scale(0).await), "a cluster has at least one worker");
+    assert_eq!(failure(&cluster.scale(5).await), "5 workers find no room; 4 is the most");
+    assert!(cluster.has_event("number of workers stays 1: 5 workers find no room"));
+    assert_eq!(cluster.online(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_workers_changes() {
+    let cluster = Cluster::ready(1).await;
+    assert!(matches!(cluster.scale(3).await.last(), Some(Progress::Done { workers: 3, .. })));
+    assert_eq!(cluster.online(), [1, 2, 3]);
+    assert!(matches!(cluster.scale(2).await.last(), Some(Progress::Done { workers: 2, .. })));
+    assert_eq!((cluster.online(), cluster.system.running()), (vec![1, 2], 2));
+    cluster.handle.try_send(Command::Scale { to: ScaleTo::More(1), reply: None }).unwrap();
+    cluster.eventually("a signal adds one", |cluster| cluster.online() == [1, 2, 4]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_is_tried_again_later_and_later() {
+    let cluster = Cluster::start(1);
+    cluster.system.behave(Behaviour::CannotLaunch);
+    cluster.eventually("it waits", |cluster| cluster.has_event("next start in")).await;
+    assert!(cluster.has_event("could not be started: no such program"));
+    assert_eq!(cluster.state.registry.entries()[0].state, WorkerState::Backoff);
+    cluster.system.behave(Behaviour::Works);
+    cluster.eventually("it is online", |cluster| cluster.online().len() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_worker_is_replaced() {
+    let cluster = Cluster::ready(2).await;
+    cluster.system.freeze(Generation(1));
+    cluster.eventually("it is withdrawn", |cluster| cluster.online() == [2]).await;
+    cluster.eventually("it is replaced", |cluster| cluster.online() == [3, 2]).await;
+    assert!(!cluster.system.is_running(Generation(1)));
+    assert!(cluster.has_event("missed its health probes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_has_reached_a_limit_is_replaced_first() {
+    let recycle = RecyclePolicy { max_requests: Some(2), ..RecyclePolicy::default() };
+    let cluster = Cluster::start_with(1, recycle);
+    cluster.eventually("it is online", |cluster| cluster.online() == [1]).await;
+    (0..2).for_each(|_| drop(cluster.state.pool.pick(PickRequest::default()).unwrap()));
+    cluster.eventually("its successor serves", |cluster| cluster.online() == [2]).await;
+    assert!(cluster.has_event("has reached max-requests"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_everything_within_the_kill_timeout() {
+    let cluster = Cluster::ready(2).await;
+    cluster.system.behave(Behaviour::Stubborn);
+    cluster.system.crash(Generation(1));
+    cluster.eventually("a stubborn one serves", |cluster| cluster.online() == [3, 2]).await;
+    let start = Instant::now();
+    cluster.handle.send(Command::Stop).await.unwrap();
+    timeout(DEADLINE, cluster.task).await.expect("it ends").unwrap();
+    assert_eq!(start.elapsed().as_secs(), LIMITS.kill.as_secs());
+    assert_eq!(cluster.system.running(), 0);
+    assert!(cluster.state.pool.ready().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_during_a_reload_answers_the_requester() {
+    let cluster = Cluster::ready(1).await;
+    cluster.system.behave(Behaviour::Hangs);
+    let (reply, mut progress) = mpsc::channel(64);
+    cluster.handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
+    assert!(matches!(progress.recv().await, Some(Progress::Started { .. })));
+    cluster.handle.send(Command::Kill).await.unwrap();
+    let reason = "the cluster is stopping".to_owned();
+    assert_eq!(progress.recv().await, Some(Progress::Failed { reason }));
+    assert_eq!(progress.recv().await, None);
+    timeout(DEADLINE, cluster.task).await.expect("it ends").unwrap();
+    assert_eq!(cluster.system.running(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_anybody_to_command_it_the_cluster_ends() {
+    let Cluster { handle, system, task, .. } = Cluster::ready(2).await;
+    drop(handle);
+    timeout(DEADLINE, task).await.expect("it ends").unwrap();
+    assert_eq!(system.running(), 0);
+}

@@ -1,0 +1,109 @@
+//! What the supervisor does to the machine. Tests put a made-up one in its place.
+
+use std::io;
+
+use shared_protocol::Generation;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::executable::Executable;
+use crate::fleet::{Launch, Release};
+use crate::probe::{self, Outcome, Probing, Target};
+use crate::process::{Launcher, ProcessHandle, ProcessReport, Program};
+
+/// How long the last words of the last worker may take.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Where processes send what happens to them.
+pub(crate) type Reports = mpsc::Sender<(Generation, ProcessReport)>;
+/// Where probes send what they find.
+pub(crate) type Outcomes = mpsc::Sender<(Generation, Outcome)>;
+
+/// Starts processes, probes them and opens releases.
+pub trait System {
+    /// Starts a process. What happens to it arrives on `reports`; its exit comes
+    /// exactly once and last.
+    ///
+    /// # Errors
+    /// When the process could not be started.
+    fn launch(&mut self, launch: Launch, reports: Reports) -> io::Result<ProcessHandle>;
+
+    /// Probes a process's health until it is told to stop.
+    fn probe(&mut self, target: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle;
+
+    /// Opens the release that is installed now.
+    ///
+    /// # Errors
+    /// When there is none that can be run; names it.
+    fn open_release(&mut self) -> io::Result<()>;
+
+    /// Starts all processes from the opened release from now on.
+    fn adopt_release(&mut self);
+
+    /// Forgets the opened release.
+    fn discard_release(&mut self);
+
+    /// Forgets what has ended, as after each thing that has happened.
+    fn tidy(&mut self);
+
+    /// Waits a moment for what the last processes have printed.
+    fn last_words(self) -> impl Future<Output = ()>;
+}
+
+/// This machine.
+#[derive(Debug)]
+pub struct Machine {
+    launcher: Launcher,
+    running: Executable,
+    /// For the reload under way; absent where the program is not ours.
+    opened: Option<Executable>,
+    probing: Probing,
+    /// Copies of what the workers print; they outlive a process by its last words.
+    relays: JoinSet<()>,
+}
+
+impl Machine {
+    pub fn new(launcher: Launcher, running: Executable, probing: Probing) -> Self {
+        Self { launcher, running, opened: None, probing, relays: JoinSet::new() }
+    }
+}
+
+impl System for Machine {
+    fn launch(&mut self, launch: Launch, reports: Reports) -> io::Result<ProcessHandle> {
+        let opened = self.opened.as_ref().filter(|_| launch.release == Release::Opened);
+        self.launcher.launch(launch, opened.unwrap_or(&self.running), reports, &mut self.relays)
+    }
+
+    fn probe(&mut self, target: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle {
+        tokio::spawn(probe::run(target, generation, self.probing.clone(), outcomes)).abort_handle()
+    }
+
+    fn open_release(&mut self) -> io::Result<()> {
+        self.opened = match self.launcher.program {
+            Program::Bundled => Some(self.running.installed_now()?),
+            // The command line is looked up at each start.
+            Program::Command(_) => None,
+        };
+        Ok(())
+    }
+
+    fn adopt_release(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            self.running = opened;
+        }
+    }
+
+    fn discard_release(&mut self) {
+        self.opened = None;
+    }
+
+    fn tidy(&mut self) {
+        while self.relays.try_join_next().is_some() {}
+    }
+
+    async fn last_words(self) {
+        // A worker's child may hold its output open for ever.
+        let _ = timeout(LAST_WORDS, self.relays.join_all()).await;
+    }
+}

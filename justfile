@@ -1,0 +1,44 @@
+# Everyday commands. `just` lists them.
+
+[private]
+default:
+    @just --list
+
+# A cluster of four workers on http://127.0.0.1:3100
+run *ARGS:
+    cargo run -p balancer -- --workers 4 {{ARGS}}
+
+# Judges the cluster that runs
+verify *ARGS:
+    cargo run -p verify -- {{ARGS}}
+
+# Measures the cluster that runs
+loadtest *ARGS:
+    cargo run -p loadtest -- {{ARGS}}
+
+# Tests that need nothing but Rust and a C compiler
+test *ARGS:
+    cargo test --workspace {{ARGS}}
+
+# All tests; installs what they need
+test-all:
+    bash .ci/setup
+    cargo test --workspace -- --include-ignored
+
+# Format and lints
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# What a change must pass
+ci:
+    bash .ci/run
+
+# This balancer, nginx and HAProxy in turns
+bench *ARGS:
+    cargo build --release
+    bench/compare {{ARGS}}
+
+# Damaged messages against a second parser, for so many seconds
+fuzz SECONDS="600":
+    FUZZ_SECONDS={{SECONDS}} cargo test -p balancer-proxy --test properties

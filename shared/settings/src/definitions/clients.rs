@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use crate::definition::{Draft, Optional, Setting, group};
+use crate::parse;
+
+group! {
+    "Clients";
+
+    HEAD_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_HEAD_TIMEOUT")
+        .flag("head-timeout")
+        .example("10s")
+        .help(
+            "How long a request's whole head may take, from its first byte on; else 408. A head may have \
+             32 KiB and 100 fields (431), its target 8 KiB (414)",
+        )
+        .default("10s");
+
+    IDLE_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_IDLE_TIMEOUT")
+        .flag("idle-timeout")
+        .example("75s")
+        .help("How long a connection may be idle between requests")
+        .default("75s");
+
+    BODY_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_BODY_TIMEOUT")
+        .flag("body-timeout")
+        .example("20s")
+        .help(
+            "How long a request's body may keep the balancer waiting in all, beside what --min-body-rate \
+             allows for its size; else 408",
+        )
+        .default("20s");
+
+    MIN_BODY_RATE: Setting<u64> =
+        Draft::size("CLUSTER_MIN_BODY_RATE", "an amount of bytes per second such as 500 or 1KiB")
+            .flag("min-body-rate")
+            .example("500")
+            .help("Bytes per second with which a longer body must arrive on average")
+            .default("500");
+
+    CLIENT_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_CLIENT_TIMEOUT")
+        .flag("client-timeout")
+        .example("60s")
+        .help("How long a client may take to send the next part of a body, or to take that of a response")
+        .default("60s");
+
+    RESPONSE_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_RESPONSE_TIMEOUT")
+        .flag("response-timeout")
+        .example("60s")
+        .help("How long a worker may take to begin its response (else 504), and between two parts of it")
+        .default("60s");
+
+    MAX_REQUEST_BODY: Optional<u64> =
+        Draft::size("CLUSTER_MAX_REQUEST_BODY", "an amount such as 512KiB or 10MB")
+            .flag("max-request-body")
+            .example("10MiB")
+            .help(
+                "Largest body of a request, such as 10MiB; a longer one gets 413. The bundled worker has a \
+                 limit of its own",
+            )
+            .unset("no limit");
+
+    MAX_CONNECTIONS: Optional<usize> =
+        Draft::new("CLUSTER_MAX_CONNECTIONS", "N", "a whole number above zero", |text| {
+            parse::whole(text, 1..=usize::MAX)
+        })
+        .flag("max-connections")
+        .hyphen_values()
+        .example("10000")
+        .help("Connections of clients at a time; further ones wait in the kernel")
+        .unset("what the limit of file descriptors allows");
+
+    MAX_CONNECTIONS_PER_IP: Optional<u32> = Draft::positive_u32("CLUSTER_MAX_CONNECTIONS_PER_IP")
+        .flag("max-connections-per-ip")
+        .example("100")
+        .help(
+            "Connections of one address at a time; further ones get 503 and are closed. Not for a balancer \
+             behind another proxy, as that is one address for all clients",
+        )
+        .unset("no limit");
+
+    TRUST_FORWARDED: Setting<bool> = Draft::boolean("CLUSTER_TRUST_FORWARDED")
+        .flag("trust-forwarded")
+        .switch()
+        .example("true")
+        .help(
+            "Clients are a proxy of yours: their X-Forwarded-*, Forwarded and X-Real-IP are believed and \
+             added to, instead of replaced",
+        )
+        .default("false");
+}

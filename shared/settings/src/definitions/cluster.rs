@@ -1,0 +1,52 @@
+use std::net::IpAddr;
+
+use crate::definition::{Draft, Optional, Programs, Setting, group};
+use crate::parse::{self, ClusterMode};
+
+/// More workers than this are taken for a slip of the finger.
+pub const MAX_WORKERS: u32 = 512;
+
+group! {
+    "Cluster";
+
+    WORKERS: Optional<u32> =
+        Draft::new("CLUSTER_WORKERS", "N", "a whole number from 1 to 512", |text| parse::whole(text, 1..=MAX_WORKERS))
+            .flag("workers")
+            .short('w')
+            .hyphen_values()
+            .example("4")
+            .help("Number of workers; implies --cluster manual")
+            .unset("as --cluster says");
+
+    CLUSTER: Setting<ClusterMode> =
+        Draft::new("CLUSTER_MODE", "auto|manual|off", "auto, manual or off", ClusterMode::parse)
+            .flag("cluster")
+            .example("auto")
+            .help(
+                "Whether there is one worker per usable CPU (auto), a given number of workers (manual: 4 \
+                 unless --workers says otherwise), or a single process without a cluster (off)",
+            )
+            .note("CLUSTER_ENABLED=false means off")
+            .default("auto");
+
+    CLUSTER_ENABLED: Setting<bool> = Draft::boolean("CLUSTER_ENABLED")
+        .example("true")
+        .help("false means the same as CLUSTER_MODE=off")
+        .default("true");
+
+    HOST: Setting<IpAddr> = Draft::host("HOST")
+        .flag("host")
+        .example("127.0.0.1")
+        .help("Address where clients connect; localhost means the one of IPv4")
+        .taken_by(Programs::Both)
+        .default("127.0.0.1");
+
+    PORT: Setting<u16> =
+        Draft::new("PORT", "PORT", "a port number from 0 to 65535 (0 takes a free one)", |text| text.parse().ok())
+            .flag("port")
+            .hyphen_values()
+            .example("3100")
+            .help("Port where clients connect; 0 takes a free one")
+            .taken_by(Programs::Both)
+            .default("3100");
+}

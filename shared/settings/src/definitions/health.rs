@@ -1,0 +1,38 @@
+use std::time::Duration;
+
+use crate::definition::{Draft, Setting, group};
+
+group! {
+    "Health of workers";
+
+    HEALTH_PATH: Setting<String> =
+        Draft::text("CLUSTER_HEALTH_PATH", "PATH", "a path that begins with /, or tcp")
+            .flag("health-path")
+            .example("/health")
+            .help("Path of the health probe, or tcp, with which an accepted connection suffices")
+            .default("/health");
+
+    HEALTH_INTERVAL: Setting<Duration> = Draft::duration("CLUSTER_HEALTH_INTERVAL")
+        .flag("health-interval")
+        .example("2s")
+        .help("Time between two probes of a worker")
+        .default("2s");
+
+    HEALTH_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_HEALTH_TIMEOUT")
+        .flag("health-timeout")
+        .example("1s")
+        .help("How long a worker may take to answer a probe")
+        .default("1s");
+
+    HEALTH_FALL: Setting<u32> = Draft::count("CLUSTER_HEALTH_FALL")
+        .flag("health-fall")
+        .example("3")
+        .help("Number of missed probes in a row after which a worker is replaced")
+        .default("3");
+
+    HEALTH_RISE: Setting<u32> = Draft::count("CLUSTER_HEALTH_RISE")
+        .flag("health-rise")
+        .example("1")
+        .help("Number of answered probes in a row after which a starting worker is ready")
+        .default("1");
+}

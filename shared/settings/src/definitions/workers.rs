@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use crate::definition::{Draft, Optional, Programs, Setting, group};
+
+group! {
+    "Workers";
+
+    DRAIN_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_DRAIN_TIMEOUT")
+        .flag("drain-timeout")
+        .example("30s")
+        .help("How long requests in flight may take on shutdown, or when their worker is replaced")
+        .taken_by(Programs::Both)
+        .default("30s");
+
+    STARTUP_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_STARTUP_TIMEOUT")
+        .flag("startup-timeout")
+        .example("30s")
+        .help("How long a worker may take until it is ready")
+        .default("30s");
+
+    KILL_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_KILL_TIMEOUT")
+        .flag("kill-timeout")
+        .example("5s")
+        .help("Time from SIGTERM to SIGKILL for a worker")
+        .default("5s");
+
+    RELOAD_PARALLEL: Setting<u32> = Draft::count("CLUSTER_RELOAD_PARALLEL")
+        .flag("reload-parallel")
+        .example("2")
+        .help("Number of workers that a reload starts at the same time")
+        .default("1");
+
+    MAX_MEMORY: Optional<u64> = Draft::size("CLUSTER_MAX_MEMORY", "an amount of memory such as 256MiB or 1GB")
+        .flag("max-memory")
+        .example("512MiB")
+        .help("Replace a worker that keeps more resident memory than this for five seconds, with all that it has started")
+        .unset("no limit");
+
+    MAX_REQUESTS: Optional<u64> = Draft::positive("CLUSTER_MAX_REQUESTS")
+        .flag("max-requests")
+        .example("10000")
+        .help("Replace a worker after so many requests, or up to a fifth fewer, at random")
+        .unset("no limit");
+
+    MAX_LIFETIME: Optional<Duration> = Draft::duration("CLUSTER_MAX_LIFETIME")
+        .flag("max-lifetime")
+        .example("12h")
+        .help("Replace a worker at this age, or up to a fifth earlier, at random")
+        .unset("no limit");
+}

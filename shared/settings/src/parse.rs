@@ -1,0 +1,186 @@
+//! From the text of a value to its type. `None` means that the text is not what
+//! the definition expects.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::ADMIN_PORT_OFFSET;
+
+/// A number within `range`.
+pub(crate) fn whole<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Option<T> {
+    text.parse().ok().filter(|number| range.contains(number))
+}
+
+/// `true`/`false` and their usual other spellings.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// A duration above zero and up to a year, such as `500ms`, `30s` or `1m 30s`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= YEAR)
+}
+
+/// An amount of bytes above zero, such as `512`, `256MiB` or `1GB`.
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    text.parse().ok().map(|size: ByteSize| size.as_u64()).filter(|&bytes| bytes > 0)
+}
+
+/// An address literal, or a name that this machine resolves (the first IPv4
+/// answer, else the first).
+pub(crate) fn host(text: &str) -> Option<IpAddr> {
+    let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = literal.parse() {
+        return Some(address);
+    }
+    if text.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let found: Vec<IpAddr> = (text, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
+    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
+}
+
+/// No path of a Unix system has a zero byte.
+pub(crate) fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+/// The path of a Unix socket; a longer one does not fit a socket's address (unix(7)).
+pub(crate) fn socket_path(text: &str) -> Option<PathBuf> {
+    (1..=107).contains(&text.len()).then(|| PathBuf::from(text))
+}
+
+/// Host names with commas between them, in lower case.
+pub(crate) fn host_names(text: &str) -> Option<Vec<String>> {
+    let names: Vec<_> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    let is_name = |name: &String| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    names.iter().all(is_name).then_some(names)
+}
+
+/// A name that is long enough for any pod's (253 bytes, RFC 1123 subdomain) and fit for a log.
+pub(crate) fn process_name(text: &str) -> Option<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    ((1..=253).contains(&text.len()) && text.bytes().all(fits)).then(|| text.to_owned())
+}
+
+/// How the number of workers is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterMode {
+    /// One worker per usable CPU.
+    Auto,
+    /// As many as somebody has asked for.
+    Manual,
+    /// No cluster: a single process.
+    Off,
+}
+
+impl ClusterMode {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Auto, Self::Manual, Self::Off].into_iter().find(|mode| mode.as_str() == text)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for ClusterMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where the admin listener listens, if somebody has chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    At(SocketAddr),
+    Off,
+}
+
+impl Admin {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text == "off" {
+            return Some(Self::Off);
+        }
+        let port = || text.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        text.parse().ok().or_else(port).map(Self::At)
+    }
+
+    /// The address of the admin listener, or none when there is to be no listener.
+    /// Nobody's choice puts it on loopback, [`ADMIN_PORT_OFFSET`] above `port`, the
+    /// one for clients; any free port there goes with any free port here.
+    pub fn address(chosen: Option<Self>, port: u16) -> Option<SocketAddr> {
+        match chosen {
+            None => {
+                let port = if port == 0 { 0 } else { port.checked_add(ADMIN_PORT_OFFSET).unwrap_or(0) };
+                Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            }
+            Some(Self::At(address)) => Some(address),
+            Some(Self::Off) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_parse_as_people_write_them() {
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("1m 30s"), Some(Duration::from_secs(90)));
+        for bad in ["", "0s", "5", "-1s", "fast", "2years", "500000000000years"] {
+            assert_eq!(duration(bad), None, "{bad:?}");
+        }
+        assert_eq!(boolean("Yes"), Some(true));
+        assert_eq!(boolean("0"), Some(false));
+        assert_eq!(boolean("maybe"), None);
+        assert_eq!(host("localhost"), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert_eq!(host("[::1]"), host("::1"));
+        assert_eq!(host("not a host"), None);
+    }
+
+    #[test]
+    fn amounts_of_memory_have_units() {
+        assert_eq!(bytes("512MiB"), Some(512 << 20));
+        assert_eq!(bytes("1GB"), Some(1_000_000_000));
+        for bad in ["0", "", "-1", "lots", "5 parsecs"] {
+            assert_eq!(bytes(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_admin_listener_lies_beside_the_port_for_clients() {
+        let default = |port| Admin::address(None, port).unwrap().to_string();
+        assert_eq!(default(3100), "127.0.0.1:3180");
+        assert_eq!(default(0), "127.0.0.1:0");
+        assert_eq!(default(65_500), "127.0.0.1:0", "any free one");
+        let chosen = |text: &str| {
+            let admin = Admin::parse(text)?;
+            Some(Admin::address(Some(admin), 3100).map(|address| address.to_string()))
+        };
+        assert_eq!(chosen("off"), Some(None));
+        assert_eq!(chosen("9000"), Some(Some("127.0.0.1:9000".to_owned())));
+        assert_eq!(chosen("[::1]:9000"), Some(Some("[::1]:9000".to_owned())));
+        for bad in ["", "on", "localhost", "1.2.3.4", "70000"] {
+            assert_eq!(chosen(bad), None, "{bad:?}");
+        }
+    }
+}
