@@ -9,11 +9,11 @@ pub mod failure;
 pub mod framing;
 mod http1;
 mod http2;
-mod lane;
 mod pacer;
 mod stream;
 mod thread;
 mod tls;
+mod virtual_user;
 
 use std::io;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         connector: Arc::clone(connector),
-        tickets: plan.stop_after.map(|n| AtomicU64::new(n.saturating_sub(plan.lanes()))),
+        requests_left: plan.stop_after.map(|n| AtomicU64::new(n.saturating_sub(plan.virtual_users()))),
         start: Instant::now() + LEAD,
     });
     let (sender, receiver) = mpsc::channel(QUEUED_EVENTS);

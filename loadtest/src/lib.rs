@@ -26,7 +26,7 @@ use shared_settings::Settings;
 use cli::{Cli, Command, CompareArgs, RunArgs};
 use compare::CompareError;
 use find_max::{Found, Step};
-use output::{OutputError, forms_on_stdout, publish, say};
+use output::{OutputError, forms_on_stdout, print, publish};
 use plan::condition::Condition;
 use plan::{Plan, UsageError};
 use report::model::Report;
@@ -93,9 +93,9 @@ fn compare_results(args: &CompareArgs) -> Result<Exit, Error> {
     let (a, b) = (compare::load(&args.a)?, compare::load(&args.b)?);
     let comparison = compare::compare(&a, &b);
     if args.json {
-        say(&(serde_json::to_string(&comparison).map_err(OutputError::from)? + "\n"))?;
+        print(&(serde_json::to_string(&comparison).map_err(OutputError::from)? + "\n"))?;
     } else {
-        say(&compare::render(&comparison))?;
+        print(&compare::render(&comparison))?;
     }
     Ok(Exit::Ok)
 }
@@ -130,7 +130,7 @@ async fn load(args: &RunArgs) -> Result<Exit, Error> {
 async fn search(args: &RunArgs, plan: &Plan, text: &str, wanted: &[Condition]) -> Result<Exit, Error> {
     let session = Session::open(plan).await?;
     let loud = !args.quiet && forms_on_stdout(args) == 0;
-    let tell = |text: &str| if loud { say(&format!("{text}\n")) } else { Ok(()) };
+    let tell = |text: &str| if loud { print(&format!("{text}\n")) } else { Ok(()) };
     let step = humantime::format_duration(plan.duration.unwrap_or_default());
     tell(&format!("Searching the highest rate that keeps {text}, {step} per step"))?;
     let line = ProgressLine::new(args.quiet, plan.duration, None);

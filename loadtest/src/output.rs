@@ -26,7 +26,7 @@ pub fn publish(args: &RunArgs, report: &Report) -> Result<(), OutputError> {
     if !args.quiet && forms_on_stdout(args) == 0 {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let style = Style { color: io::stdout().is_terminal() && !no_color };
-        say(&text::render(report, style))?;
+        print(&text::render(report, style))?;
     }
     if args.json || args.save.is_some() {
         let json = serde_json::to_string(report)? + "\n";
@@ -34,7 +34,7 @@ pub fn publish(args: &RunArgs, report: &Report) -> Result<(), OutputError> {
             write_to(path, &json)?;
         }
         if args.json {
-            say(&json)?;
+            print(&json)?;
         }
     }
     if let Some(path) = &args.csv {
@@ -57,7 +57,7 @@ pub fn forms_on_stdout(args: &RunArgs) -> usize {
 ///
 /// # Errors
 /// When it cannot be written for another reason.
-pub fn say(text: &str) -> Result<(), OutputError> {
+pub fn print(text: &str) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -67,7 +67,7 @@ pub fn say(text: &str) -> Result<(), OutputError> {
 
 fn write_to(path: &Path, text: &str) -> Result<(), OutputError> {
     if path.as_os_str() == "-" {
-        return say(text);
+        return print(text);
     }
     std::fs::write(path, text).map_err(|source| OutputError::File { path: path.to_owned(), source })
 }

@@ -137,7 +137,7 @@ impl Plan {
     }
 
     /// Requests at a time, over all connections.
-    pub fn lanes(&self) -> u64 {
+    pub fn virtual_users(&self) -> u64 {
         (self.connections * self.streams) as u64
     }
 

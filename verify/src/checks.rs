@@ -56,7 +56,7 @@ pub struct Check {
 
 impl Check {
     pub async fn run(&self, context: &Context) -> Verdict {
-        let before = if self.steady { context.staff().await } else { None };
+        let before = if self.steady { context.membership().await } else { None };
         let limit = if self.disruptive { DISRUPTIVE_LIMIT } else { LIMIT };
         let verdict = match tokio::time::timeout(limit, (self.run)(context)).await {
             Ok(judged) => judged.unwrap_or_else(|early| early),
@@ -66,7 +66,7 @@ impl Check {
             }
         };
         let Some(before) = before.filter(|_| verdict.outcome == Outcome::Failed) else { return verdict };
-        match context.staff().await.is_some_and(|now| before.changed_on_purpose(&now)) {
+        match context.membership().await.is_some_and(|now| before.changed_on_purpose(&now)) {
             true => Verdict::inconclusive(format!(
                 "workers were replaced or scaled during the check; it saw: {}",
                 verdict.figure

@@ -1,6 +1,6 @@
 //! The client of all checks. It repeats nothing: what failed, failed.
 //!
-//! Invariant: every answer that any check sees is in the [`Journal`].
+//! Invariant: every answer that any check sees is in the [`AnswerLog`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ pub use shared_http_client::Request;
 use shared_http_client::{Limits, Response};
 use shared_protocol::WORKER_ID_HEADER;
 
-use crate::journal::Journal;
+use crate::answer_log::AnswerLog;
 use crate::target::Target;
 
 /// To connect and to have the whole answer.
@@ -87,14 +87,14 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub struct Client {
     target: Arc<Target>,
-    journal: Arc<Mutex<Journal>>,
+    answer_log: Arc<Mutex<AnswerLog>>,
     http: shared_http_client::Client,
 }
 
 impl Client {
-    pub fn new(target: Target, journal: Arc<Mutex<Journal>>) -> Self {
+    pub fn new(target: Target, answer_log: Arc<Mutex<AnswerLog>>) -> Self {
         let http = shared_http_client::Client::new(target.address(), Limits::new(TIME_LIMIT, BODY_LIMIT));
-        Self { target: Arc::new(target), journal, http }
+        Self { target: Arc::new(target), answer_log, http }
     }
 
     /// The same, with less time for each request.
@@ -107,9 +107,9 @@ impl Client {
         &self.target
     }
 
-    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+    pub fn answer_log(&self) -> MutexGuard<'_, AnswerLog> {
         // Nothing that can panic runs under the lock.
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answer_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request on a connection of its own.
@@ -182,7 +182,7 @@ impl Sent {
         match response {
             Ok(response) => {
                 let answer = Answer::new(self.method, self.path, response);
-                client.journal().record(&answer);
+                client.answer_log().record(&answer);
                 Ok(answer)
             }
             Err(source) => Err(ClientError { request: format!("{} {}", self.method, self.path), source }),

@@ -21,10 +21,10 @@ use shared_http_client::{Limits, Request};
 use shared_protocol::{WorkerList, WorkerState};
 use shared_settings::definitions;
 
+use crate::answer_log::AnswerLog;
 use crate::client::Client;
-use crate::journal::Journal;
 use crate::load::eventually;
-use crate::observe::Who;
+use crate::observe::WorkerProcess;
 use crate::proc::{self, Process};
 use crate::target::Target;
 
@@ -48,9 +48,9 @@ pub enum ClusterError {
     Directory(std::io::Error),
     #[error("could not start {}: {source}", program.display())]
     Start { program: PathBuf, source: std::io::Error },
-    #[error("the balancer ended with {status} at start; its last words: {log}")]
+    #[error("the balancer ended with {status} at start; the end of its log: {log}")]
     Ended { status: ExitStatus, log: String },
-    #[error("the cluster was not ready within {START_LIMIT:?}; its last words: {0}")]
+    #[error("the cluster was not ready within {START_LIMIT:?}; the end of its log: {0}")]
     Slow(String),
 }
 
@@ -59,7 +59,7 @@ pub enum ClusterError {
 pub struct Launcher {
     program: PathBuf,
     pub workers: u32,
-    journal: Arc<Mutex<Journal>>,
+    answer_log: Arc<Mutex<AnswerLog>>,
 }
 
 impl Launcher {
@@ -68,7 +68,7 @@ impl Launcher {
     pub fn new(
         balancer: Option<PathBuf>,
         workers: u32,
-        journal: Arc<Mutex<Journal>>,
+        answer_log: Arc<Mutex<AnswerLog>>,
     ) -> Result<Self, ClusterError> {
         let beside = || std::env::current_exe().unwrap_or_default().with_file_name("balancer");
         let program = balancer.unwrap_or_else(beside);
@@ -77,7 +77,7 @@ impl Launcher {
         if !program.is_file() {
             return Err(ClusterError::NoBalancer(program));
         }
-        Ok(Self { program, workers, journal })
+        Ok(Self { program, workers, answer_log })
     }
 
     pub fn program(&self) -> &Path {
@@ -103,14 +103,14 @@ impl Launcher {
             log.follow(BufReader::new(stderr));
         }
         // From here on, dropping it kills the process.
-        let client = Client::new(Target::at(([127, 0, 0, 1], 0).into()), Arc::clone(&self.journal));
+        let client = Client::new(Target::at(([127, 0, 0, 1], 0).into()), Arc::clone(&self.answer_log));
         let mut cluster =
             Cluster { child, client, log, startup: Duration::ZERO, processes: Vec::new(), directory };
         let address = cluster.listening().await?;
-        cluster.client = Client::new(Target::at(address), Arc::clone(&self.journal));
+        cluster.client = Client::new(Target::at(address), Arc::clone(&self.answer_log));
         let limit = START_LIMIT.saturating_sub(began.elapsed());
         if cluster.all_online(limit).await.is_none() {
-            return Err(ClusterError::Slow(cluster.log.last_words()));
+            return Err(ClusterError::Slow(cluster.log.log_tail()));
         }
         cluster.startup = began.elapsed();
         Ok(cluster)
@@ -168,7 +168,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    fn last_words(&self) -> String {
+    fn log_tail(&self) -> String {
         let lines = self.lines();
         lines[lines.len().saturating_sub(5)..].join(" | ")
     }
@@ -204,22 +204,22 @@ impl Cluster {
         self.log.lines()
     }
 
-    pub async fn roster(&self) -> Option<WorkerList> {
+    pub async fn worker_list(&self) -> Option<WorkerList> {
         let answer = self.client.get("/cluster/workers").await.ok()?;
         serde_json::from_slice(&answer.body).ok()
     }
 
     /// The worker processes that there are now.
-    pub async fn workers(&self) -> Vec<Who> {
-        let list = self.roster().await;
+    pub async fn workers(&self) -> Vec<WorkerProcess> {
+        let list = self.worker_list().await;
         let workers = list.into_iter().flat_map(|list| list.workers);
-        workers.filter_map(|worker| Some(Who { id: worker.id.0, pid: worker.pid? })).collect()
+        workers.filter_map(|worker| Some(WorkerProcess { id: worker.id.0, pid: worker.pid? })).collect()
     }
 
     /// Waits until every worker is online.
     pub async fn all_online(&self, limit: Duration) -> Option<WorkerList> {
         eventually(limit, || async {
-            let list = self.roster().await?;
+            let list = self.worker_list().await?;
             let online = list.workers.iter().all(|worker| worker.state == WorkerState::Online);
             (online && list.count > 0).then_some(list)
         })
@@ -227,12 +227,12 @@ impl Cluster {
     }
 
     /// Waits until worker `old.id` is online as another process.
-    pub async fn replaced(&self, old: Who, limit: Duration) -> Option<Who> {
+    pub async fn replaced(&self, old: WorkerProcess, limit: Duration) -> Option<WorkerProcess> {
         eventually(limit, || async {
-            let list = self.roster().await?;
+            let list = self.worker_list().await?;
             let slot = list.workers.iter().find(|worker| worker.id.0 == old.id)?;
             let pid = slot.pid.filter(|&pid| pid != old.pid)?;
-            (slot.state == WorkerState::Online).then_some(Who { id: old.id, pid })
+            (slot.state == WorkerState::Online).then_some(WorkerProcess { id: old.id, pid })
         })
         .await
     }
@@ -266,10 +266,10 @@ impl Cluster {
                 return Ok(address);
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(ClusterError::Ended { status, log: self.log.last_words() });
+                return Err(ClusterError::Ended { status, log: self.log.log_tail() });
             }
             if began.elapsed() >= START_LIMIT {
-                return Err(ClusterError::Slow(self.log.last_words()));
+                return Err(ClusterError::Slow(self.log.log_tail()));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -10,8 +10,8 @@ use shared_store::RedisUrl;
 
 use crate::client::{Answer, Client, Request};
 use crate::cluster::Launcher;
-use crate::load::{Connections, eventually, volley};
-use crate::observe::{Staff, Tally, Who};
+use crate::load::{Connections, eventually, send_many};
+use crate::observe::{Membership, Tally, WorkerProcess};
 use crate::openapi::Document;
 use crate::proc;
 use crate::verdict::Verdict;
@@ -67,7 +67,7 @@ pub struct Context {
 /// An answer of 200 with its worker.
 #[derive(Debug)]
 pub struct Reply {
-    pub who: Who,
+    pub who: WorkerProcess,
     pub body: Value,
     pub answer: Answer,
 }
@@ -85,10 +85,10 @@ impl Context {
     ) -> Result<Self, ContactError> {
         let began = Instant::now();
         let first = first_answer(&client, wait).await?;
-        let patient = client;
-        let client = patient.with_limit(QUESTION_LIMIT);
+        let for_checks = client;
+        let client = for_checks.with_limit(QUESTION_LIMIT);
         complete(&client, wait.saturating_sub(began.elapsed())).await;
-        let list = roster(&client).await;
+        let list = worker_list(&client).await;
         if let Some(list) = &list
             && list.count.max(list.workers.len()) > MOST_WORKERS
         {
@@ -108,7 +108,7 @@ impl Context {
         let primary = list.map(|list| list.primary.pid);
         let backend = store_kind(&client).await;
         let document = Document::fetch(&client).await;
-        Ok(Self { client: patient, workers, local, primary, backend, document, redis_url, launcher: None })
+        Ok(Self { client: for_checks, workers, local, primary, backend, document, redis_url, launcher: None })
     }
 
     /// How many workers to expect, for checks that need two at least.
@@ -136,7 +136,7 @@ impl Context {
     pub fn reply(&self, answer: Answer) -> Result<Reply, Verdict> {
         self.routed(&answer)?;
         let body = answer.json();
-        match Who::of(&body) {
+        match WorkerProcess::of(&body) {
             Some(who) if answer.status == 200 => Ok(Reply { who, body, answer }),
             _ => Err(Verdict::failed(
                 format!("{} {} was answered with {}", answer.method, answer.path, answer.status.as_u16()),
@@ -162,18 +162,18 @@ impl Context {
     }
 
     /// The primary's list of workers now, when it gives one.
-    pub async fn roster(&self) -> Option<WorkerList> {
-        roster(&self.client).await
+    pub async fn worker_list(&self) -> Option<WorkerList> {
+        worker_list(&self.client).await
     }
 
-    /// Who works for the cluster now, when it says so.
-    pub async fn staff(&self) -> Option<Staff> {
-        self.roster().await.map(|list| Staff::of(&list))
+    /// The processes of the cluster now, when it lists them.
+    pub async fn membership(&self) -> Option<Membership> {
+        self.worker_list().await.map(|list| Membership::of(&list))
     }
 
     /// Requests handed to workers so far, by the primary's count.
     pub async fn requests(&self) -> Option<u64> {
-        let list = self.roster().await?;
+        let list = self.worker_list().await?;
         let total = |sum: u64, worker: &WorkerStatus| sum.saturating_add(worker.requests);
         (list.count > 0).then(|| list.workers.iter().fold(0, total))
     }
@@ -184,13 +184,13 @@ impl Context {
     }
 }
 
-async fn first_answer(client: &Client, wait: Duration) -> Result<Who, ContactError> {
+async fn first_answer(client: &Client, wait: Duration) -> Result<WorkerProcess, ContactError> {
     let url = client.target().to_string();
     let quick = client.with_limit(FIRST_LIMIT);
     let began = Instant::now();
     loop {
         let err = match quick.get("/cluster/info").await {
-            Ok(answer) if answer.status == 200 => match Who::of(&answer.json()) {
+            Ok(answer) if answer.status == 200 => match WorkerProcess::of(&answer.json()) {
                 Some(who) => return Ok(who),
                 None => return Err(ContactError::Stranger { url, why: answer.quote() }),
             },
@@ -235,14 +235,14 @@ async fn complete(client: &Client, wait: Duration) {
     .await;
 }
 
-async fn roster(client: &Client) -> Option<WorkerList> {
+async fn worker_list(client: &Client) -> Option<WorkerList> {
     let answer = client.get("/cluster/workers").await.ok()?;
     serde_json::from_slice(&answer.body).ok()
 }
 
 /// Distinct workers among some answers.
 async fn census(client: &Client) -> usize {
-    let results = volley(client, CENSUS, 4, Connections::Fresh, |_| Request::get("/cluster/info")).await;
+    let results = send_many(client, CENSUS, 4, Connections::Fresh, |_| Request::get("/cluster/info")).await;
     let ids: BTreeSet<u32> = Tally::of(&results).by_process.keys().map(|who| who.id).collect();
     ids.len()
 }

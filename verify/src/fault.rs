@@ -12,13 +12,13 @@ use crate::client::Request;
 use crate::cluster::{Cluster, ClusterError, Launcher};
 use crate::context::Context;
 use crate::load::{self, Traffic};
-use crate::observe::Who;
+use crate::observe::WorkerProcess;
 use crate::verdict::Verdict;
 
-/// Lanes of GET requests that go on during a fault, half of them kept alive.
-const LANES: usize = 4;
+/// Virtual users that send GET requests during a fault, half of them kept alive.
+const USERS: usize = 4;
 /// The same while an operator is at work, who may lose one in many.
-const BUSY_LANES: usize = 16;
+const BUSY_USERS: usize = 16;
 /// Requests before a change under traffic is over: one lost in 1,000 is missed by
 /// 5,000 with a probability of 0.7 % (0.999^5000).
 pub const ENOUGH: usize = 5000;
@@ -43,14 +43,14 @@ pub fn not_started(err: &ClusterError) -> Verdict {
 
 /// GET requests that must all be answered.
 pub fn gets(cluster: &Cluster) -> Traffic {
-    Traffic::start(&cluster.client, LANES, || Request::get("/cluster/info"))
+    Traffic::start(&cluster.client, USERS, || Request::get("/cluster/info"))
 }
 
 /// GET requests that must all be answered, and how many were sent so far.
 pub fn many_gets(cluster: &Cluster) -> (Traffic, Sent) {
     let sent = Sent::default();
     let counter = sent.clone();
-    let traffic = Traffic::start(&cluster.client, BUSY_LANES, move || {
+    let traffic = Traffic::start(&cluster.client, BUSY_USERS, move || {
         counter.0.fetch_add(1, Ordering::Relaxed);
         Request::get("/cluster/info")
     });
@@ -89,12 +89,12 @@ pub fn slowest(sent: &[load::Sent]) -> Duration {
 }
 
 /// Asks some worker to die or hang; returns which.
-pub async fn crash(cluster: &Cluster, mode: &str) -> Result<Who, Verdict> {
+pub async fn crash(cluster: &Cluster, mode: &str) -> Result<WorkerProcess, Verdict> {
     let answer = cluster.client.post("/cluster/crash", &json!({"mode": mode})).await?;
     let body = answer.json();
     let number = |name: &str| body[name].as_u64().and_then(|n| u32::try_from(n).ok());
     match (answer.status.as_u16(), number("workerId"), number("pid")) {
-        (200, Some(id), Some(pid)) => Ok(Who { id, pid }),
+        (200, Some(id), Some(pid)) => Ok(WorkerProcess { id, pid }),
         (403..=405, ..) => {
             Err(Verdict::inconclusive(format!("no worker can be crashed: {}", answer.quote())))
         }
@@ -106,8 +106,12 @@ pub async fn crash(cluster: &Cluster, mode: &str) -> Result<Who, Verdict> {
 }
 
 /// Were processes other than `victim` replaced?
-pub fn collateral(before: &[Who], after: &[Who], victims: &[Who]) -> Vec<String> {
-    let after: BTreeSet<&Who> = after.iter().collect();
+pub fn collateral(
+    before: &[WorkerProcess],
+    after: &[WorkerProcess],
+    victims: &[WorkerProcess],
+) -> Vec<String> {
+    let after: BTreeSet<&WorkerProcess> = after.iter().collect();
     before
         .iter()
         .filter(|who| !victims.contains(who) && !after.contains(who))

@@ -4,7 +4,7 @@
 //! - [`cli`]: the flags, as typed
 //! - [`context`]: first contact, and what is known of the cluster
 //! - [`checks`]: one file per guarantee, judged with [`stats`], told as a [`verdict`]
-//! - [`client`] and [`load`]: one request, and many; [`journal`] keeps every answer
+//! - [`client`] and [`load`]: one request, and many; [`answer_log`] keeps every answer
 //! - [`openapi`] and [`observe`]: what answers must look like, and what they tell
 //! - [`cluster`] and [`fault`]: private clusters and Redis servers, killed when
 //!   dropped, and what is done to them
@@ -22,6 +22,7 @@ use anyhow::Context as _;
 use shared_settings::{Settings, definitions};
 use shared_store::RedisUrl;
 
+pub mod answer_log;
 pub mod burn;
 pub mod checks;
 pub mod cli;
@@ -29,7 +30,6 @@ pub mod client;
 pub mod cluster;
 pub mod context;
 pub mod fault;
-pub mod journal;
 pub mod load;
 pub mod observe;
 pub mod openapi;
@@ -65,7 +65,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
     let plan = match Plan::new(cli) {
         Ok(plan) => plan,
-        Err(err) => return Ok(complain(&err, USAGE)),
+        Err(err) => return Ok(report_error(&err, USAGE)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -77,7 +77,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     code
 }
 
-fn complain(err: &anyhow::Error, code: u8) -> ExitCode {
+fn report_error(err: &anyhow::Error, code: u8) -> ExitCode {
     eprintln!("verify: {err:#}");
     ExitCode::from(code)
 }
@@ -97,7 +97,7 @@ struct Plan {
     checks: Vec<&'static Check>,
     target: Target,
     redis_url: Option<RedisUrl>,
-    journal: Arc<Mutex<journal::Journal>>,
+    answer_log: Arc<Mutex<answer_log::AnswerLog>>,
     launcher: Option<Launcher>,
 }
 
@@ -111,13 +111,13 @@ impl Plan {
                 .with_flag(&definitions::REDIS_URL, cli.redis_url.as_deref())
                 .find_secret(&definitions::REDIS_URL, RedisUrl::parse)?,
         };
-        let journal = Arc::default();
+        let answer_log = Arc::default();
         let workers = cli.workers.unwrap_or(SPAWNED_WORKERS);
         let launcher = match cli.spawn {
-            true => Some(Launcher::new(cli.balancer.clone(), workers, Arc::clone(&journal))?),
+            true => Some(Launcher::new(cli.balancer.clone(), workers, Arc::clone(&answer_log))?),
             false => None,
         };
-        Ok(Self { checks, target, redis_url, journal, launcher })
+        Ok(Self { checks, target, redis_url, answer_log, launcher })
     }
 }
 
@@ -157,7 +157,7 @@ async fn execute(cli: &Cli, plan: Plan) -> anyhow::Result<ExitCode> {
     // Dropped at the very end, or with an error: the private cluster.
     let (context, _cluster) = match ready {
         Ok(ready) => ready,
-        Err(err) => return Ok(complain(&err, UNREACHABLE)),
+        Err(err) => return Ok(report_error(&err, UNREACHABLE)),
     };
     let all = plan.checks.len();
     reporter.begin(&subject(&context, all)).context("could not write the report")?;
@@ -199,7 +199,7 @@ async fn prepare(cli: &Cli, plan: &Plan) -> anyhow::Result<(Context, Option<Clus
     };
     let client = match &cluster {
         Some(cluster) => cluster.client.clone(),
-        None => Client::new(plan.target.clone(), Arc::clone(&plan.journal)),
+        None => Client::new(plan.target.clone(), Arc::clone(&plan.answer_log)),
     };
     let stated = if cli.spawn { Some(cli.workers.unwrap_or(SPAWNED_WORKERS)) } else { cli.workers };
     let mut context = Context::contact(client, cli.wait, stated, plan.redis_url.clone()).await?;

@@ -12,38 +12,39 @@ use crate::client::{Answer, Client, ClientError, Request};
 
 pub type Outcome = Result<Answer, ClientError>;
 
-/// How a lane of requests connects.
+/// How a virtual user connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
-    /// One per request.
+    /// One for each request.
     Fresh,
-    /// One per lane.
+    /// One for each virtual user.
     Kept,
 }
 
-/// More bytes of answers than a volley of any check can have.
+/// More bytes of answers than any check can have.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
-/// Sends `total` requests over `lanes` lanes, each one at a time (closed loop);
+/// Sends `total` requests by `users` virtual users, each of which has one request
+/// in flight at a time (closed loop);
 /// `make` gets the index of the request. The answers are in no order.
 ///
 /// There are fewer of them when one did not come in time, or all of them together
 /// are beyond reason: that is known then, and the rest would take for ever.
-pub async fn volley(
+pub async fn send_many(
     client: &Client,
     total: usize,
-    lanes: usize,
+    users: usize,
     connections: Connections,
     make: impl Fn(usize) -> Request,
 ) -> Vec<Outcome> {
-    let lanes = lanes.clamp(1, total.max(1));
+    let users = users.clamp(1, total.max(1));
     let make = &make;
     let bytes = &Cell::new(0);
     let given_up = &Cell::new(false);
-    let lane = |lane: usize| async move {
+    let user = |user: usize| async move {
         let mut session = client.session();
         let mut outcomes = Vec::new();
-        for index in (lane..total).step_by(lanes) {
+        for index in (user..total).step_by(users) {
             if given_up.get() {
                 break;
             }
@@ -59,14 +60,14 @@ pub async fn volley(
         }
         outcomes
     };
-    join_all((0..lanes).map(lane)).await.into_iter().flatten().collect()
+    join_all((0..users).map(user)).await.into_iter().flatten().collect()
 }
 
 /// Traffic that goes on while something else happens. Dropping it ends it.
 #[derive(Debug)]
 pub struct Traffic {
     stop: Arc<AtomicBool>,
-    lanes: Vec<JoinHandle<Vec<Sent>>>,
+    users: Vec<JoinHandle<Vec<Sent>>>,
 }
 
 /// One request of a [`Traffic`].
@@ -76,42 +77,42 @@ pub struct Sent {
     pub took: Duration,
 }
 
-/// Between two requests of a lane: enough to see a gap, too few to be a load.
+/// Between two requests of a virtual user: enough to see a gap, too few to be a load.
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Traffic {
-    /// `lanes` lanes send what `make` makes; every second one keeps its
+    /// `users` virtual users send what `make` makes; every second one keeps its
     /// connection.
     pub fn start(
         client: &Client,
-        lanes: usize,
+        users: usize,
         make: impl Fn() -> Request + Clone + Send + Sync + 'static,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let lanes = (0..lanes)
-            .map(|lane| {
+        let users = (0..users)
+            .map(|user| {
                 let (client, stop, make) = (client.clone(), Arc::clone(&stop), make.clone());
-                tokio::spawn(async move { run_lane(&client, lane % 2 == 0, &stop, make).await })
+                tokio::spawn(async move { run_user(&client, user % 2 == 0, &stop, make).await })
             })
             .collect();
-        Self { stop, lanes }
+        Self { stop, users }
     }
 
     /// Ends the traffic and waits for the answers that are still to come.
     pub async fn finish(mut self) -> Vec<Sent> {
         self.stop.store(true, Ordering::Relaxed);
-        let lanes = std::mem::take(&mut self.lanes);
-        join_all(lanes).await.into_iter().filter_map(Result::ok).flatten().collect()
+        let users = std::mem::take(&mut self.users);
+        join_all(users).await.into_iter().filter_map(Result::ok).flatten().collect()
     }
 }
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        self.lanes.iter().for_each(JoinHandle::abort);
+        self.users.iter().for_each(JoinHandle::abort);
     }
 }
 
-async fn run_lane(
+async fn run_user(
     client: &Client,
     kept: bool,
     stop: &AtomicBool,

@@ -10,12 +10,12 @@ use crate::client::{Answer, ClientError};
 
 /// One worker process. Ordered by id, then pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Who {
+pub struct WorkerProcess {
     pub id: u32,
     pub pid: u32,
 }
 
-impl Who {
+impl WorkerProcess {
     /// The `worker` member of a body.
     pub fn of(body: &Value) -> Option<Self> {
         let number = |name: &str| body["worker"][name].as_u64().and_then(|n| u32::try_from(n).ok());
@@ -23,7 +23,7 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for WorkerProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {} (pid {})", self.id, self.pid)
     }
@@ -31,17 +31,19 @@ impl fmt::Display for Who {
 
 /// The worker processes of a cluster at one moment, as its primary lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Staff {
-    pub processes: BTreeSet<Who>,
+pub struct Membership {
+    pub processes: BTreeSet<WorkerProcess>,
     /// Replacements that nobody wanted, so far.
     pub restarts: u64,
     /// Some are about to join or to leave.
     moving: bool,
 }
 
-impl Staff {
+impl Membership {
     pub fn of(list: &WorkerList) -> Self {
-        let who = |worker: &shared_protocol::WorkerStatus| Some(Who { id: worker.id.0, pid: worker.pid? });
+        let who = |worker: &shared_protocol::WorkerStatus| {
+            Some(WorkerProcess { id: worker.id.0, pid: worker.pid? })
+        };
         Self {
             processes: list.workers.iter().filter_map(who).collect(),
             restarts: list.workers.iter().fold(0, |sum: u64, worker| sum.saturating_add(worker.restarts)),
@@ -61,7 +63,7 @@ impl Staff {
 /// Answers to many like requests, sorted out.
 #[derive(Debug, Default)]
 pub struct Tally {
-    pub by_process: BTreeMap<Who, u64>,
+    pub by_process: BTreeMap<WorkerProcess, u64>,
     /// Failures and answers other than 200 with a worker, in words.
     pub bad: Vec<String>,
     pub total: usize,
@@ -79,7 +81,7 @@ impl Tally {
     pub fn add(&mut self, result: &Result<Answer, ClientError>) {
         self.total += 1;
         match result {
-            Ok(answer) if answer.status == 200 => match Who::of(&answer.json()) {
+            Ok(answer) if answer.status == 200 => match WorkerProcess::of(&answer.json()) {
                 Some(who) => *self.by_process.entry(who).or_default() += 1,
                 None => self.bad.push(format!("no worker in {}", answer.quote())),
             },
@@ -113,18 +115,18 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn staff(pids: &[u32], restarts: u64, moving: bool) -> Staff {
-        let processes = pids.iter().zip(1..).map(|(&pid, id)| Who { id, pid }).collect();
-        Staff { processes, restarts, moving }
+    fn membership(pids: &[u32], restarts: u64, moving: bool) -> Membership {
+        let processes = pids.iter().zip(1..).map(|(&pid, id)| WorkerProcess { id, pid }).collect();
+        Membership { processes, restarts, moving }
     }
 
     #[test]
     fn a_reload_is_told_from_a_death() {
-        let before = staff(&[10, 11], 3, false);
-        assert!(before.changed_on_purpose(&staff(&[20, 21], 3, false)));
-        assert!(before.changed_on_purpose(&staff(&[10, 11], 3, true)));
-        assert!(before.changed_on_purpose(&staff(&[10], 1, false)));
+        let before = membership(&[10, 11], 3, false);
+        assert!(before.changed_on_purpose(&membership(&[20, 21], 3, false)));
+        assert!(before.changed_on_purpose(&membership(&[10, 11], 3, true)));
+        assert!(before.changed_on_purpose(&membership(&[10], 1, false)));
         assert!(!before.changed_on_purpose(&before.clone()));
-        assert!(!before.changed_on_purpose(&staff(&[10, 21], 4, false)));
+        assert!(!before.changed_on_purpose(&membership(&[10, 21], 4, false)));
     }
 }

@@ -7,8 +7,8 @@ use boon::{Compiler, SchemaIndex, Schemas, SchemeUrlLoader, ValidationError};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::answer_log::LoggedAnswer;
 use crate::client::Client;
-use crate::journal::Seen;
 
 const PATH: &str = "/openapi.json";
 
@@ -80,7 +80,7 @@ impl Document {
         self.operations.iter().find(|operation| operation.method == *method && operation.matches(path))
     }
 
-    pub fn judge(&self, seen: &Seen) -> Conformity {
+    pub fn judge(&self, seen: &LoggedAnswer) -> Conformity {
         // HEAD works where GET does, without the body.
         if seen.method == Method::HEAD {
             return Conformity::Undescribed;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn judge(path: &str, status: u16, kind: &str, body: &str) -> Conformity {
-        document().judge(&Seen {
+        document().judge(&LoggedAnswer {
             method: Method::GET,
             path: path.to_owned(),
             status: StatusCode::from_u16(status).unwrap(),

@@ -1,4 +1,4 @@
-//! HTTP/2 connections, each shared by several lanes (RFC 9113), through `h2`.
+//! HTTP/2 connections, each shared by several virtual users (RFC 9113), through `h2`.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ pub(super) struct Http2 {
     pub(super) seen: RefCell<Seen>,
 }
 
-/// A connection as one lane holds it for one request.
+/// A connection as one virtual user holds it for one request.
 pub(super) struct Sender {
     sender: SendRequest<Bytes>,
     generation: u64,

@@ -1,8 +1,8 @@
 //! Releases the requests of an open loop at their intended times.
 //!
-//! One pacer per thread. Idle lanes queue for the next request; a kernel timer
+//! One pacer per thread. Idle virtual users queue for the next request; a kernel timer
 //! (timerfd, nanoseconds) wakes the pacer, as tokio's own timers are too coarse
-//! (1 ms). A lane that comes back late takes the overdue request at once, so a
+//! (1 ms). A virtual user that comes back late takes the overdue request at once, so a
 //! backlog needs no memory.
 
 use std::cell::{Cell, RefCell};
@@ -34,9 +34,9 @@ pub(super) struct Share {
 
 /// A request to be sent now.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Claim {
+pub(super) struct DueRequest {
     pub(super) intended: Instant,
-    /// The lane was waiting for it: what delay there is, is the client's own.
+    /// The virtual user was waiting for it: what delay there is, is the client's own.
     pub(super) was_idle: bool,
 }
 
@@ -45,20 +45,20 @@ pub(super) struct Pacer {
     origin: Instant,
     share: Share,
     next: Cell<u64>,
-    waiting: RefCell<VecDeque<Rc<Slot>>>,
+    waiting: RefCell<VecDeque<Rc<Waiter>>>,
     wake: Notify,
     timer: AsyncFd<OwnedFd>,
 }
 
-/// Where a waiting lane finds its request.
+/// Where a waiting virtual user finds its request.
 #[derive(Default)]
-pub(super) struct Slot {
-    state: Cell<SlotState>,
+pub(super) struct Waiter {
+    state: Cell<WaiterState>,
     waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-enum SlotState {
+enum WaiterState {
     #[default]
     Waiting,
     Assigned(Instant),
@@ -89,25 +89,25 @@ impl Pacer {
     }
 
     /// The next request, once it is due; `None` when the schedule is over.
-    pub(super) async fn claim(&self, slot: &Rc<Slot>) -> Option<Claim> {
+    pub(super) async fn next_due(&self, waiter: &Rc<Waiter>) -> Option<DueRequest> {
         let nobody_waits = self.waiting.borrow().is_empty();
         if nobody_waits {
             let intended = self.due()?;
             if intended <= Instant::now() {
                 self.advance();
-                return Some(Claim { intended, was_idle: false });
+                return Some(DueRequest { intended, was_idle: false });
             }
         }
-        slot.state.set(SlotState::Waiting);
-        self.waiting.borrow_mut().push_back(Rc::clone(slot));
+        waiter.state.set(WaiterState::Waiting);
+        self.waiting.borrow_mut().push_back(Rc::clone(waiter));
         if nobody_waits {
             self.wake.notify_one();
         }
-        poll_fn(|cx| match slot.state.get() {
-            SlotState::Assigned(intended) => Poll::Ready(Some(Claim { intended, was_idle: true })),
-            SlotState::Over => Poll::Ready(None),
-            SlotState::Waiting => {
-                let mut waker = slot.waker.borrow_mut();
+        poll_fn(|cx| match waiter.state.get() {
+            WaiterState::Assigned(intended) => Poll::Ready(Some(DueRequest { intended, was_idle: true })),
+            WaiterState::Over => Poll::Ready(None),
+            WaiterState::Waiting => {
+                let mut waker = waiter.waker.borrow_mut();
                 if waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
                     *waker = Some(cx.waker().clone());
                 }
@@ -128,8 +128,8 @@ impl Pacer {
                 continue;
             }
             let Some(due) = self.due() else {
-                for slot in self.waiting.borrow_mut().drain(..) {
-                    slot.finish(SlotState::Over);
+                for waiter in self.waiting.borrow_mut().drain(..) {
+                    waiter.finish(WaiterState::Over);
                 }
                 return Ok(());
             };
@@ -144,9 +144,9 @@ impl Pacer {
     fn release(&self) {
         let now = Instant::now();
         while let Some(due) = self.due().filter(|due| *due <= now) {
-            let Some(slot) = self.waiting.borrow_mut().pop_front() else { return };
+            let Some(waiter) = self.waiting.borrow_mut().pop_front() else { return };
             self.advance();
-            slot.finish(SlotState::Assigned(due));
+            waiter.finish(WaiterState::Assigned(due));
         }
     }
 
@@ -176,8 +176,8 @@ impl Pacer {
     }
 }
 
-impl Slot {
-    fn finish(&self, state: SlotState) {
+impl Waiter {
+    fn finish(&self, state: WaiterState) {
         self.state.set(state);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();

@@ -1,4 +1,4 @@
-//! One thread of the load generator: its loop, its lanes, its recorder.
+//! One thread of the load generator: its loop, its virtual users, its recorder.
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -16,8 +16,8 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 use super::connect::Connector;
 use super::cpu::CpuTime;
 use super::http2::Http2;
-use super::lane::{Lane, Link};
 use super::pacer::{Pacer, Share};
+use super::virtual_user::{Transport, VirtualUser};
 use crate::plan::Plan;
 use crate::stats::{Interval, Recorder, Seen, TICK};
 
@@ -25,14 +25,14 @@ use crate::stats::{Interval, Recorder, Seen, TICK};
 pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) connector: Arc<Connector>,
-    /// Requests that may still be begun after the first one of each lane;
+    /// Requests that may still be begun after the first one of each virtual user;
     /// `None` without limit. An open loop has its limit in the schedule.
-    pub(super) tickets: Option<AtomicU64>,
+    pub(super) requests_left: Option<AtomicU64>,
     /// The warm-up, or else the measurement, begins.
     pub(super) start: Instant,
 }
 
-/// What all lanes of a thread have in common.
+/// What all virtual users of a thread have in common.
 pub(super) struct Context {
     pub(super) shared: Arc<Shared>,
     pub(super) recorder: RefCell<Recorder>,
@@ -56,16 +56,16 @@ pub(super) struct ThreadResult {
     pub(super) last_tick: (u64, Interval),
     pub(super) cpu: CpuTime,
     pub(super) stopped: Instant,
-    /// Every lane came to its end: nothing was cut off.
+    /// Every virtual user came to its end: nothing was cut off.
     pub(super) ran_out: bool,
     /// Requests without an answer when the time was over.
     pub(super) in_flight: u64,
 }
 
 impl Shared {
-    pub(super) fn take_ticket(&self) -> bool {
-        let Some(tickets) = &self.tickets else { return true };
-        tickets.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    pub(super) fn take_request(&self) -> bool {
+        let Some(requests_left) = &self.requests_left else { return true };
+        requests_left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     pub(super) fn measure_from(&self) -> Instant {
@@ -117,8 +117,8 @@ fn drive(
         let context = Rc::new(context(&shared, index)?);
         let end = shared.plan.duration.map(|duration| shared.measure_from() + duration);
         sleep_until(shared.start.into()).await;
-        let mut lanes = spawn_lanes(&context, index);
-        let all_done = async { while lanes.join_next().await.is_some() {} };
+        let mut users = spawn_users(&context, index);
+        let all_done = async { while users.join_next().await.is_some() {} };
         let time_over = async {
             match end {
                 Some(end) => sleep_until(end.into()).await,
@@ -168,26 +168,28 @@ fn context(shared: &Arc<Shared>, index: usize) -> io::Result<Context> {
 }
 
 /// Connections are dealt out to the threads like cards.
-fn spawn_lanes(context: &Rc<Context>, index: usize) -> JoinSet<()> {
+fn spawn_users(context: &Rc<Context>, index: usize) -> JoinSet<()> {
     let plan = &context.shared.plan;
-    let mut lanes = JoinSet::new();
-    // Every lane has its first request for sure: otherwise a fast one would
+    let mut users = JoinSet::new();
+    // Every virtual user has its first request for sure: otherwise a fast one would
     // take those of others that are still connecting.
     let limit = plan.stop_after.unwrap_or(u64::MAX);
     let first = |connection: usize, stream: usize| ((connection * plan.streams + stream) as u64) < limit;
     for connection in (index..plan.connections).step_by(plan.threads) {
         if plan.http2 {
-            let link = Rc::new(Http2::default());
+            let http2 = Rc::new(Http2::default());
             for stream in 0..plan.streams {
-                let link = Link::Http2(Rc::clone(&link));
-                lanes.spawn_local(Lane::new(Rc::clone(context), link, first(connection, stream)).run());
+                let transport = Transport::Http2(Rc::clone(&http2));
+                users.spawn_local(
+                    VirtualUser::new(Rc::clone(context), transport, first(connection, stream)).run(),
+                );
             }
         } else {
-            let link = Link::Http1 { connection: None, seen: Seen::default() };
-            lanes.spawn_local(Lane::new(Rc::clone(context), link, first(connection, 0)).run());
+            let transport = Transport::Http1 { connection: None, seen: Seen::default() };
+            users.spawn_local(VirtualUser::new(Rc::clone(context), transport, first(connection, 0)).run());
         }
     }
-    lanes
+    users
 }
 
 /// Ends only when the pacer fails.

@@ -4,16 +4,16 @@ use shared_balance_stats::samples::rule_of_three;
 
 use crate::client::Request;
 use crate::context::Context;
-use crate::load::{Connections, volley};
+use crate::load::{Connections, send_many};
 use crate::observe::Tally;
 use crate::verdict::{Judged, Verdict, percent};
 
 const REQUESTS: usize = 100;
-const LANES: usize = 4;
+const USERS: usize = 4;
 
 pub async fn run(context: &Context) -> Judged {
     let make = |_| Request::get("/cluster/info");
-    let results = volley(&context.client, REQUESTS, LANES, Connections::Fresh, make).await;
+    let results = send_many(&context.client, REQUESTS, USERS, Connections::Fresh, make).await;
     let tally = Tally::of(&results);
     let good = tally.total - tally.bad.len();
     let bound = percent(rule_of_three(REQUESTS));

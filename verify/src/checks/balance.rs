@@ -4,7 +4,7 @@ use shared_balance_stats::Balance;
 
 use crate::client::Request;
 use crate::context::Context;
-use crate::load::{Connections, volley};
+use crate::load::{Connections, send_many};
 use crate::observe::Tally;
 use crate::verdict::{Judged, Verdict, percent};
 
@@ -12,13 +12,13 @@ use crate::verdict::{Judged, Verdict, percent};
 /// so that 60 to 40 shows.
 const REQUESTS_PER_WORKER: usize = 1000;
 const MOST_REQUESTS: usize = 16_000;
-const LANES: usize = 8;
+const USERS: usize = 8;
 
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several()?;
     let samples = (REQUESTS_PER_WORKER * workers).min(MOST_REQUESTS);
     let make = |_| Request::get("/cluster/info");
-    let fresh = volley(&context.client, samples, LANES, Connections::Fresh, make).await;
+    let fresh = send_many(&context.client, samples, USERS, Connections::Fresh, make).await;
     let tally = Tally::of(&fresh);
     let counts = tally.counts(workers);
     match Balance::of(&counts) {

@@ -41,7 +41,7 @@ pub async fn run(context: &Context) -> Judged {
         wrong.push("the reload says that it succeeded".to_owned());
     }
     let nothing_left = eventually(GONE, || async {
-        let list = cluster.roster().await?;
+        let list = cluster.worker_list().await?;
         (list.joining.is_empty() && list.leaving.is_empty() && pids(&cluster) == processes).then_some(())
     })
     .await;

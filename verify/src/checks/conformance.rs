@@ -15,10 +15,10 @@ pub async fn run(context: &Context) -> Judged {
         return Err(Verdict::not_applicable("the server has no description of itself at /openapi.json"));
     };
     tour(context).await?;
-    let journal = context.client.journal();
+    let answer_log = context.client.answer_log();
     let (mut judged, mut undescribed) = (0, 0);
     let mut wrong: BTreeMap<String, (usize, String)> = BTreeMap::new();
-    for seen in journal.answers() {
+    for seen in answer_log.answers() {
         match document.judge(seen) {
             Conformity::Conforms => judged += 1,
             Conformity::Undescribed => undescribed += 1,
@@ -36,8 +36,8 @@ pub async fn run(context: &Context) -> Judged {
     if undescribed > 0 {
         figure.push_str(&format!(", {undescribed} to routes that are not described"));
     }
-    if journal.left_out() > 0 {
-        figure.push_str(&format!(", {} more were not kept", journal.left_out()));
+    if answer_log.left_out() > 0 {
+        figure.push_str(&format!(", {} more were not kept", answer_log.left_out()));
     }
     let evidence = wrong
         .into_iter()

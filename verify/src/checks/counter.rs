@@ -7,12 +7,12 @@ use serde_json::json;
 use super::shared_state::{path, write};
 use crate::client::{Answer, Request};
 use crate::context::Context;
-use crate::load::{Connections, Outcome, volley};
-use crate::observe::Who;
+use crate::load::{Connections, Outcome, send_many};
+use crate::observe::WorkerProcess;
 use crate::verdict::{Judged, Verdict};
 
 const INCREMENTS: usize = 400;
-const LANES: usize = 16;
+const USERS: usize = 16;
 /// One in so many may be refused.
 const MOST_REFUSED: usize = 10;
 
@@ -33,7 +33,7 @@ async fn count(context: &Context, key: &str) -> Judged {
     context.ask(write(key, &json!(0))).await?;
     let first = context.ask(increment(key)).await?;
     let base = first.body["value"].as_i64().unwrap_or_default();
-    let results = volley(&context.client, INCREMENTS, LANES, Connections::Fresh, |_| increment(key)).await;
+    let results = send_many(&context.client, INCREMENTS, USERS, Connections::Fresh, |_| increment(key)).await;
     let end = context.ask(Request::get(path(key))).await?;
     let Some(end) = end.body["value"].as_i64() else {
         let evidence = vec![end.answer.quote()];
@@ -92,7 +92,7 @@ impl History {
             let body = answer.json();
             match (answer.status.as_u16(), body["value"].as_i64()) {
                 (200, Some(value)) => {
-                    history.workers.extend(Who::of(&body).map(|who| who.id));
+                    history.workers.extend(WorkerProcess::of(&body).map(|who| who.id));
                     history.values.push((value, answer));
                 }
                 _ => history.bad.push(answer.quote()),

@@ -4,17 +4,17 @@ use shared_balance_stats::samples::to_reach_all;
 
 use crate::client::Request;
 use crate::context::{Context, Workers};
-use crate::load::{Connections, volley};
+use crate::load::{Connections, send_many};
 use crate::observe::Tally;
 use crate::verdict::{Judged, Verdict};
 
-const LANES: usize = 4;
+const USERS: usize = 4;
 
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several()?;
     let samples = to_reach_all(workers);
     let make = |_| Request::get("/cluster/info");
-    let results = volley(&context.client, samples, LANES, Connections::Fresh, make).await;
+    let results = send_many(&context.client, samples, USERS, Connections::Fresh, make).await;
     let tally = Tally::of(&results);
     let seen = tally.by_id();
     if let Workers::Seen(_) = context.workers {
@@ -26,7 +26,7 @@ pub async fn run(context: &Context) -> Judged {
     }
     let mut evidence = tally.lines();
     evidence.extend(tally.bad);
-    if let Some(list) = context.roster().await {
+    if let Some(list) = context.worker_list().await {
         let unseen = list.workers.iter().filter(|worker| !seen.contains_key(&worker.id.0));
         evidence.extend(unseen.map(|worker| {
             let pid = worker.pid.map_or("none".to_owned(), |pid| pid.to_string());

@@ -16,7 +16,7 @@ use shared_balance_stats::samples::to_reach_all;
 use crate::burn::{Burner, fibonacci};
 use crate::client::Request;
 use crate::context::{Context, Reply};
-use crate::load::{Connections, volley};
+use crate::load::{Connections, send_many};
 use crate::stats::median;
 use crate::verdict::{Judged, Verdict, percent, seconds};
 
@@ -65,7 +65,7 @@ async fn round(
     let before = machine_efficiency(units, one).await;
     let began = Instant::now();
     let make = |_| Request::post(PATH, &json!({"n": n}));
-    let results = volley(&context.client, tasks, tasks, Connections::Fresh, make).await;
+    let results = send_many(&context.client, tasks, tasks, Connections::Fresh, make).await;
     let makespan = began.elapsed();
     let machine = before.min(machine_efficiency(units, one).await);
     let mut computing = Duration::ZERO;

@@ -23,7 +23,7 @@ struct Case {
 }
 
 pub async fn run(context: &Context) -> Judged {
-    let before = context.staff().await;
+    let before = context.membership().await;
     let key = context.fresh_key("errors");
     // A route that is not there at all says nothing of the form of errors.
     context.ask(write(&key, &json!("no number"))).await?;
@@ -41,7 +41,7 @@ pub async fn run(context: &Context) -> Judged {
     }
     wrong.extend(missing_value(context).await?);
     let _ = context.client.send(Request::delete(path(&key))).await;
-    if let (Some(before), Some(after)) = (before, context.staff().await)
+    if let (Some(before), Some(after)) = (before, context.membership().await)
         && before.processes != after.processes
         && !before.changed_on_purpose(&after)
     {

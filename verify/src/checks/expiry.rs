@@ -8,7 +8,7 @@ use serde_json::json;
 use super::shared_state::path;
 use crate::client::Request;
 use crate::context::Context;
-use crate::observe::Who;
+use crate::observe::WorkerProcess;
 use crate::verdict::{Judged, Verdict, seconds};
 
 const LIFE: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ async fn gone_for_all(context: &Context, key: &str, gone: Duration) -> Judged {
             let evidence = vec![read.quote()];
             return Ok(Verdict::failed("gone for one worker, not for another", "gone for all", evidence));
         }
-        seen.extend(Who::of(&read.json()).map(|who| who.id));
+        seen.extend(WorkerProcess::of(&read.json()).map(|who| who.id));
     }
     let figure =
         format!("there at once, gone after {}, for {} of {workers} workers", seconds(gone), seen.len());

@@ -34,7 +34,7 @@ pub async fn run(context: &Context) -> Judged {
         })
         .collect();
     let in_flight = eventually(Duration::from_secs(10), || async {
-        let list = cluster.roster().await?;
+        let list = cluster.worker_list().await?;
         let count: u64 = list.workers.iter().map(|worker| worker.in_flight).sum();
         (count > 0 && count as usize + done(&tasks) >= slow).then_some(count as usize)
     })

@@ -6,7 +6,7 @@ use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, is_well_formed_reques
 
 use crate::client::{Answer, Request};
 use crate::context::Context;
-use crate::observe::Who;
+use crate::observe::WorkerProcess;
 use crate::verdict::{Judged, Verdict};
 
 /// Ids that a client may not have taken over: they could break a log.
@@ -73,7 +73,7 @@ fn fault(answer: &Answer) -> Option<String> {
     if answer.header(REQUEST_ID_HEADER).is_none() {
         return Some(format!("no {REQUEST_ID_HEADER}: {}", answer.quote()));
     }
-    let body = Who::of(&answer.json());
+    let body = WorkerProcess::of(&answer.json());
     let differs = body.is_some_and(|who| who.id.to_string() != worker);
     differs.then(|| format!("{WORKER_ID_HEADER} is {worker}, the body says otherwise: {}", answer.quote()))
 }

@@ -12,7 +12,7 @@ use super::cpu;
 use crate::burn::Burner;
 use crate::client::{Client, Request};
 use crate::context::Context;
-use crate::load::{Connections, Traffic, volley};
+use crate::load::{Connections, Traffic, send_many};
 use crate::stats::percentile;
 use crate::verdict::{Judged, Verdict, seconds};
 
@@ -39,7 +39,7 @@ pub async fn run(context: &Context) -> Judged {
         let _burner = context.local.then(|| Burner::until_dropped(workers));
         p99(&latencies(&context.client).await?)
     };
-    // A lane per worker: with turns taken, each has a computation at all times.
+    // A virtual user for each worker: with turns taken, each has a computation at all times.
     let traffic = Traffic::start(&context.client, workers, move || {
         Request::post("/cluster/cpu-intensive", &json!({"n": n}))
     });
@@ -93,7 +93,7 @@ async fn latencies(client: &Client) -> Result<Vec<Duration>, Verdict> {
     let mut times = Vec::new();
     while times.len() < SAMPLES && began.elapsed() < SAMPLING {
         let make = |_| Request::get("/cluster/info");
-        for result in volley(client, BATCH, 2, Connections::Kept, make).await {
+        for result in send_many(client, BATCH, 2, Connections::Kept, make).await {
             times.push(result?.took());
         }
     }

@@ -14,13 +14,13 @@ use shared_protocol::megabytes;
 
 use crate::client::Request;
 use crate::context::Context;
-use crate::load::{Connections, volley};
+use crate::load::{Connections, send_many};
 use crate::proc;
 use crate::verdict::{Judged, Verdict};
 
 /// Half of them on kept connections, half on fresh ones.
 const REQUESTS_PER_ROUND: usize = 1000;
-const LANES: usize = 16;
+const USERS: usize = 16;
 /// So many rounds without a new record end it.
 const CALM_ROUNDS: usize = 3;
 const MOST_ROUNDS: usize = 14;
@@ -175,7 +175,7 @@ async fn load(context: &Context) -> Result<(), Verdict> {
             1 => Request::get("/cluster/memory"),
             _ => Request::get("/cluster/shared-state/verify-no-such-key"),
         };
-        for result in volley(&context.client, REQUESTS_PER_ROUND / 2, LANES, connections, make).await {
+        for result in send_many(&context.client, REQUESTS_PER_ROUND / 2, USERS, connections, make).await {
             result?;
         }
     }
@@ -202,7 +202,7 @@ async fn look(context: &Context) -> Look {
 
 /// Of all workers and of the primary, by pid.
 async fn usage(context: &Context) -> Look {
-    let list = context.roster().await;
+    let list = context.worker_list().await;
     let workers = list.into_iter().flat_map(|list| list.workers).filter_map(|worker| worker.pid);
     workers
         .chain(context.primary)

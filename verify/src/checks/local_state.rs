@@ -6,20 +6,20 @@ use shared_balance_stats::samples::to_reach_all;
 
 use crate::client::Request;
 use crate::context::Context;
-use crate::load::{Connections, volley};
-use crate::observe::Who;
+use crate::load::{Connections, send_many};
+use crate::observe::WorkerProcess;
 use crate::verdict::{Judged, Verdict};
 
-const LANES: usize = 4;
+const USERS: usize = 4;
 
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several()?;
     let samples = 2 * to_reach_all(workers);
     let before = context.requests().await;
     let make = |_| Request::get("/cluster/local-state");
-    let results = volley(&context.client, samples, LANES, Connections::Fresh, make).await;
+    let results = send_many(&context.client, samples, USERS, Connections::Fresh, make).await;
     let after = context.requests().await;
-    let mut counts: BTreeMap<Who, Vec<u64>> = BTreeMap::new();
+    let mut counts: BTreeMap<WorkerProcess, Vec<u64>> = BTreeMap::new();
     for result in results {
         let reply = context.reply(result?)?;
         let Some(count) = reply.body["requestCount"].as_u64() else {
@@ -40,7 +40,7 @@ pub async fn run(context: &Context) -> Judged {
 }
 
 /// `others` requests of others came between, as far as is known.
-fn judge(mut counts: BTreeMap<Who, Vec<u64>>, samples: usize, others: u64) -> Judged {
+fn judge(mut counts: BTreeMap<WorkerProcess, Vec<u64>>, samples: usize, others: u64) -> Judged {
     let mut wrong = Vec::new();
     let mut gaps = 0_u64;
     for (who, counts) in &mut counts {
@@ -80,8 +80,10 @@ mod tests {
     use crate::verdict::Outcome;
 
     fn outcome(counts: &[(u32, &[u64])], others: u64) -> Outcome {
-        let counts =
-            counts.iter().map(|&(id, counts)| (Who { id, pid: 100 + id }, counts.to_vec())).collect();
+        let counts = counts
+            .iter()
+            .map(|&(id, counts)| (WorkerProcess { id, pid: 100 + id }, counts.to_vec()))
+            .collect();
         judge(counts, 6, others).unwrap_or_else(|early| early).outcome
     }
 

@@ -7,7 +7,7 @@ use shared_protocol::megabytes;
 
 use crate::client::Request;
 use crate::context::{Context, Reply};
-use crate::observe::Who;
+use crate::observe::WorkerProcess;
 use crate::proc;
 use crate::verdict::{Judged, Verdict};
 
@@ -18,7 +18,7 @@ const RSS_SLACK: f64 = 4.0 * 1024.0 * 1024.0;
 
 pub async fn run(context: &Context) -> Judged {
     let workers = context.several().unwrap_or(1);
-    let mut seen: BTreeMap<Who, u64> = BTreeMap::new();
+    let mut seen: BTreeMap<WorkerProcess, u64> = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut samples = 0;
     while samples < to_reach_all(workers) && seen.len() < workers {

@@ -17,7 +17,7 @@ const LATEST: Duration = Duration::from_secs(10);
 
 pub async fn run(context: &Context) -> Judged {
     let mut cluster = launch(launcher(context)?, &[]).await?;
-    let list = cluster.roster().await;
+    let list = cluster.worker_list().await;
     let ports: Vec<u16> =
         list.iter().flat_map(|list| &list.workers).filter_map(|worker| worker.port).collect();
     let processes = cluster.remember();

@@ -88,7 +88,7 @@ async fn outage(client: &Client, key: &str, calls: usize, state: &str, found: &m
         0 => Request::get(path(key)),
         _ => super::counter::increment(key),
     };
-    let results = crate::load::volley(client, calls, calls, crate::load::Connections::Fresh, make).await;
+    let results = crate::load::send_many(client, calls, calls, crate::load::Connections::Fresh, make).await;
     for result in results {
         match result {
             Ok(answer) => {

@@ -22,14 +22,14 @@ const MOST_RELOADS: usize = 40;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Takes long enough to be in flight when its worker is to go.
 const SLOW_N: u32 = 34;
-const SLOW_LANES: usize = 2;
+const SLOW_USERS: usize = 2;
 const CALM: Duration = Duration::from_millis(300);
 
 pub async fn run(context: &Context) -> Judged {
     let launcher = launcher(context)?;
     let cluster = launch(launcher, &[]).await?;
     let (traffic, so_far) = many_gets(&cluster);
-    let slow = Traffic::start(&cluster.client, SLOW_LANES, || {
+    let slow = Traffic::start(&cluster.client, SLOW_USERS, || {
         Request::post("/cluster/cpu-intensive", &json!({"n": SLOW_N}))
     });
     tokio::time::sleep(CALM).await;
@@ -78,7 +78,7 @@ async fn reload(
         wrong.push(format!("reload {turn} ended with {:?}: {}", done.code, done.said));
     }
     let after = cluster.workers().await;
-    let ids = |list: &[crate::observe::Who]| list.iter().map(|who| who.id).collect::<Vec<_>>();
+    let ids = |list: &[crate::observe::WorkerProcess]| list.iter().map(|who| who.id).collect::<Vec<_>>();
     if before.is_empty() || ids(&before) != ids(&after) {
         wrong.push(format!("reload {turn}: workers were {before:?} and are {after:?}"));
     }

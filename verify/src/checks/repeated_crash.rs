@@ -12,10 +12,10 @@ use crate::client::Request;
 use crate::context::Context;
 use crate::fault::{crash, launch, launcher, recovery_limit, with_log};
 use crate::load::Traffic;
-use crate::observe::Who;
+use crate::observe::WorkerProcess;
 use crate::verdict::{Judged, Verdict, seconds};
 
-const LANES: usize = 4;
+const USERS: usize = 4;
 /// For one worker; more are allowed to slots that crash again and again.
 const LATEST: Duration = Duration::from_secs(10);
 
@@ -26,13 +26,13 @@ pub async fn run(context: &Context) -> Judged {
     let key = context.fresh_key("crashes");
     cluster.client.send(write(&key, &json!(0))).await?;
     let counting = key.clone();
-    let traffic = Traffic::start(&cluster.client, LANES, move || increment(&counting));
+    let traffic = Traffic::start(&cluster.client, USERS, move || increment(&counting));
     let (mut crashed, mut crashes) = (BTreeSet::new(), 0);
     let mut wrong = Vec::new();
     let mut longest = Duration::ZERO;
     while crashed.len() < all.len() && crashes < to_reach_all(all.len()) && wrong.is_empty() {
         let began = std::time::Instant::now();
-        let victim: Who = crash(&cluster, if crashes % 2 == 0 { "exit" } else { "abort" }).await?;
+        let victim: WorkerProcess = crash(&cluster, if crashes % 2 == 0 { "exit" } else { "abort" }).await?;
         crashes += 1;
         let replaced = cluster.replaced(victim, LATEST).await;
         let took = began.elapsed();

@@ -4,7 +4,7 @@ use shared_balance_stats::turns::{misplaced, share};
 
 use crate::client::Request;
 use crate::context::Context;
-use crate::load::{Connections, volley};
+use crate::load::{Connections, send_many};
 use crate::observe::Tally;
 use crate::verdict::{Judged, Verdict};
 
@@ -16,8 +16,8 @@ pub async fn run(context: &Context) -> Judged {
     let samples = TURNS * workers + 1;
     let before = context.requests().await;
     let make = |_| Request::get("/cluster/info");
-    let fresh = Tally::of(&volley(&context.client, samples, 1, Connections::Fresh, make).await);
-    let kept = Tally::of(&volley(&context.client, samples, 1, Connections::Kept, make).await);
+    let fresh = Tally::of(&send_many(&context.client, samples, 1, Connections::Fresh, make).await);
+    let kept = Tally::of(&send_many(&context.client, samples, 1, Connections::Kept, make).await);
     let after = context.requests().await;
     let (mut wrong, mut deviation) = (Vec::new(), 0);
     for (kind, tally) in [("on fresh connections", &fresh), ("on one connection", &kept)] {

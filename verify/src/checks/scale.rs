@@ -11,8 +11,8 @@ use crate::cluster::Cluster;
 use crate::cluster::operate::operate;
 use crate::context::Context;
 use crate::fault::{ENOUGH, launch, launcher, lost, many_gets, with_log};
-use crate::load::{Connections, volley};
-use crate::observe::{Tally, Who};
+use crate::load::{Connections, send_many};
+use crate::observe::{Tally, WorkerProcess};
 use crate::verdict::{Judged, Verdict, seconds};
 
 /// Workers more than at first.
@@ -64,7 +64,7 @@ pub async fn run(context: &Context) -> Judged {
 
 /// Between `count` workers and what the list says and who answers.
 async fn differences(cluster: &Cluster, count: u32) -> Vec<String> {
-    let Some(list) = cluster.roster().await else {
+    let Some(list) = cluster.worker_list().await else {
         return vec![format!("no list of workers after scale {count}")];
     };
     let mut wrong = Vec::new();
@@ -73,11 +73,11 @@ async fn differences(cluster: &Cluster, count: u32) -> Vec<String> {
     if !online || !ids.iter().copied().eq(1..=count) {
         wrong.push(format!("scale {count}: workers {ids:?} are listed, all online: {online}"));
     }
-    let listed: BTreeSet<Who> = cluster.workers().await.into_iter().collect();
+    let listed: BTreeSet<WorkerProcess> = cluster.workers().await.into_iter().collect();
     let samples = to_reach_all(count as usize);
     let make = |_| Request::get("/cluster/info");
-    let tally = Tally::of(&volley(&cluster.client, samples, 4, Connections::Fresh, make).await);
-    let seen: BTreeSet<Who> = tally.by_process.keys().copied().collect();
+    let tally = Tally::of(&send_many(&cluster.client, samples, 4, Connections::Fresh, make).await);
+    let seen: BTreeSet<WorkerProcess> = tally.by_process.keys().copied().collect();
     wrong.extend(tally.bad);
     wrong.extend(
         listed.difference(&seen).map(|who| format!("scale {count}: {who} answered none of {samples}")),

@@ -7,8 +7,8 @@ use shared_protocol::{ClusterHealth, ClusterStatus, WorkerList, WorkerState};
 
 use crate::client::Request;
 use crate::context::Context;
-use crate::load::{Connections, volley};
-use crate::observe::{Tally, Who};
+use crate::load::{Connections, send_many};
+use crate::observe::{Tally, WorkerProcess};
 use crate::verdict::{Judged, Verdict};
 
 pub async fn run(context: &Context) -> Judged {
@@ -21,14 +21,14 @@ pub async fn run(context: &Context) -> Judged {
     };
     let samples = to_reach_all(workers);
     let make = |_| Request::get("/cluster/info");
-    let results = volley(&context.client, samples, 4, Connections::Fresh, make).await;
-    let seen: BTreeSet<Who> = Tally::of(&results).by_process.into_keys().collect();
-    let after = context.roster().await.unwrap_or_else(|| before.clone());
+    let results = send_many(&context.client, samples, 4, Connections::Fresh, make).await;
+    let seen: BTreeSet<WorkerProcess> = Tally::of(&results).by_process.into_keys().collect();
+    let after = context.worker_list().await.unwrap_or_else(|| before.clone());
     let health = context.client.get("/health").await?;
     let mut wrong = faults(&before);
-    let listed: BTreeSet<Who> = [&before, &after].into_iter().flat_map(processes).collect();
+    let listed: BTreeSet<WorkerProcess> = [&before, &after].into_iter().flat_map(processes).collect();
     wrong.extend(seen.difference(&listed).map(|who| format!("{who} answered, but is not in the list")));
-    let unseen: Vec<&Who> = listed.difference(&seen).collect();
+    let unseen: Vec<&WorkerProcess> = listed.difference(&seen).collect();
     wrong.extend(unseen.iter().map(|who| format!("{who} is in the list, but answered none of {samples}")));
     if before.count != workers {
         wrong.push(format!("{} workers are in the list, {workers} are expected", before.count));
@@ -44,8 +44,8 @@ pub async fn run(context: &Context) -> Judged {
     Ok(Verdict::judge(wrong.is_empty(), figure, threshold, samples, evidence))
 }
 
-fn processes(list: &WorkerList) -> impl Iterator<Item = Who> {
-    list.workers.iter().filter_map(|worker| Some(Who { id: worker.id.0, pid: worker.pid? }))
+fn processes(list: &WorkerList) -> impl Iterator<Item = WorkerProcess> {
+    list.workers.iter().filter_map(|worker| Some(WorkerProcess { id: worker.id.0, pid: worker.pid? }))
 }
 
 fn faults(list: &WorkerList) -> Vec<String> {

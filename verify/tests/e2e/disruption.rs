@@ -50,7 +50,10 @@ fn a_balancer_that_does_not_start_is_told_apart() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let outcome = verify(&["--spawn", "--balancer", path.to_str().unwrap()]);
     assert_eq!(outcome.code, 3, "{outcome:?}");
-    assert!(outcome.stderr.contains("exit status: 7 at start; its last words: no such luck"), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("exit status: 7 at start; the end of its log: no such luck"),
+        "{outcome:?}"
+    );
 }
 
 /// The balancer itself, with other answers of its subcommands.

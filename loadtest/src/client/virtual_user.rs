@@ -1,4 +1,4 @@
-//! A lane: one request at a time, again and again, until the run is over.
+//! A virtual user: it sends one request at a time, again and again, until the run is over.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::failure::{ErrorClass, Failure};
 use super::framing::Tag;
 use super::http1::{Http1, Reply};
 use super::http2::Http2;
-use super::pacer::{Claim, Slot};
+use super::pacer::{DueRequest, Waiter};
 use super::thread::Context;
 use crate::plan::WorkerSource;
 use crate::stats::{Sample, Seen};
@@ -17,20 +17,20 @@ use crate::stats::{Sample, Seen};
 const BACKOFF: Duration = Duration::from_millis(1);
 const MAX_BACKOFF: Duration = Duration::from_millis(100);
 
-/// What a lane sends on.
-pub(super) enum Link {
+/// What a virtual user sends on.
+pub(super) enum Transport {
     /// A connection of its own.
     Http1 { connection: Option<Http1>, seen: Seen },
     /// One that it shares.
     Http2(Rc<Http2>),
 }
 
-pub(super) struct Lane {
+pub(super) struct VirtualUser {
     context: Rc<Context>,
-    link: Link,
+    transport: Transport,
     /// The first request of a closed loop is still to be sent.
     has_first: bool,
-    slot: Rc<Slot>,
+    waiter: Rc<Waiter>,
     deadline: Deadline,
     random: fastrand::Rng,
     /// The body of the response, when somebody wants to look at it.
@@ -43,16 +43,16 @@ struct Attempt {
     result: Result<Reply, Failure>,
 }
 
-impl Lane {
-    pub(super) fn new(context: Rc<Context>, link: Link, has_first: bool) -> Self {
+impl VirtualUser {
+    pub(super) fn new(context: Rc<Context>, transport: Transport, has_first: bool) -> Self {
         let plan = &context.shared.plan;
         let looks = plan.expect_body.is_some() || plan.worker_source != WorkerSource::Header;
         let deadline = Deadline::new(Instant::now() + plan.timeout);
         Self {
             context,
-            link,
+            transport,
             has_first,
-            slot: Rc::default(),
+            waiter: Rc::default(),
             deadline,
             random: fastrand::Rng::new(),
             body: looks.then(Vec::new),
@@ -63,17 +63,17 @@ impl Lane {
         let mut now = Instant::now();
         let mut backoff = BACKOFF;
         loop {
-            let claim = match &self.context.pacer {
-                Some(pacer) => match pacer.claim(&self.slot).await {
-                    Some(claim) => Some(claim),
+            let due = match &self.context.pacer {
+                Some(pacer) => match pacer.next_due(&self.waiter).await {
+                    Some(due) => Some(due),
                     None => return,
                 },
-                None if std::mem::take(&mut self.has_first) || self.context.shared.take_ticket() => None,
+                None if std::mem::take(&mut self.has_first) || self.context.shared.take_request() => None,
                 None => return,
             };
-            if let Some(claim) = claim {
+            if let Some(due) = due {
                 now = Instant::now();
-                self.context.recorder.borrow_mut().record_sent(claim.intended, now, claim.was_idle);
+                self.context.recorder.borrow_mut().record_sent(due.intended, now, due.was_idle);
             }
             let request = self.context.pick(&mut self.random);
             self.context.in_flight.set(self.context.in_flight.get() + 1);
@@ -81,8 +81,8 @@ impl Lane {
             now = Instant::now();
             self.context.in_flight.set(self.context.in_flight.get() - 1);
             let no_connection = attempt.result.as_ref().is_err_and(|failure| failure.class.is_connect());
-            self.record(request, claim, now, attempt);
-            if no_connection && claim.is_none() {
+            self.record(request, due, now, attempt);
+            if no_connection && due.is_none() {
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(MAX_BACKOFF);
                 now = Instant::now();
@@ -109,8 +109,8 @@ impl Lane {
                 *started = now;
             }
         };
-        let result = match &mut self.link {
-            Link::Http1 { connection, seen } => {
+        let result = match &mut self.transport {
+            Transport::Http1 { connection, seen } => {
                 if let Some(idle) = connection
                     && !idle.is_reusable().await
                 {
@@ -135,7 +135,7 @@ impl Lane {
                 }
                 result
             }
-            Link::Http2(link) => match link.sender(connector, || made(&mut started)).await {
+            Transport::Http2(http2) => match http2.sender(connector, || made(&mut started)).await {
                 Err(failure) => Err(failure),
                 Ok(sender) => {
                     self.deadline.set(started + plan.timeout);
@@ -144,7 +144,7 @@ impl Lane {
                     let result = sender.exchange(head, body, &mut self.deadline, self.body.as_mut()).await;
                     // A timeout concerns its stream alone, all else the connection.
                     if result.as_ref().is_err_and(|failure| failure.class != ErrorClass::Timeout) {
-                        link.drop_connection(generation);
+                        http2.drop_connection(generation);
                     }
                     result
                 }
@@ -153,10 +153,10 @@ impl Lane {
         Attempt { started, result }
     }
 
-    fn record(&mut self, request: usize, claim: Option<Claim>, ended: Instant, attempt: Attempt) {
+    fn record(&mut self, request: usize, due: Option<DueRequest>, ended: Instant, attempt: Attempt) {
         let mut sample = Sample {
             request,
-            intended: claim.map(|claim| claim.intended),
+            intended: due.map(|due| due.intended),
             started: attempt.started,
             ended,
             status: 0,
@@ -174,9 +174,9 @@ impl Lane {
             Err(failure) => sample.failure = Some(failure),
         }
         let mut recorder = self.context.recorder.borrow_mut();
-        match &mut self.link {
-            Link::Http1 { seen, .. } => recorder.record(&sample, Some(seen)),
-            Link::Http2(link) => recorder.record(&sample, Some(&mut link.seen.borrow_mut())),
+        match &mut self.transport {
+            Transport::Http1 { seen, .. } => recorder.record(&sample, Some(seen)),
+            Transport::Http2(http2) => recorder.record(&sample, Some(&mut http2.seen.borrow_mut())),
         }
     }
 

@@ -10,15 +10,15 @@ const CAPACITY: usize = 60_000;
 const BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
-pub struct Journal {
-    answers: Vec<Seen>,
+pub struct AnswerLog {
+    answers: Vec<LoggedAnswer>,
     bytes: usize,
     left_out: usize,
 }
 
 /// What is kept of an [`Answer`].
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct LoggedAnswer {
     pub method: Method,
     pub path: String,
     pub status: StatusCode,
@@ -26,14 +26,14 @@ pub struct Seen {
     pub body: Bytes,
 }
 
-impl Journal {
+impl AnswerLog {
     pub fn record(&mut self, answer: &Answer) {
         if self.answers.len() >= CAPACITY || self.bytes + answer.body.len() > BYTES {
             self.left_out += 1;
             return;
         }
         self.bytes += answer.body.len();
-        self.answers.push(Seen {
+        self.answers.push(LoggedAnswer {
             method: answer.method.clone(),
             path: answer.path.clone(),
             status: answer.status,
@@ -42,7 +42,7 @@ impl Journal {
         });
     }
 
-    pub fn answers(&self) -> &[Seen] {
+    pub fn answers(&self) -> &[LoggedAnswer] {
         &self.answers
     }
 
