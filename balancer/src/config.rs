@@ -22,6 +22,7 @@ use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy};
 
+pub(crate) use mode::Mode;
 use mode::mode;
 use program::program;
 use traffic::Secret;
@@ -58,15 +59,6 @@ pub(crate) struct Config {
     pub(crate) telemetry: Telemetry,
     /// What `.env` has set, for the workers.
     pub(crate) dotenv: Vec<(String, OsString)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Cluster {
-        workers: u32,
-    },
-    /// One process that serves the API itself.
-    Single,
 }
 
 impl Config {

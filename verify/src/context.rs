@@ -8,7 +8,8 @@ use serde_json::Value;
 use shared_protocol::{ClusterHealth, ClusterStatus, Health, StoreKind, WorkerList, WorkerStatus};
 use shared_store::RedisUrl;
 
-use crate::client::{Answer, Client, Request};
+use crate::answer::Answer;
+use crate::client::{Client, Request};
 use crate::cluster::Launcher;
 use crate::load::{Connections, eventually, send_many};
 use crate::observe::{Membership, Tally, WorkerProcess};

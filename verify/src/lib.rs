@@ -22,6 +22,7 @@ use anyhow::Context as _;
 use shared_settings::{Settings, definitions};
 use shared_store::RedisUrl;
 
+pub mod answer;
 pub mod answer_log;
 pub mod burn;
 pub mod checks;

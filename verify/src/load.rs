@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 
-use crate::client::{Answer, Client, ClientError, Request};
+use crate::answer::Answer;
+use crate::client::{Client, ClientError, Request};
 
 pub type Outcome = Result<Answer, ClientError>;
 

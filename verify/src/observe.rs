@@ -6,7 +6,8 @@ use std::fmt;
 use serde_json::Value;
 use shared_protocol::WorkerList;
 
-use crate::client::{Answer, ClientError};
+use crate::answer::Answer;
+use crate::client::ClientError;
 
 /// One worker process. Ordered by id, then pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

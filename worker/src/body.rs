@@ -16,12 +16,11 @@ use serde_json::value::RawValue;
 use crate::context::Context;
 use crate::error::Failure;
 
-mod budget;
+pub(crate) mod budget;
 mod checked;
 
 use budget::Share;
 
-pub(crate) use budget::Budget;
 pub(crate) use checked::check;
 
 /// A body must have arrived by then; a slow one only keeps its own connection.

@@ -5,10 +5,17 @@ use std::num::NonZero;
 use shared_settings::definitions::{CLUSTER, CLUSTER_ENABLED, MAX_WORKERS, WORKERS};
 use shared_settings::{ClusterMode, ConfigError, Level, Settings};
 
-use super::Mode;
-
 /// Workers of the mode `manual` where nobody has given a number.
 const MANUAL_WORKERS: u32 = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Cluster {
+        workers: u32,
+    },
+    /// One process that serves the API itself.
+    Single,
+}
 
 /// The stronger source decides. Between equal ones an explicit mode beats a
 /// number of workers, so that `auto` and a number kept for `manual` can stand side

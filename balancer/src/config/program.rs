@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shared_settings::ConfigError;
 
-use super::Mode;
+use super::mode::Mode;
 use balancer_supervisor::process::Program;
 
 /// The program to run as workers: `command`, or the bundled worker without one.

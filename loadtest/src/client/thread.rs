@@ -5,7 +5,6 @@ use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -13,35 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
-use super::connect::Connector;
+use super::context::{Context, Shared};
 use super::cpu::CpuTime;
 use super::http2::Http2;
 use super::pacer::{Pacer, Share};
 use super::virtual_user::{Transport, VirtualUser};
-use crate::plan::Plan;
 use crate::stats::{Interval, Recorder, Seen, TICK};
-
-/// What all threads of a run have in common.
-pub(super) struct Shared {
-    pub(super) plan: Arc<Plan>,
-    pub(super) connector: Arc<Connector>,
-    /// Requests that may still be begun after the first one of each virtual user;
-    /// `None` without limit. An open loop has its limit in the schedule.
-    pub(super) requests_left: Option<AtomicU64>,
-    /// The warm-up, or else the measurement, begins.
-    pub(super) start: Instant,
-}
-
-/// What all virtual users of a thread have in common.
-pub(super) struct Context {
-    pub(super) shared: Arc<Shared>,
-    pub(super) recorder: RefCell<Recorder>,
-    pub(super) pacer: Option<Pacer>,
-    pub(super) in_flight: Cell<u64>,
-    /// Sum of the mix's weights.
-    weights: u32,
-    cpu_before: Cell<CpuTime>,
-}
 
 /// What a thread tells the coordinator.
 pub(super) enum Event {
@@ -60,35 +36,6 @@ pub(super) struct ThreadResult {
     pub(super) ran_out: bool,
     /// Requests without an answer when the time was over.
     pub(super) in_flight: u64,
-}
-
-impl Shared {
-    pub(super) fn take_request(&self) -> bool {
-        let Some(requests_left) = &self.requests_left else { return true };
-        requests_left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-
-    pub(super) fn measure_from(&self) -> Instant {
-        self.start + self.plan.warmup
-    }
-}
-
-impl Context {
-    /// Which request of the mix is next.
-    pub(super) fn pick(&self, random: &mut fastrand::Rng) -> usize {
-        let requests = &self.shared.plan.requests;
-        if requests.len() == 1 {
-            return 0;
-        }
-        let mut at = random.u32(..self.weights);
-        for (index, request) in requests.iter().enumerate() {
-            match at.checked_sub(request.weight) {
-                Some(rest) => at = rest,
-                None => return index,
-            }
-        }
-        0
-    }
 }
 
 /// Runs thread number `index` to its end and reports to `events`.

@@ -1,47 +1,10 @@
 //! What is wrong with a setting: the value, its source and a right example.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use crate::definition::Definition;
-use crate::sources::Level;
-
-/// Where a value came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    Flag(&'static str),
-    Variable(&'static str),
-    Dotenv {
-        variable: &'static str,
-        /// Counted from 1.
-        line: usize,
-    },
-    /// The default of the setting with this variable.
-    Default(&'static str),
-}
-
-impl Origin {
-    pub(crate) fn level(self) -> Level {
-        match self {
-            Self::Flag(_) => Level::Flag,
-            Self::Variable(_) => Level::Environment,
-            Self::Dotenv { .. } => Level::Dotenv,
-            Self::Default(_) => Level::Default,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(name) => write!(f, "--{name}"),
-            Self::Variable(name) => write!(f, "the environment variable {name}"),
-            Self::Dotenv { variable, line } => write!(f, "{variable} in .env line {line}"),
-            Self::Default(variable) => write!(f, "the default of {variable}"),
-        }
-    }
-}
+use crate::origin::Origin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -14,6 +14,7 @@ mod definition;
 pub mod definitions;
 mod error;
 mod flags;
+mod origin;
 mod parse;
 mod resolve;
 mod sources;
@@ -21,11 +22,11 @@ mod sources;
 pub use address::{describe_bind_error, reachable_address};
 pub use control::default_control_path;
 pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting};
-pub use error::{ConfigError, Origin};
+pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};
+pub use origin::{Level, Origin};
 pub use parse::{Admin, ClusterMode};
 pub use resolve::Settings;
-pub use sources::Level;
 
 /// The admin listener's default port is this far above the port for clients.
 pub const ADMIN_PORT_OFFSET: u16 = 80;

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::definition::{Definition, Optional, Setting};
-use crate::error::{ConfigError, Origin};
+use crate::error::ConfigError;
 use crate::flags::{Flags, TakenFlags};
-use crate::sources::{Level, Sources};
+use crate::origin::Level;
+use crate::origin::Origin;
+use crate::sources::Sources;
 
 /// All sources of settings: the command line, the environment and `.env`.
 #[derive(Debug, Default)]

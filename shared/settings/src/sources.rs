@@ -5,16 +5,8 @@ use std::io;
 use std::path::Path;
 
 use crate::definition::Definition;
-use crate::error::{ConfigError, Origin};
-
-/// The strength of a source; the greater one wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Default,
-    Dotenv,
-    Environment,
-    Flag,
-}
+use crate::error::ConfigError;
+use crate::origin::Origin;
 
 #[derive(Debug, Default)]
 pub(crate) struct Sources {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::shared_state::{path, write};
-use crate::client::{Answer, Request};
+use crate::answer::Answer;
+use crate::client::Request;
 use crate::context::Context;
 use crate::load::{Connections, Outcome, send_many};
 use crate::observe::WorkerProcess;

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use shared_protocol::problem;
 
 use super::shared_state::{path, write};
-use crate::client::{Answer, Request};
+use crate::answer::Answer;
+use crate::client::Request;
 use crate::context::Context;
 use crate::verdict::{Judged, Verdict};
 

@@ -4,7 +4,8 @@ use http::Method;
 use serde_json::json;
 use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, is_well_formed_request_id};
 
-use crate::client::{Answer, Request};
+use crate::answer::Answer;
+use crate::client::Request;
 use crate::context::Context;
 use crate::observe::WorkerProcess;
 use crate::verdict::{Judged, Verdict};
