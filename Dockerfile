@@ -12,7 +12,7 @@ ARG MIRROR=
 FROM ${MIRROR}rust:1.95-bookworm AS manifests
 WORKDIR /build
 COPY . .
-RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name build.rs ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
     && find . -path ./shared/libz-ng-sys -prune -o -name lib.rs -exec sh -c ': > "$1"' _ {} \; \
     && find . -name main.rs -exec sh -c 'echo "fn main() {}" > "$1"' _ {} \;
 
