@@ -3,6 +3,7 @@
 
 mod chunked;
 pub mod connect;
+mod context;
 pub mod cpu;
 mod deadline;
 pub mod failure;
@@ -26,8 +27,9 @@ use tokio::sync::{mpsc, watch};
 use crate::plan::Plan;
 use crate::stats::{Interval, Recorder, Series, TICK};
 use connect::Connector;
+use context::Shared;
 use cpu::CpuTime;
-use thread::{Event, Shared, ThreadResult};
+use thread::{Event, ThreadResult};
 
 /// Ticks that may wait for the coordinator before threads merge them.
 const QUEUED_EVENTS: usize = 4096;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use crate::client::Answer;
+use crate::answer::Answer;
 
 /// More answers, or more bytes of them, are counted, not kept.
 const CAPACITY: usize = 60_000;

@@ -4,7 +4,8 @@
 //! - [`cli`]: the flags, as typed
 //! - [`context`]: first contact, and what is known of the cluster
 //! - [`checks`]: one file per guarantee, judged with [`stats`], told as a [`verdict`]
-//! - [`client`] and [`load`]: one request, and many; [`answer_log`] keeps every answer
+//! - [`client`] and [`load`]: one request, and many; [`answer_log`] keeps
+//!   every [`answer`]
 //! - [`openapi`] and [`observe`]: what answers must look like, and what they tell
 //! - [`cluster`] and [`fault`]: private clusters and Redis servers, killed when
 //!   dropped, and what is done to them
@@ -22,6 +23,7 @@ use anyhow::Context as _;
 use shared_settings::{Settings, definitions};
 use shared_store::RedisUrl;
 
+pub mod answer;
 pub mod answer_log;
 pub mod burn;
 pub mod checks;

@@ -13,15 +13,12 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use crate::budget::Share;
 use crate::context::Context;
 use crate::error::Failure;
 
-mod budget;
 mod checked;
 
-use budget::Share;
-
-pub(crate) use budget::Budget;
 pub(crate) use checked::check;
 
 /// A body must have arrived by then; a slow one only keeps its own connection.

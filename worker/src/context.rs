@@ -8,7 +8,7 @@ use actix_web::http::header::HeaderValue;
 use shared_protocol::{StoreKind, WorkerRef};
 use shared_store::StateStore;
 
-use crate::body::Budget;
+use crate::budget::Budget;
 use crate::cpu::ComputePool;
 use crate::crash::Hang;
 use crate::health::StoreWatch;

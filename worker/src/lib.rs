@@ -16,6 +16,7 @@ use shared_settings::{Flags, Settings};
 pub mod config;
 
 mod body;
+mod budget;
 mod context;
 mod cpu;
 mod crash;

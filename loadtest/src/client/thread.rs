@@ -1,11 +1,9 @@
 //! One thread of the load generator: its loop, its virtual users, its recorder.
 
-use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -13,35 +11,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
-use super::connect::Connector;
+use super::context::{Context, Shared};
 use super::cpu::CpuTime;
 use super::http2::Http2;
-use super::pacer::{Pacer, Share};
 use super::virtual_user::{Transport, VirtualUser};
-use crate::plan::Plan;
 use crate::stats::{Interval, Recorder, Seen, TICK};
-
-/// What all threads of a run have in common.
-pub(super) struct Shared {
-    pub(super) plan: Arc<Plan>,
-    pub(super) connector: Arc<Connector>,
-    /// Requests that may still be begun after the first one of each virtual user;
-    /// `None` without limit. An open loop has its limit in the schedule.
-    pub(super) requests_left: Option<AtomicU64>,
-    /// The warm-up, or else the measurement, begins.
-    pub(super) start: Instant,
-}
-
-/// What all virtual users of a thread have in common.
-pub(super) struct Context {
-    pub(super) shared: Arc<Shared>,
-    pub(super) recorder: RefCell<Recorder>,
-    pub(super) pacer: Option<Pacer>,
-    pub(super) in_flight: Cell<u64>,
-    /// Sum of the mix's weights.
-    weights: u32,
-    cpu_before: Cell<CpuTime>,
-}
 
 /// What a thread tells the coordinator.
 pub(super) enum Event {
@@ -60,35 +34,6 @@ pub(super) struct ThreadResult {
     pub(super) ran_out: bool,
     /// Requests without an answer when the time was over.
     pub(super) in_flight: u64,
-}
-
-impl Shared {
-    pub(super) fn take_request(&self) -> bool {
-        let Some(requests_left) = &self.requests_left else { return true };
-        requests_left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-
-    pub(super) fn measure_from(&self) -> Instant {
-        self.start + self.plan.warmup
-    }
-}
-
-impl Context {
-    /// Which request of the mix is next.
-    pub(super) fn pick(&self, random: &mut fastrand::Rng) -> usize {
-        let requests = &self.shared.plan.requests;
-        if requests.len() == 1 {
-            return 0;
-        }
-        let mut at = random.u32(..self.weights);
-        for (index, request) in requests.iter().enumerate() {
-            match at.checked_sub(request.weight) {
-                Some(rest) => at = rest,
-                None => return index,
-            }
-        }
-        0
-    }
 }
 
 /// Runs thread number `index` to its end and reports to `events`.
@@ -114,7 +59,7 @@ fn drive(
 ) -> io::Result<ThreadResult> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let context = Rc::new(context(&shared, index)?);
+        let context = Rc::new(Context::new(&shared, index)?);
         let end = shared.plan.duration.map(|duration| shared.measure_from() + duration);
         sleep_until(shared.start.into()).await;
         let mut users = spawn_users(&context, index);
@@ -141,29 +86,6 @@ fn drive(
         let last = tick(&context, stopped).min(ticks.unwrap_or(u64::MAX).saturating_sub(1));
         let last_tick = (last, recorder.take_interval());
         Ok(ThreadResult { recorder, last_tick, cpu, stopped, ran_out, in_flight: context.in_flight.get() })
-    })
-}
-
-fn context(shared: &Arc<Shared>, index: usize) -> io::Result<Context> {
-    let plan = &shared.plan;
-    let pacer = match plan.schedule() {
-        None => None,
-        Some(schedule) => {
-            let share = Share {
-                first: index as u64,
-                stride: plan.threads as u64,
-                limit: plan.stop_after.unwrap_or(u64::MAX),
-            };
-            Some(Pacer::new(schedule, shared.start, share)?)
-        }
-    };
-    Ok(Context {
-        recorder: RefCell::new(Recorder::new(shared.measure_from(), plan.requests.len())),
-        pacer,
-        in_flight: Cell::new(0),
-        weights: plan.requests.iter().map(|request| request.weight).sum(),
-        cpu_before: Cell::new(CpuTime::of_this_thread()),
-        shared: Arc::clone(shared),
     })
 }
 

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::context::Context;
 use super::deadline::Deadline;
 use super::failure::{ErrorClass, Failure};
 use super::framing::Tag;
 use super::http1::{Http1, Reply};
 use super::http2::Http2;
 use super::pacer::{DueRequest, Waiter};
-use super::thread::Context;
 use crate::plan::WorkerSource;
 use crate::stats::{Sample, Seen};
 

@@ -14,4 +14,5 @@ pub mod redis_server;
 pub mod server;
 mod wait;
 
+pub use shared_process::port;
 pub use wait::{DEADLINE, eventually, wait_until};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use super::super::StoreError;
+use crate::StoreError;
 
 /// Longest wait for another process's write. A write takes well under 1 ms, so
 /// only a stopped process or a disk in trouble makes anyone wait for so long.

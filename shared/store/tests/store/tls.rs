@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use shared_process::port::ReservedPort;
+use shared_testkit::port::ReservedPort;
 use tempfile::TempDir;
 
 use super::store_user;
