@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use shared_process::descriptors;
 use shared_settings::definitions::ADMIN;
 use shared_settings::{default_control_path, describe_bind_error};
 use tokio::sync::mpsc::Receiver;
@@ -33,7 +34,7 @@ use balancer_supervisor::process::Program;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
 
 use crate::config::Config;
-use crate::fd_budget::{self, FdBudget};
+use crate::fd_budget::FdBudget;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
 use crate::state_dir::StateDir;
@@ -46,7 +47,7 @@ use crate::worker_env;
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared_telemetry::init(&config.telemetry)?;
     let fd_budget =
-        FdBudget::new(fd_budget::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
+        FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;
     let state_dir = open_state_dir(config)?;
     let state = ClusterState { pool: Arc::new(Pool::new(config.balancing)), ..ClusterState::default() };

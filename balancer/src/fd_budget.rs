@@ -4,8 +4,6 @@
 //! Idle clients must never use up the descriptors with which the supervisor probes
 //! and starts workers, so the number of their connections is bounded below the limit.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 /// Descriptors of the program itself: log, event loops, listening sockets, stores.
 const OWN: u64 = 64;
 /// Descriptors for each worker: its output, its channel, its port, a probe, and the
@@ -36,7 +34,8 @@ impl FdBudget {
     ///
     /// # Errors
     /// When hardly any client connection is left; says which limit is enough.
-    pub(crate) fn new(limit: u64, workers: u32) -> Result<Self, TooFew> {
+    pub(crate) fn new(limit: Option<u64>, workers: u32) -> Result<Self, TooFew> {
+        let limit = limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
         let max_workers = workers.saturating_mul(2).max(SCALABLE_WORKERS);
         match connections(limit, max_workers) {
             Ok(connections) if connections >= AMPLE_CLIENTS => {
@@ -57,15 +56,6 @@ impl FdBudget {
             Some(connections) => Ok(Self { connections, ..self }),
         }
     }
-}
-
-/// Raises the soft limit to the hard one, which needs no privilege
-/// (getrlimit(2), `RLIMIT_NOFILE`), and returns the limit that holds now.
-pub(crate) fn raise_limit() -> u64 {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: maximum, maximum };
-    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { maximum } else { current };
-    limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT)
 }
 
 /// Number of client connections that `limit` allows beside `workers` workers.
@@ -111,11 +101,11 @@ mod tests {
 
     #[test]
     fn further_workers_are_provided_for_where_the_limit_is_ample() {
-        let max_workers = |workers| FdBudget::new(1 << 16, workers).unwrap().max_workers;
+        let max_workers = |workers| FdBudget::new(Some(1 << 16), workers).unwrap().max_workers;
         assert_eq!((max_workers(4), max_workers(200)), (128, 400));
         let small = FdBudget { connections: (1024 - 64 - 32) / 2, max_workers: 4 };
-        assert_eq!(FdBudget::new(1024, 4), Ok(small));
-        assert!(FdBudget::new(64, 4).is_err());
+        assert_eq!(FdBudget::new(Some(1024), 4), Ok(small));
+        assert!(FdBudget::new(Some(64), 4).is_err());
     }
 
     #[test]
@@ -129,9 +119,9 @@ mod tests {
 
     #[test]
     fn too_small_a_limit_is_refused_with_one_that_is_enough() {
-        let err = FdBudget::new(128, 60).unwrap_err();
+        let err = FdBudget::new(Some(128), 60).unwrap_err();
         assert_eq!(err.needed, 64 + 480 + 32);
         assert!(err.to_string().contains("60 workers need at least 576"), "{err}");
-        assert!(FdBudget::new(err.needed, 60).is_ok());
+        assert!(FdBudget::new(Some(err.needed), 60).is_ok());
     }
 }

@@ -25,9 +25,11 @@ use clap::Parser;
 use shared_settings::Settings;
 
 use balancer_ctl::healthcheck;
-use balancer_supervisor::{child, process, shim};
+use balancer_supervisor::{process, shim};
 use cli::{Cli, Subcommands};
 use config::{Config, Mode};
+use shared_process::guard;
+use shared_protocol::WORKER_ID_VAR;
 
 /// Exit code of a failure while starting or running.
 const FAILED: u8 = 1;
@@ -78,7 +80,9 @@ fn run_child_role(arguments: &[OsString]) -> Option<ExitCode> {
 }
 
 fn run_worker(primary: Option<u32>) -> ExitCode {
-    match child::enter(primary) {
+    let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
+    let name = format!("worker-{id}");
+    match guard::die_with(primary).and_then(|()| guard::set_thread_name(&name)) {
         Ok(()) => worker::run_supervised(),
         Err(err) => {
             let err = anyhow::Error::new(err).context("a worker process is started by its primary only");

@@ -1,7 +1,9 @@
 //! Where the forms of a report go: standard output and files.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use shared_telemetry::terminal;
 
 use crate::cli::RunArgs;
 use crate::report::model::Report;
@@ -24,8 +26,7 @@ pub enum OutputError {
 /// When a file, or standard output, cannot be written.
 pub fn publish(args: &RunArgs, report: &Report) -> Result<(), OutputError> {
     if !args.quiet && forms_on_stdout(args) == 0 {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let style = Style { color: io::stdout().is_terminal() && !no_color };
+        let style = Style { color: terminal::stdout_has_colour() };
         print(&text::render(report, style))?;
     }
     if args.json || args.save.is_some() {

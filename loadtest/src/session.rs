@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use shared_process::descriptors;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -118,13 +118,7 @@ fn hint(failure: &Failure) -> &'static str {
 
 /// The soft limit is often 1024, far below what the system allows.
 fn raise_file_limit(connections: usize) -> Result<(), SessionError> {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        // Refused: then the limit that holds is judged below.
-        let _ = setrlimit(Resource::Nofile, limit);
-    }
-    match getrlimit(Resource::Nofile).current {
+    match descriptors::raise_limit() {
         Some(limit) if connections as u64 + OTHER_FILES > limit => {
             Err(SessionError::Files { connections, limit })
         }

@@ -1,8 +1,10 @@
 //! What the user sees: one reporter per format.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
+
+use shared_telemetry::terminal;
 
 use crate::checks::Check;
 use crate::cli::Format;
@@ -99,12 +101,12 @@ pub trait Reporter {
 
 /// The reporter for `format`, on standard output.
 pub fn reporter(format: Option<Format>) -> Box<dyn Reporter> {
-    let terminal = io::stdout().is_terminal();
+    let is_terminal = terminal::stdout_is_terminal();
     let out: Box<dyn Write> = Box::new(io::stdout());
-    match format.unwrap_or(if terminal { Format::Pretty } else { Format::Tap }) {
+    match format.unwrap_or(if is_terminal { Format::Pretty } else { Format::Tap }) {
         Format::Pretty => {
-            let columns: pretty::Columns = if terminal { columns } else { || None };
-            Box::new(pretty::Pretty::new(out, terminal, terminal && colour_is_welcome(), columns))
+            let columns: pretty::Columns = if is_terminal { columns } else { || None };
+            Box::new(pretty::Pretty::new(out, is_terminal, terminal::stdout_has_colour(), columns))
         }
         Format::Tap => Box::new(tap::Tap::new(out)),
         Format::Junit => Box::new(junit::Junit::new(out)),
@@ -116,12 +118,6 @@ pub fn reporter(format: Option<Format>) -> Box<dyn Reporter> {
 fn columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(size.ws_col.into()).filter(|&columns| columns > 0)
-}
-
-/// See no-color.org.
-fn colour_is_welcome() -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
 #[cfg(test)]

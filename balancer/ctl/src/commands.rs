@@ -8,6 +8,8 @@ use shared_protocol::{Scale, Status};
 use shared_settings::definitions::{CONTROL, PORT};
 use shared_settings::{Settings, default_control_path};
 
+use shared_telemetry::terminal;
+
 use crate::cli::{Action, Recipient};
 use crate::cluster::Cluster;
 use crate::render::{self, Style, print};
@@ -31,7 +33,7 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 if to.json {
                     print(&serde_json::to_string_pretty(&status)?)?;
                 } else {
-                    let style = Style { colour: render::may_colour(), width: None };
+                    let style = Style { colour: terminal::stdout_has_colour(), width: None };
                     print(&render::status(&status, None, style).join("\n"))?;
                 }
                 Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! The cluster as text, for `status` once and for `status --watch` again and again.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use shared_protocol::{
@@ -17,11 +17,6 @@ pub(crate) struct Style {
     pub(crate) colour: bool,
     /// Columns of the terminal; `None` when there is no bound.
     pub(crate) width: Option<usize>,
-}
-
-/// Colours are for terminals, and for people who have not declined (no-color.org).
-pub(crate) fn may_colour() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Escape codes of ECMA-48, section 8.3.117.

@@ -5,12 +5,13 @@
 //! codes: one a second and one for each event, or JSON, one object a second.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::termios::tcgetwinsize;
+use shared_telemetry::terminal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -46,7 +47,7 @@ pub(crate) async fn run(cluster: Cluster, path: &Path, json: bool) -> anyhow::Re
     let mut resized = signal(SignalKind::window_change())?;
     let mut viewer: Box<dyn Viewer> = if json {
         Box::new(Json)
-    } else if io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb") {
+    } else if terminal::stdout_draws() {
         Box::new(Screen::default())
     } else {
         Box::new(Lines::default())
@@ -181,7 +182,7 @@ impl Viewer for Screen {
         let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
         let (width, height) =
             size.map_or(USUAL_SIZE, |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
-        let style = Style { colour: render::may_colour(), width: Some(width) };
+        let style = Style { colour: terminal::stdout_has_colour(), width: Some(width) };
         let mut lines = Vec::new();
         match looked {
             Ok(seen) => {

@@ -14,7 +14,6 @@
 //! by `announce`, and nowhere else.
 
 mod announce;
-pub mod child;
 mod effects;
 pub mod executable;
 mod fleet;

@@ -5,13 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Response;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
+use shared_http_client::{Client, ClientError, Limits, Request, Response};
 use shared_protocol::{Generation, StoreHealth, WORKER_ID_HEADER, WorkerHealth, WorkerRef};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -28,6 +23,8 @@ const LONGEST_START_WAIT: Duration = Duration::from_millis(250);
 const SOONER: f64 = 2.0 / 3.0;
 /// Where a bundled worker tells its health; elsewhere its headers must do.
 const BUNDLED_PATH: &str = "/health";
+/// What probes call themselves.
+const USER_AGENT: &str = concat!("balancer-probe/", env!("CARGO_PKG_VERSION"));
 /// A health answer larger than this is no health answer.
 const BODY_LIMIT: usize = 64 * 1024;
 
@@ -129,17 +126,14 @@ async fn check_owner(target: Target, outcome: Outcome) -> Outcome {
 }
 
 async fn probe(target: Target, probing: &Probing) -> Outcome {
-    let asked = async {
-        match &probing.check {
-            Check::Http(path) => ask(target, path).await,
-            Check::Tcp => Ok(TcpStream::connect(target.address).await.map(|_| None)?),
-        }
+    let asked = match &probing.check {
+        Check::Http(path) => ask(target, path, probing.timeout).await,
+        Check::Tcp => connect(target.address, probing.timeout).await.map(|()| None),
     };
-    match timeout(probing.timeout, asked).await {
-        Ok(Ok(store)) => Outcome::Healthy { store },
-        Ok(Err(ProbeError::Connect(err))) if is_ours(&err) => Outcome::Unknown { why: err.to_string() },
-        Ok(Err(err)) => Outcome::Missed { why: err.to_string() },
-        Err(_) => Outcome::Missed { why: format!("no answer within {:?}", probing.timeout) },
+    match asked {
+        Ok(store) => Outcome::Healthy { store },
+        Err(err) if err.is_ours() => Outcome::Unknown { why: err.to_string() },
+        Err(err) => Outcome::Missed { why: err.to_string() },
     }
 }
 
@@ -147,14 +141,12 @@ async fn probe(target: Target, probing: &Probing) -> Outcome {
 enum ProbeError {
     #[error("could not connect: {0}")]
     Connect(#[from] std::io::Error),
-    #[error("no valid HTTP answer: {0}")]
-    Http(#[from] hyper::Error),
-    #[error("could not make the request: {0}")]
-    Request(#[from] http::Error),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error(transparent)]
+    Client(ClientError),
     #[error("answered {0}")]
     Status(u16),
-    #[error("could not read the answer: {0}")]
-    Body(Box<dyn std::error::Error + Send + Sync>),
     #[error("answered with something that is not a worker's health: {0}")]
     NotHealth(#[from] serde_json::Error),
     #[error("worker {} with pid {} answered in its place", .0.id, .0.pid)]
@@ -163,57 +155,69 @@ enum ProbeError {
     Nameless,
 }
 
-/// Is it this process that has run out of something (connect(2), socket(2))?
-fn is_ours(err: &std::io::Error) -> bool {
-    const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL];
-    Errno::from_io_error(err).is_some_and(|errno| OURS.contains(&errno))
-}
-
-async fn ask(target: Target, path: &str) -> Result<Option<StoreHealth>, ProbeError> {
-    let stream = TcpStream::connect(target.address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path)
-        .header("host", target.address.to_string())
-        .header("user-agent", concat!("balancer-probe/", env!("CARGO_PKG_VERSION")))
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        match target.expected {
-            Expected::Bundled(worker) => bundled(response, worker, path).await,
-            // A program that has no such path is alive all the same.
-            Expected::Program { .. } if response.status().as_u16() < 500 => Ok(None),
-            Expected::Program { .. } => Err(ProbeError::Status(response.status().as_u16())),
-        }
-    };
-    // The connection must be driven while the answer is awaited; it ends with it.
-    tokio::select! {
-        answer = answer => answer,
-        Err(err) = connection => Err(err.into()),
+impl ProbeError {
+    /// Is it this process that has run out of something (connect(2), socket(2))?
+    fn is_ours(&self) -> bool {
+        const OURS: [Errno; 5] =
+            [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL];
+        let Self::Connect(err) = self else { return false };
+        Errno::from_io_error(err).is_some_and(|errno| OURS.contains(&errno))
     }
 }
 
-async fn bundled(
-    response: Response<Incoming>,
-    expected: WorkerRef,
-    path: &str,
-) -> Result<Option<StoreHealth>, ProbeError> {
-    if !response.status().is_success() {
-        return Err(ProbeError::Status(response.status().as_u16()));
+impl From<ClientError> for ProbeError {
+    fn from(err: ClientError) -> Self {
+        match err {
+            ClientError::Connect { source, .. } => Self::Connect(source),
+            ClientError::ConnectTimeout { limit, .. } | ClientError::ResponseTimeout { limit } => {
+                Self::Timeout(limit)
+            }
+            err => Self::Client(err),
+        }
+    }
+}
+
+async fn connect(address: SocketAddr, limit: Duration) -> Result<(), ProbeError> {
+    match timeout(limit, TcpStream::connect(address)).await {
+        Ok(connected) => Ok(connected.map(drop)?),
+        Err(_) => Err(ProbeError::Timeout(limit)),
+    }
+}
+
+async fn ask(target: Target, path: &str, limit: Duration) -> Result<Option<StoreHealth>, ProbeError> {
+    let client = Client::new(target.address, Limits::new(limit, BODY_LIMIT));
+    let request = Request::get(path).header("user-agent", USER_AGENT).header("connection", "close");
+    let answer = async {
+        let mut connection = client.connect().await?;
+        // Of a program's answer the status is enough, and its body may have any length.
+        connection.stream(request).await?.collect_prefix().await
+    };
+    let response = timeout(limit, answer).await.map_err(|_| ProbeError::Timeout(limit))??;
+    let status = response.status.as_u16();
+    match target.expected {
+        Expected::Bundled(worker) => bundled(&response, worker, path),
+        // A program that has no such path is alive all the same.
+        Expected::Program { .. } if status < 500 => Ok(None),
+        Expected::Program { .. } => Err(ProbeError::Status(status)),
+    }
+}
+
+fn bundled(response: &Response, expected: WorkerRef, path: &str) -> Result<Option<StoreHealth>, ProbeError> {
+    if !response.status.is_success() {
+        return Err(ProbeError::Status(response.status.as_u16()));
     }
     if path != BUNDLED_PATH {
-        return identified(&response, expected).map(|()| None);
+        return identified(response, expected).map(|()| None);
     }
-    let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(ProbeError::Body)?;
-    let health: WorkerHealth = serde_json::from_slice(&body.to_bytes())?;
+    let health: WorkerHealth = serde_json::from_slice(&response.body)?;
     if health.worker != expected {
         return Err(ProbeError::Stranger(health.worker));
     }
     Ok(Some(health.store))
 }
 
-/// Outside [`BUNDLED_PATH`] the answer's headers say who gave it.
-fn identified<B>(response: &Response<B>, expected: WorkerRef) -> Result<(), ProbeError> {
-    let id = response.headers().get(WORKER_ID_HEADER).and_then(|id| id.to_str().ok());
+/// Outside [`BUNDLED_PATH`] the response's headers say who gave it.
+fn identified(response: &Response, expected: WorkerRef) -> Result<(), ProbeError> {
+    let id = response.headers.get(WORKER_ID_HEADER).and_then(|id| id.to_str().ok());
     if id == Some(&expected.id.to_string()) { Ok(()) } else { Err(ProbeError::Nameless) }
 }

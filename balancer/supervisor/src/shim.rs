@@ -11,7 +11,7 @@
 //! primary ──socket──► shim ──► exec stub, which becomes the program ──► children
 //! ```
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use shared_protocol::{WORKER_ID_VAR, WorkerMessage};
 
-use crate::child::is_child_of;
+use shared_process::guard::{self, is_child_of};
 use shared_process::tree;
 
 /// First argument of a shim; its primary's pid and the program follow.
@@ -55,10 +55,8 @@ pub fn run(primary: Option<u32>, line: &[OsString]) -> ExitCode {
 /// Becomes the program `line`, to die with the shim. Returns only when that
 /// fails.
 pub fn exec_stub(shim: Option<u32>, line: &[OsString]) -> ExitCode {
-    let armed = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let err = match (armed, line) {
-        (Err(err), _) => io::Error::from(err),
-        (Ok(()), _) if !is_child_of(shim) => io::Error::other("its shim is gone"),
+    let err = match (guard::die_with(shim), line) {
+        (Err(err), _) => err,
         (Ok(()), [program, arguments @ ..]) => Command::new(program).args(arguments).exec(),
         (Ok(()), []) => io::Error::other("no command was given"),
     };
@@ -89,9 +87,7 @@ struct State {
 impl Shim {
     fn start(primary: Option<u32>, line: &[OsString]) -> io::Result<Self> {
         let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
-        if let Ok(name) = CString::new(format!("shim-{id}")) {
-            rustix::thread::set_name(&name)?;
-        }
+        guard::set_thread_name(&format!("shim-{id}"))?;
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own))?;
         let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);

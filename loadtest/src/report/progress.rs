@@ -1,9 +1,11 @@
 //! One line that tells how a run is going; only for a terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use super::format::{count, rate, seconds, time};
+use shared_telemetry::terminal;
+
 use crate::client::Progress;
 
 /// Writes over its own line on standard error, or does nothing.
@@ -18,8 +20,7 @@ pub struct ProgressLine {
 impl ProgressLine {
     /// Silent when standard error is no terminal, or `quiet`.
     pub fn new(quiet: bool, duration: Option<Duration>, requests: Option<u64>) -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let enabled = !quiet && !dumb && io::stderr().is_terminal();
+        let enabled = !quiet && terminal::stderr_draws();
         Self { enabled, duration, requests }
     }
 

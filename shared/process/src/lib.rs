@@ -1,5 +1,8 @@
 //! What the operating system knows of the programs of the cluster: their processes
-//! and what these use, and the ports that are reserved for them.
+//! and what these use, their death with their parent, the descriptors that they may
+//! open, and the ports that are reserved for them.
 
+pub mod descriptors;
+pub mod guard;
 pub mod port;
 pub mod tree;

@@ -4,6 +4,8 @@
 //! terminal or pipe that does not drain never blocks the program. What does not
 //! fit is dropped, and the count of it is written when the program ends.
 
+pub mod terminal;
+
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
@@ -109,7 +111,7 @@ pub fn init(telemetry: &Telemetry) -> Result<TelemetryGuard, TelemetryError> {
 }
 
 fn install(telemetry: &Telemetry, filter: EnvFilter, writer: NonBlocking) -> Result<(), TelemetryError> {
-    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let color = terminal::stderr_has_colour();
     let base = fmt().with_env_filter(filter).with_target(false).with_ansi(color).with_writer(writer);
     match (telemetry.format, telemetry.timestamps) {
         (LogFormat::Text, true) => finish(base.finish()),
