@@ -88,7 +88,9 @@ fn two_results_are_compared() {
     }
     let output = run(&format!("compare {} {}", at("fast.json"), at("slow.json")));
     assert_eq!(output.code, 0, "{}", output.stderr);
-    assert!(output.stdout.contains("B is worse: requests/s"), "{}", output.stdout);
+    // The rate of a busy machine may swing too much to be judged; the latency does not.
+    let judged = output.stdout.lines().find_map(|line| line.strip_prefix("B is worse: "));
+    assert!(judged.is_some_and(|what| what.contains("p50")), "{}", output.stdout);
     assert!(output.stdout.contains("95 % confidence"), "{}", output.stdout);
     let json = run(&format!("compare --json {} {}", at("slow.json"), at("fast.json"))).json();
     assert!(json["verdict"].as_str().unwrap().starts_with("B is better"), "{json}");
