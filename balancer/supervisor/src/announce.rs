@@ -13,10 +13,10 @@ use balancer_state::counters::{Counters, ReloadOutcome};
 use balancer_state::events::Events;
 use shared_protocol::{Generation, Progress};
 
-use crate::fleet::{ClusterEvent, RequestId, RolloutKind};
 use crate::handle::ProgressSender;
 use crate::notify;
 use crate::running::{RunningProcess, RunningProcesses};
+use balancer_fleet::{ClusterEvent, RequestId, RolloutKind};
 
 /// Tells everybody concerned what has happened to the cluster.
 #[derive(Debug)]

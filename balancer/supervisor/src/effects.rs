@@ -6,12 +6,12 @@ use balancer_pool::Worker;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{Generation, WorkerRef};
 
-use crate::fleet::{Effect, Input, Jitter, Launch, Measurement, Report};
 use crate::probe::{Expected, Target};
 use crate::process::ProcessReport;
 use crate::running::RunningProcess;
 use crate::supervisor::Supervisor;
 use crate::system::System;
+use balancer_fleet::{Effect, Input, Jitter, Launch, Measurement, Report};
 
 impl<S: System> Supervisor<S> {
     pub(crate) fn carry_out(&mut self, effect: Effect) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shared_protocol::Progress;
 use tokio::sync::mpsc;
 
-use crate::fleet::ScaleTo;
+use balancer_fleet::ScaleTo;
 
 /// Commands that may wait for the supervisor; more make their senders wait.
 const QUEUED_COMMANDS: usize = 16;

@@ -10,13 +10,12 @@
 //! ```
 //!
 //! Invariants: one task owns all of this and is the only writer of the pool and the
-//! registry; every decision is made by [`fleet`], which is pure; every fact is told
+//! registry; every decision is made by [`balancer_fleet`], which is pure; every fact is told
 //! by `announce`, and nowhere else.
 
 mod announce;
 mod effects;
 pub mod executable;
-mod fleet;
 mod handle;
 pub mod notify;
 mod output;
@@ -29,7 +28,7 @@ pub mod shim;
 mod supervisor;
 mod system;
 
-pub use fleet::{Limits, RecyclePolicy, ScaleTo, Settings};
+pub use balancer_fleet::{Limits, RecyclePolicy, ScaleTo, Settings};
 pub use handle::{Command, Handle, NotTaken, ProgressSender};
 pub use supervisor::Supervisor;
 pub use system::{Machine, System};

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use shared_process::port::ReservedPort;
 
-use crate::fleet::PortChoice;
+use balancer_fleet::PortChoice;
 
 /// Held as long as the process lives.
 #[derive(Debug)]

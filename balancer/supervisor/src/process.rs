@@ -33,9 +33,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::executable::Executable;
-use crate::fleet::{Launch, PortPolicy};
 use crate::port::Port;
 use crate::{output, shim};
+use balancer_fleet::{Launch, PortPolicy};
 use shared_process::tree;
 
 /// First argument of a worker process; the second is its primary's pid.

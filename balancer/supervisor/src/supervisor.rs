@@ -16,13 +16,13 @@ use shared_protocol::Generation;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::fleet::{Effect, Exit, Fleet, Input, Member, ProbeResult, Report, Role, Settings};
 use crate::handle::Command;
 use crate::notify;
 use crate::probe::Outcome;
 use crate::process::ProcessReport;
 use crate::running::{RunningProcess, RunningProcesses};
 use crate::system::{Outcomes, Reports, System};
+use balancer_fleet::{Effect, Exit, Fleet, Input, Member, ProbeResult, Report, Role, Settings};
 
 /// Reports that may wait for the supervisor; more make their senders wait.
 const QUEUED_REPORTS: usize = 256;

@@ -8,9 +8,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::executable::Executable;
-use crate::fleet::{Launch, Release};
 use crate::probe::{self, Outcome, Probing, Target};
 use crate::process::{Launcher, ProcessHandle, ProcessReport, Program};
+use balancer_fleet::{Launch, Release};
 
 /// How long the last words of the last worker may take.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);

@@ -3,8 +3,8 @@
 use shared_protocol::{EventKind, Generation, WorkerId};
 
 use super::{failure, millis};
-use crate::fleet::{ClusterEvent, RolloutKind};
 use crate::running::RunningProcess;
+use balancer_fleet::{ClusterEvent, RolloutKind};
 
 /// One event, without its number and time.
 pub(super) struct Entry {

@@ -4,8 +4,8 @@ use shared_protocol::Generation;
 use tracing::{debug, error, info, warn};
 
 use super::{failure, millis};
-use crate::fleet::{ClusterEvent, PortChoice, RolloutKind};
 use crate::running::RunningProcess;
+use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
 
 /// Writes the line for this fact, if it is worth one.
 pub(super) fn write<'a>(

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo};
 use crate::handle::Handle;
+use balancer_fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo};
 use fake::{Behaviour, FakeSystem};
 
 const LIMITS: Limits = Limits {

@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::fleet::Launch;
 use crate::probe::{Outcome, Target};
 use crate::process::{ProcessHandle, ProcessReport};
 use crate::system::{Outcomes, Reports, System};
+use balancer_fleet::Launch;
 
 const BOOT: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_secs(1);

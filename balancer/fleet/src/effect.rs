@@ -10,7 +10,7 @@ use shared_protocol::RestartReason;
 /// One thing to be done. Effects are carried out in their order, and what answers
 /// them is handed to the fleet before anything else that has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// Start a process. Answered by `Report::Launched` or `Report::LaunchFailed`.
     Launch(Launch),
     /// Probe this process's health from now on, until it exits.
@@ -62,7 +62,7 @@ pub enum Release {
 /// A fact. It is announced once, and the shell turns it into whatever log line,
 /// event, metric, notice and progress it is worth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum ClusterEvent {
+pub enum ClusterEvent {
     /// A process was started.
     Started { worker: WorkerId, generation: Generation, on_trial: bool },
     /// A process could not be started.
@@ -125,7 +125,7 @@ pub(crate) enum ClusterEvent {
 
 impl ClusterEvent {
     /// Nothing more follows for the requester.
-    pub(crate) fn is_final(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         matches!(
             self,
             Self::ReloadRefused { .. }

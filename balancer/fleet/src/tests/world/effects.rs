@@ -3,7 +3,7 @@
 use shared_protocol::Generation;
 
 use super::{Question, Running, Step, World};
-use crate::fleet::{ClusterEvent, Effect, Launch, Release, RequestId, RolloutKind};
+use crate::{ClusterEvent, Effect, Launch, Release, RequestId, RolloutKind};
 
 impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect, step: Option<Step>) -> Result<(), String> {

@@ -35,7 +35,7 @@ impl RecyclePolicy {
 
 /// One process's own limits, and how it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct RecycleBudget {
+pub struct RecycleBudget {
     max_memory: Option<u64>,
     max_requests: Option<u64>,
     pub(super) until: Option<Instant>,
@@ -45,7 +45,7 @@ pub(crate) struct RecycleBudget {
 
 impl RecycleBudget {
     /// For a process that is online since `now`.
-    pub(crate) fn draw(policy: &RecyclePolicy, now: Instant, jitter: Jitter) -> Self {
+    pub fn draw(policy: &RecyclePolicy, now: Instant, jitter: Jitter) -> Self {
         let share = 1.0 - JITTER * jitter.share();
         Self {
             max_memory: policy.max_memory,
@@ -56,7 +56,7 @@ impl RecycleBudget {
     }
 
     /// Takes in a measurement, and says which limit the process has reached.
-    pub(crate) fn reached(&mut self, measured: &Measurement, now: Instant) -> Option<RestartReason> {
+    pub fn reached(&mut self, measured: &Measurement, now: Instant) -> Option<RestartReason> {
         if let Some(resident) = measured.resident {
             let over = self.max_memory.is_some_and(|most| resident > most);
             self.over = if over { self.over.saturating_add(1) } else { 0 };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::explorer::{ends_in_order, setups};
 use super::world::{Step, World};
-use crate::fleet::{ClusterEvent, ScaleTo, Settings};
+use crate::{ClusterEvent, ScaleTo, Settings};
 
 /// Steps of one life; then a new one begins.
 const LIFE: usize = 2_000;

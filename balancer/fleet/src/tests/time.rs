@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use shared_protocol::Generation;
 
-use crate::fleet::phase::{Escalation, Phase, Process};
-use crate::fleet::{Fleet, Lifecycle, Member};
+use crate::phase::{Escalation, Phase, Process};
+use crate::{Fleet, Lifecycle, Member};
 
 /// Deaths that are told apart.
 const DEATHS: u32 = 2;

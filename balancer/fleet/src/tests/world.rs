@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use shared_protocol::{Generation, WorkerId};
 
 use super::time::normalise;
-use crate::fleet::{
+use crate::{
     ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Measurement, PortPolicy, ProbeResult,
     RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings,
 };

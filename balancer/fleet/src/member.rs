@@ -30,7 +30,7 @@ pub struct Limits {
 
 /// What a member is to its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
+pub enum Role {
     /// Holds its id and is kept running.
     Current,
     /// On trial for the rollout under way; when it fails it is not tried again.
@@ -43,7 +43,7 @@ pub(crate) enum Role {
 
 /// What became of a slot's processes, rollouts apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct History {
+pub struct History {
     /// Starts after the first one.
     pub restarts: u64,
     /// Why the last of them was necessary.
@@ -51,7 +51,7 @@ pub(crate) struct History {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Member {
+pub struct Member {
     pub id: WorkerId,
     pub role: Role,
     pub phase: Phase,
@@ -61,23 +61,23 @@ pub(crate) struct Member {
 
 impl Member {
     /// A member whose first process is being launched.
-    pub(crate) fn new(id: WorkerId, role: Role, process: Process, limits: &Limits) -> Self {
+    pub fn new(id: WorkerId, role: Role, process: Process, limits: &Limits) -> Self {
         let (history, backoff) = (History::default(), Backoff::default());
         Self { id, role, phase: starting(process, limits), history, backoff }
     }
 
-    pub(crate) fn generation(&self) -> Option<Generation> {
+    pub fn generation(&self) -> Option<Generation> {
         self.phase.process().map(|process| process.generation)
     }
 
     /// The next process is launched, after the wait.
-    pub(crate) fn restart(&mut self, process: Process, limits: &Limits) {
+    pub fn restart(&mut self, process: Process, limits: &Limits) {
         self.history.restarts += 1;
         self.phase = starting(process, limits);
     }
 
     /// Notes the number that the process has drawn.
-    pub(crate) fn set_jitter(&mut self, drawn: Jitter) {
+    pub fn set_jitter(&mut self, drawn: Jitter) {
         if let Phase::Starting { process, .. } = &mut self.phase {
             process.jitter = drawn;
         }
@@ -85,7 +85,7 @@ impl Member {
 
     /// The process has answered a probe. `budget` is for the case that this makes
     /// it ready.
-    pub(crate) fn answered(&mut self, limits: &Limits, budget: RecycleBudget, now: Instant) -> Vec<Effect> {
+    pub fn answered(&mut self, limits: &Limits, budget: RecycleBudget, now: Instant) -> Vec<Effect> {
         match &mut self.phase {
             Phase::Online { misses, .. } | Phase::Standby { misses, .. } => *misses = 0,
             Phase::Starting { process, passes, .. } => {
@@ -105,7 +105,7 @@ impl Member {
     }
 
     /// The process has missed a probe.
-    pub(crate) fn missed(&mut self, why: String) {
+    pub fn missed(&mut self, why: String) {
         match &mut self.phase {
             Phase::Online { misses, .. } | Phase::Standby { misses, .. } => {
                 *misses = misses.saturating_add(1);
@@ -121,7 +121,7 @@ impl Member {
     }
 
     /// The process says that it cannot start.
-    pub(crate) fn could_not_start(&mut self, why: String) {
+    pub fn could_not_start(&mut self, why: String) {
         if let Phase::Starting { trouble, .. } = &mut self.phase {
             *trouble = Trouble::Reported(why);
         }
@@ -129,7 +129,7 @@ impl Member {
 
     /// Another program has the port. This is no fault of the process, so that a
     /// candidate has another try as well.
-    pub(crate) fn port_taken(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn port_taken(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         if self.phase.is_starting() {
             return self.stop(AfterExit::Restart(RestartReason::PortTaken), limits, now);
         }
@@ -137,12 +137,12 @@ impl Member {
     }
 
     /// The fleet lets this suspect be replaced.
-    pub(crate) fn eject(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn eject(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         self.stop(self.after(RestartReason::Hang), limits, now)
     }
 
     /// The process says that it is stopping, though nobody told it to.
-    pub(crate) fn leaving(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn leaving(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         let (Phase::Starting { process, .. }
         | Phase::Standby { process, .. }
         | Phase::Online { process, .. }) = self.phase
@@ -155,7 +155,7 @@ impl Member {
     }
 
     /// The process has a successor, or is not wanted any more.
-    pub(crate) fn retire(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn retire(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         self.role = Role::Retiring;
         let Phase::Online { process, .. } = self.phase else {
             return self.stop(AfterExit::StayDown, limits, now);
@@ -166,7 +166,7 @@ impl Member {
     }
 
     /// A retired process has no more requests.
-    pub(crate) fn drained(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn drained(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         if matches!(self.phase, Phase::Draining { .. }) {
             return self.stop(AfterExit::StayDown, limits, now);
         }
@@ -174,7 +174,7 @@ impl Member {
     }
 
     /// The process is gone, or could not be started.
-    pub(crate) fn exited(&mut self, now: Instant) -> Vec<Effect> {
+    pub fn exited(&mut self, now: Instant) -> Vec<Effect> {
         let Some(&process) = self.phase.process() else { return vec![] };
         let next = match self.phase {
             Phase::Stopping { next, .. } => next,
@@ -190,7 +190,7 @@ impl Member {
     }
 
     /// A deadline may have passed. The end of a wait is for the fleet to see.
-    pub(crate) fn tick(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn tick(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         if self.phase.deadline().is_none_or(|deadline| now < deadline) {
             return vec![];
         }
@@ -212,7 +212,7 @@ impl Member {
 
     /// Asks the process to stop; `next` follows its end. A process that is stopping
     /// already may only be told to stay down.
-    pub(crate) fn stop(&mut self, next: AfterExit, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn stop(&mut self, next: AfterExit, limits: &Limits, now: Instant) -> Vec<Effect> {
         let process = match &mut self.phase {
             Phase::Backoff { .. } => {
                 self.phase = Phase::Stopped;
@@ -238,7 +238,7 @@ impl Member {
     }
 
     /// Ends the process at once; nothing follows.
-    pub(crate) fn kill(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn kill(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         let mut effects = self.stop(AfterExit::StayDown, limits, now);
         if let Phase::Stopping { process, escalation, .. } = &mut self.phase {
             *escalation = Escalation::Killed;
@@ -249,12 +249,7 @@ impl Member {
 
     /// This candidate is ready and takes the place of the member with this history,
     /// if there was one.
-    pub(crate) fn promote(
-        &mut self,
-        history: Option<History>,
-        budget: RecycleBudget,
-        now: Instant,
-    ) -> Vec<Effect> {
+    pub fn promote(&mut self, history: Option<History>, budget: RecycleBudget, now: Instant) -> Vec<Effect> {
         let Phase::Standby { process, misses } = self.phase else { return vec![] };
         self.role = Role::Current;
         self.history = history.unwrap_or_default();
@@ -282,28 +277,28 @@ impl Member {
     }
 
     /// Ready, but its last probes went unanswered.
-    pub(crate) fn is_suspect(&self, limits: &Limits) -> bool {
+    pub fn is_suspect(&self, limits: &Limits) -> bool {
         matches!(self.phase, Phase::Online { misses, .. } | Phase::Standby { misses, .. }
             if misses >= limits.fall)
     }
 
     /// Online, and its last probe was answered.
-    pub(crate) fn is_answering(&self) -> bool {
+    pub fn is_answering(&self) -> bool {
         matches!(self.phase, Phase::Online { misses: 0, .. })
     }
 
     /// Nothing is left to be done for it.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.role != Role::Current && self.phase.is_stopped()
     }
 
     /// Has a process of it ended before its time?
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.history.restarts > 0 || matches!(self.phase, Phase::Backoff { .. })
     }
 
     /// When its next start begins, or the one that goes on has begun.
-    pub(crate) fn starts_at(&self) -> Option<Instant> {
+    pub fn starts_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Backoff { until, .. } => Some(until),
             Phase::Starting { ref process, .. } if self.role == Role::Current => Some(process.launched),

@@ -3,7 +3,7 @@
 use shared_protocol::{Generation, WorkerId};
 
 use super::{Running, Step, World};
-use crate::fleet::{ClusterEvent, Effect, Phase, RolloutKind};
+use crate::{ClusterEvent, Effect, Phase, RolloutKind};
 
 impl World {
     /// Probes alone never take the whole cluster down.

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use shared_protocol::{Generation, RestartReason, WorkerId, WorkerState};
 
-use crate::fleet::member::{History, Limits, Member, Role, may_eject};
-use crate::fleet::phase::{AfterExit, Phase, Process};
-use crate::fleet::recycle::{RecycleBudget, RecyclePolicy};
-use crate::fleet::{Effect, Jitter, PortChoice};
+use crate::member::{History, Limits, Member, Role, may_eject};
+use crate::phase::{AfterExit, Phase, Process};
+use crate::recycle::{RecycleBudget, RecyclePolicy};
+use crate::{Effect, Jitter, PortChoice};
 
 const LIMITS: Limits = Limits {
     startup: Duration::from_secs(30),

@@ -14,7 +14,7 @@ use shared_protocol::RestartReason;
 
 /// What a rollout is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum RolloutKind {
+pub enum RolloutKind {
     /// Every worker gets a successor.
     Reload,
     /// There are to be so many workers.
@@ -27,7 +27,7 @@ pub(crate) enum RolloutKind {
 
 impl RolloutKind {
     /// Why its candidates take the place of others.
-    pub(crate) fn replaces(self) -> Option<RestartReason> {
+    pub fn replaces(self) -> Option<RestartReason> {
         match self {
             Self::Reload => Some(RestartReason::Reload),
             Self::Recycle(reason) => Some(reason),

@@ -1,20 +1,20 @@
-//! The supervisor's decisions, as a pure state machine: what happens and a time go
+//! What the supervisor decides, as a pure state machine: what happens and a time go
 //! in, effects come out. No process, socket or clock is touched here, and nothing
 //! is random, so that every order of events can be tried.
 //!
 //! [`member`] is a slot and its process, [`rollout`] a change of many of them;
 //! `reports` takes in what became of processes, `rolling` carries rollouts along.
 
-pub(crate) mod backoff;
+mod backoff;
 mod effect;
 mod input;
-pub(crate) mod member;
-pub(crate) mod phase;
+mod member;
+mod phase;
 mod port_policy;
-pub(crate) mod recycle;
+mod recycle;
 mod reports;
 mod rolling;
-pub(crate) mod rollout;
+mod rollout;
 mod seeded;
 #[cfg(test)]
 mod tests;
@@ -23,15 +23,15 @@ use std::time::Instant;
 
 use shared_protocol::{Generation, WorkerId};
 
-pub(crate) use effect::{ClusterEvent, Effect, Launch, Release};
+pub use effect::{ClusterEvent, Effect, Launch, Release};
 pub use input::ScaleTo;
-pub(crate) use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId};
+pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId};
 pub use member::Limits;
-pub(crate) use member::{Member, Role};
-pub(crate) use phase::{Phase, Process};
-pub(crate) use port_policy::{PortChoice, PortPolicy};
+pub use member::{Member, Role};
+pub use phase::{Phase, Process};
+pub use port_policy::{PortChoice, PortPolicy};
 pub use recycle::RecyclePolicy;
-pub(crate) use rollout::RolloutKind;
+pub use rollout::RolloutKind;
 
 use phase::AfterExit;
 use recycle::{RecycleBudget, RecycleTimer};
@@ -65,7 +65,7 @@ enum Lifecycle {
 
 /// All workers of the cluster, and the rollout that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Fleet {
+pub struct Fleet {
     settings: Settings,
     ports: PortPolicy,
     members: Vec<Member>,
@@ -82,7 +82,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// A fleet whose workers are about to be launched: the effects are to be carried
     /// out before anything else.
-    pub(crate) fn new(settings: Settings, now: Instant) -> (Self, Vec<Effect>) {
+    pub fn new(settings: Settings, now: Instant) -> (Self, Vec<Effect>) {
         let mut fleet = Self {
             ports: settings.ports,
             members: Vec::new(),
@@ -102,7 +102,7 @@ impl Fleet {
     }
 
     /// Takes in what has happened and says what is to be done about it.
-    pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
+    pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
             Input::Process { generation, report } => self.on_report(generation, report, now),
             Input::ReleaseOpened(result) => self.on_release_opened(result, now),
@@ -120,7 +120,7 @@ impl Fleet {
     }
 
     /// When [`Input::Tick`] is to be handled, if nothing happens before.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         let waits = |phase: &&Phase| !(seeded(Bug::BackoffForEver) && matches!(phase, Phase::Backoff { .. }));
         let phases = self.members.iter().map(|member| &member.phase).filter(waits);
         phases.filter_map(Phase::deadline).chain(self.next_check()).min()
@@ -132,21 +132,21 @@ impl Fleet {
     }
 
     /// All members, in no order.
-    pub(crate) fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[Member] {
         &self.members
     }
 
     /// When the next start of a worker begins, or began.
-    pub(crate) fn next_start(&self) -> Option<Instant> {
+    pub fn next_start(&self) -> Option<Instant> {
         self.current().filter_map(Member::starts_at).min()
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         matches!(self.lifecycle, Lifecycle::Stopping)
     }
 
     /// The cluster was told to stop, and no process is left.
-    pub(crate) fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.is_stopping() && self.members.iter().all(|member| member.phase.is_stopped())
     }
 

@@ -21,7 +21,7 @@ use shared_protocol::RestartReason;
 
 /// One launched process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Process {
+pub struct Process {
     pub generation: Generation,
     pub launched: Instant,
     pub port: PortChoice,
@@ -30,7 +30,7 @@ pub(crate) struct Process {
 
 /// What is known against a process that is not ready yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// Its port is not known, so nobody could ask it.
     Silent,
     /// It did not answer its last probe.
@@ -41,14 +41,14 @@ pub(crate) enum Trouble {
 
 /// What follows the end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum AfterExit {
+pub enum AfterExit {
     Restart(RestartReason),
     StayDown,
 }
 
 /// How a process that is to end is pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Escalation {
+pub enum Escalation {
     /// SIGKILL follows at this time.
     KillAt(Instant),
     /// SIGKILL was sent.
@@ -56,7 +56,7 @@ pub(crate) enum Escalation {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Phase {
+pub enum Phase {
     Starting {
         process: Process,
         deadline: Instant,
@@ -99,7 +99,7 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    pub(crate) fn process(&self) -> Option<&Process> {
+    pub fn process(&self) -> Option<&Process> {
         match self {
             Self::Starting { process, .. }
             | Self::Standby { process, .. }
@@ -111,7 +111,7 @@ impl Phase {
     }
 
     /// When something is to be done, if nothing happens before.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         match *self {
             Self::Starting { deadline, .. } => Some(deadline),
             Self::Draining { until, .. } | Self::Backoff { until, .. } => Some(until),
@@ -124,7 +124,7 @@ impl Phase {
     }
 
     /// How long the process has served at `now`.
-    pub(crate) fn time_online(&self, now: Instant) -> Duration {
+    pub fn time_online(&self, now: Instant) -> Duration {
         match *self {
             Self::Online { since, .. } => now.saturating_duration_since(since),
             Self::Stopping { online, .. } => online,
@@ -133,7 +133,7 @@ impl Phase {
     }
 
     /// As operators see it.
-    pub(crate) fn worker_state(&self) -> WorkerState {
+    pub fn worker_state(&self) -> WorkerState {
         match self {
             Self::Starting { .. } | Self::Standby { .. } => WorkerState::Starting,
             Self::Online { .. } => WorkerState::Online,
@@ -144,27 +144,27 @@ impl Phase {
         }
     }
 
-    pub(crate) fn online_since(&self) -> Option<Instant> {
+    pub fn online_since(&self) -> Option<Instant> {
         match *self {
             Self::Online { since, .. } => Some(since),
             _ => None,
         }
     }
 
-    pub(crate) fn is_starting(&self) -> bool {
+    pub fn is_starting(&self) -> bool {
         matches!(self, Self::Starting { .. })
     }
 
-    pub(crate) fn is_online(&self) -> bool {
+    pub fn is_online(&self) -> bool {
         matches!(self, Self::Online { .. })
     }
 
-    pub(crate) fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         matches!(self, Self::Stopped)
     }
 
     /// Being replaced because it missed its probes.
-    pub(crate) fn is_ejected(&self) -> bool {
+    pub fn is_ejected(&self) -> bool {
         matches!(
             self,
             Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. }
@@ -173,12 +173,12 @@ impl Phase {
     }
 
     /// Does not serve any more, or not again by itself.
-    pub(crate) fn is_ending(&self) -> bool {
+    pub fn is_ending(&self) -> bool {
         matches!(self, Self::Draining { .. } | Self::Stopping { .. } | Self::Stopped)
     }
 
     /// Will not be online again, not with another process either.
-    pub(crate) fn is_given_up(&self) -> bool {
+    pub fn is_given_up(&self) -> bool {
         self.is_ending() && !matches!(self, Self::Stopping { next: AfterExit::Restart(_), .. })
     }
 }

@@ -4,7 +4,7 @@ use shared_protocol::Generation;
 
 /// Names a requester who waits for the progress of a rollout and its final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct RequestId(pub u64);
+pub struct RequestId(pub u64);
 
 /// How many workers are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,7 +27,7 @@ impl ScaleTo {
 
 /// One thing that has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Input {
+pub enum Input {
     /// A process that the fleet had launched has something to report.
     Process { generation: Generation, report: Report },
     /// Answers [`Effect::OpenRelease`](super::Effect::OpenRelease).
@@ -49,7 +49,7 @@ pub(crate) enum Input {
 
 /// What became of one process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Report {
+pub enum Report {
     /// It was started. Answers [`Effect::Launch`](super::Effect::Launch).
     Launched { jitter: Jitter },
     /// It could not be started. Answers [`Effect::Launch`](super::Effect::Launch),
@@ -71,7 +71,7 @@ pub(crate) enum Report {
 
 /// What a health probe found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum ProbeResult {
+pub enum ProbeResult {
     Healthy,
     Missed {
         why: String,
@@ -86,7 +86,7 @@ pub(crate) enum ProbeResult {
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Exit {
+pub struct Exit {
     /// For people, such as `exit status: 1`.
     pub how: String,
     /// It ended as a process does that was asked to stop.
@@ -95,7 +95,7 @@ pub(crate) struct Exit {
 
 /// What a process had used when it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Measurement {
+pub struct Measurement {
     pub generation: Generation,
     /// Requests that it was ever handed.
     pub requests: u64,
@@ -106,19 +106,19 @@ pub(crate) struct Measurement {
 /// A random number that each process draws at its launch, so that processes which
 /// started together do not wait or reach their limits together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Jitter(u16);
+pub struct Jitter(u16);
 
 impl Jitter {
     /// Takes nothing off.
     pub(crate) const NONE: Self = Self(0);
 
     /// From a uniformly distributed number.
-    pub(crate) fn new(random: u16) -> Self {
+    pub fn new(random: u16) -> Self {
         Self(random)
     }
 
     /// As a share, uniform in 0.0…1.0.
-    pub(crate) fn share(self) -> f64 {
+    pub fn share(self) -> f64 {
         f64::from(self.0) / f64::from(u16::MAX)
     }
 }

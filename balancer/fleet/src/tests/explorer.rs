@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::world::{Running, Step, World, settings};
-use crate::fleet::{Phase, RecyclePolicy, Settings};
+use crate::{Phase, RecyclePolicy, Settings};
 
 /// Rounds within which everything must have settled.
 const ROUNDS: usize = 200;

@@ -3,7 +3,7 @@
 
 use super::explorer::{Bounds, explore, setups};
 use super::schedule::live_often;
-use crate::fleet::seeded::{Bug, with};
+use crate::seeded::{Bug, with};
 
 /// A bug, and a part of what the rule that finds it says.
 const TABLE: &[(Bug, &str)] = &[
