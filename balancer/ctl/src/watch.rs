@@ -22,7 +22,7 @@ use crate::render::{self, Style};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A cluster that takes longer to answer is shown as one that does not.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a terminal that does not tell its size.
 const USUAL_SIZE: (usize, usize) = (80, 24);
 /// Lines for events at least, where workers compete for them.
@@ -97,7 +97,7 @@ async fn look(cluster: &mut Option<Cluster>, path: &Path) -> anyhow::Result<Seen
         *cluster = Some(connected);
         anyhow::Ok(seen)
     };
-    timeout(PATIENCE, looking).await.unwrap_or_else(|_| anyhow::bail!("the cluster does not answer"))
+    timeout(ANSWER_TIMEOUT, looking).await.unwrap_or_else(|_| anyhow::bail!("the cluster does not answer"))
 }
 
 /// What the reason is when there is nothing to be seen.

@@ -69,7 +69,7 @@ fn seen(browser: &Browser, begins: &str, ends: &str) -> u64 {
     browser.until(&format!("the page shows {begins} … {ends}"), &script).as_u64().unwrap()
 }
 
-fn journal(cluster: &Cluster) -> Vec<Value> {
+fn all_events(cluster: &Cluster) -> Vec<Value> {
     cluster.admin("/events").json().as_array().unwrap().clone()
 }
 
@@ -102,7 +102,7 @@ fn the_dashboard_shows_the_cluster_at_work() {
     let pid = victim["pid"].as_u64().unwrap();
     send_signal(pid as u32, Signal::KILL);
     let shown = seen(&browser, "crashed worker 2", &format!("signal: 9 (SIGKILL) (pid {pid})"));
-    let events = journal(&cluster);
+    let events = all_events(&cluster);
     let at = |kind: &str, after: u64| {
         let found = events.iter().find(|event| {
             event["kind"] == kind && event["worker"] == 2 && event["sequence"].as_u64().unwrap() > after
@@ -117,7 +117,7 @@ fn the_dashboard_shows_the_cluster_at_work() {
         (worker["state"] == "online" && worker["pid"] != pid).then(|| worker["pid"].clone())
     });
     let back = seen(&browser, "row 2 online", &format!(" {new}"));
-    let events = journal(&cluster);
+    let events = all_events(&cluster);
     let ready = events.iter().find(|event| event["kind"] == "ready" && event["pid"] == new).unwrap();
     let back = back.saturating_sub(ready["atMs"].as_u64().unwrap());
     println!("crash shown after {lag} ms, its successor {back} ms after it was ready");

@@ -157,7 +157,7 @@ fn one_slot_that_always_fails_harms_no_other() {
 
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
-fn a_keeper_that_is_killed_or_stuck_leaves_nothing_behind() {
+fn a_shim_that_is_killed_or_stuck_leaves_nothing_behind() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/server.js");
     let cluster = Balancer::cluster(1)
         .env("PATH", &std::env::var("PATH").unwrap())
