@@ -7,6 +7,7 @@ pub mod connection;
 pub mod control;
 pub mod http_inputs;
 pub mod log;
+pub mod oracle;
 pub mod process;
 pub mod program;
 pub mod redis_group;

@@ -12,6 +12,7 @@ use httparse::Status;
 
 use crate::harness::{Relay, Seen, Upstream};
 use shared_testkit::http_inputs;
+use shared_testkit::oracle::unchunk;
 
 const CONNECTIONS: u64 = 300;
 /// Whatever comes before, this is not to be reached by mistake.
@@ -132,26 +133,4 @@ fn reference(mut bytes: &[u8]) -> Vec<Plain> {
         };
         found.push(Plain { method: request.method.unwrap().to_owned(), path, body });
     }
-}
-
-/// The data of a complete chunked body, and its length as it is.
-fn unchunk(input: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let (mut data, mut at) = (Vec::new(), 0);
-    loop {
-        let Ok(Status::Complete((length, size))) = httparse::parse_chunk_size(&input[at..]) else {
-            return None;
-        };
-        at += length;
-        if size == 0 {
-            break;
-        }
-        let end = at.checked_add(usize::try_from(size).ok()?)?;
-        data.extend_from_slice(input.get(at..end)?);
-        at = end + 2;
-        (input.get(end..at)? == b"\r\n").then_some(())?;
-    }
-    while input.get(at..at + 2)? != b"\r\n" {
-        at += input[at..].windows(2).position(|pair| pair == b"\r\n")? + 2;
-    }
-    Some((data, at + 2))
 }
