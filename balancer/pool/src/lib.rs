@@ -20,7 +20,7 @@ mod worker;
 pub use pool::{Balancing, Pool};
 pub use queue::{ConcurrencyLimit, QueueStats};
 pub use request::{PickError, PickRequest, WaitPolicy};
-pub use worker::{Lease, Worker};
+pub use worker::{Hold, Lease, Worker, Workload};
 
 #[cfg(test)]
 mod tests;

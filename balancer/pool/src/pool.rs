@@ -86,7 +86,7 @@ impl Pool {
         let load = |index: usize| {
             let worker: &Worker = &ready[index];
             let load = worker.in_flight();
-            let has_room = queue.is_none_or(|queue| load < queue.limit.max_concurrency);
+            let has_room = queue.is_none_or(|queue| worker.placed() < queue.limit.max_concurrency);
             (request.allows(worker.generation) && has_room).then_some(load)
         };
         let first = match self.strategy {
@@ -179,8 +179,11 @@ impl Pool {
     /// Supervisor only: `worker` gets requests from now on, and a process that had
     /// its id before gets no more.
     pub fn publish(&self, worker: Arc<Worker>) {
+        worker.withdrawn.store(false, Ordering::SeqCst);
         let before = self.ready.load_full();
-        let (replaced, mut next): (Vec<_>, Vec<_>) = before.iter().cloned().partition(|w| w.id == worker.id);
+        let (mut replaced, mut next): (Vec<_>, Vec<_>) =
+            before.iter().cloned().partition(|w| w.id == worker.id);
+        replaced.retain(|old| old.generation != worker.generation);
         next.push(worker);
         next.sort_by_key(|worker| worker.id);
         self.swap(next);
@@ -190,7 +193,7 @@ impl Pool {
         }
     }
 
-    /// Supervisor only: this process gets no request any more.
+    /// Supervisor only: this process gets no request until it is published again.
     pub fn withdraw(&self, generation: Generation) {
         let ready = self.ready.load();
         for worker in ready.iter().filter(|worker| worker.generation == generation) {

@@ -9,7 +9,9 @@ use shared_protocol::{Generation, WorkerId};
 use tokio::time::Instant;
 
 use crate::select::Strategy;
-use crate::{Balancing, ConcurrencyLimit, Lease, PickError, PickRequest, Pool, WaitPolicy, Worker};
+use crate::{
+    Balancing, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy, Worker, Workload,
+};
 
 fn worker(id: u32, generation: u64) -> Arc<Worker> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -329,4 +331,47 @@ fn nobody_is_forgotten_when_many_threads_come_and_go() {
     });
     assert_eq!(pool.queued(), 0);
     assert_eq!(pool.ready().iter().map(|worker| worker.requests()).sum::<u64>(), 4 * 8 * 200);
+}
+
+#[test]
+fn a_tunnel_gives_its_place_back_and_is_still_waited_for() {
+    let limit = ConcurrencyLimit { max_concurrency: 1, queue: 0, queue_timeout: Duration::ZERO };
+    let pool = pool_of(1, Balancing { concurrency_limit: Some(limit), ..Balancing::default() });
+    let mut tunnel = pool.pick(PickRequest::default()).unwrap();
+    assert!(pool.pick(PickRequest::default()).is_none());
+    tunnel.hold(Hold::Tunnel);
+    let request = pool.pick(PickRequest::default()).unwrap();
+    let worker = Arc::clone(&pool.ready()[0]);
+    assert_eq!((worker.in_flight(), worker.tunnels(), worker.workload().requests), (2, 1, 1));
+    drop(request);
+    tunnel.hold(Hold::Request);
+    assert_eq!((worker.in_flight(), worker.tunnels(), worker.workload().requests), (1, 1, 0));
+    drop(tunnel);
+    assert_eq!((worker.in_flight(), worker.tunnels()), (0, 0));
+}
+
+#[test]
+fn what_a_worker_has_in_hand_is_told_apart() {
+    let pool = pool(1);
+    let worker = Arc::clone(&pool.ready()[0]);
+    let mut lease = pool.pick(PickRequest::default()).unwrap();
+    lease.hold(Hold::ClientWait);
+    assert_eq!(worker.workload(), Workload { requests: 1, client_waits: 1, ..Workload::default() });
+    lease.hold(Hold::Stream);
+    assert_eq!(worker.workload(), Workload::default());
+    lease.moved();
+    lease.abandoned();
+    drop(lease);
+    assert_eq!(worker.workload(), Workload { progress: 1, abandoned: 1, ..Workload::default() });
+    assert_eq!(worker.in_flight(), 0);
+}
+
+#[test]
+fn a_worker_that_was_out_of_turn_is_published_again() {
+    let pool = pool(2);
+    let worker = Arc::clone(&pool.ready()[0]);
+    pool.withdraw(worker.generation);
+    assert_eq!(ids(&pool, 2), [2, 2]);
+    pool.publish(worker);
+    assert_eq!(ids(&pool, 2), [1, 2]);
 }

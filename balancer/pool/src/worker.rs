@@ -19,8 +19,17 @@ pub struct Worker {
     pub address: SocketAddr,
     /// What the slot has served, by all of its processes.
     pub traffic: Arc<Traffic>,
-    in_flight: AtomicU64,
+    /// Requests in flight that have a place under the concurrency limit.
+    placed: AtomicU64,
+    /// Connections that were upgraded and carry another protocol.
+    tunnels: AtomicU64,
+    /// Those of `placed` that are event streams.
+    streams: AtomicU64,
+    /// Those of `placed` that wait for their client.
+    client_waits: AtomicU64,
     requests: AtomicU64,
+    progress: AtomicU64,
+    abandoned: AtomicU64,
     pub(crate) withdrawn: AtomicBool,
     /// Told each time that a withdrawn worker has no more requests.
     idle: Notify,
@@ -40,17 +49,58 @@ impl Worker {
             generation,
             address,
             traffic,
-            in_flight: AtomicU64::new(0),
+            placed: AtomicU64::new(0),
+            tunnels: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
+            client_waits: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
             withdrawn: AtomicBool::new(false),
             idle: Notify::new(),
         }
     }
 
-    /// Requests that this worker holds now.
+    /// Requests that this worker holds now, upgraded connections included.
     #[inline]
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::SeqCst)
+        self.placed.load(Ordering::SeqCst) + self.tunnels()
+    }
+
+    /// Requests in flight that have a place under the concurrency limit: all but
+    /// upgraded connections.
+    #[inline]
+    pub(crate) fn placed(&self) -> u64 {
+        self.placed.load(Ordering::SeqCst)
+    }
+
+    /// Upgraded connections that this worker holds now.
+    #[inline]
+    pub fn tunnels(&self) -> u64 {
+        self.tunnels.load(Ordering::SeqCst)
+    }
+
+    /// A request has moved: bytes came from this worker, or it took some. Two threads
+    /// that tell at the same time may count as one; nobody asks how many there were.
+    #[inline]
+    pub fn moved(&self) {
+        self.progress.store(self.progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// A request was given up, and this worker may still be at work on it.
+    pub fn abandoned(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What this worker has in hand, for a verdict on its health.
+    pub fn workload(&self) -> Workload {
+        let placed = self.placed();
+        Workload {
+            requests: placed.saturating_sub(self.streams.load(Ordering::Relaxed)),
+            client_waits: self.client_waits.load(Ordering::Relaxed),
+            progress: self.progress.load(Ordering::Relaxed),
+            abandoned: self.abandoned.load(Ordering::Relaxed),
+        }
     }
 
     /// Requests ever handed to this worker, retries included.
@@ -72,13 +122,50 @@ impl Worker {
         }
     }
 
+    /// The count beside `placed` of those that are held in this way.
+    #[inline]
+    fn counted_apart(&self, hold: Hold) -> Option<&AtomicU64> {
+        match hold {
+            Hold::Request | Hold::Tunnel => None,
+            Hold::ClientWait => Some(&self.client_waits),
+            Hold::Stream => Some(&self.streams),
+        }
+    }
+
     /// One request less.
     #[inline]
-    fn let_go(&self) {
-        if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.withdrawn.load(Ordering::SeqCst) {
+    fn let_go(&self, count: &AtomicU64) {
+        count.fetch_sub(1, Ordering::SeqCst);
+        if self.withdrawn.load(Ordering::SeqCst) && self.in_flight() == 0 {
             self.idle.notify_one();
         }
     }
+}
+
+/// What a worker has in hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Requests in flight, without event streams and upgraded connections.
+    pub requests: u64,
+    /// Those of them that wait for their client: the worker can do nothing for them.
+    pub client_waits: u64,
+    /// Differs from an earlier value when one of its requests has moved since.
+    pub progress: u64,
+    /// Requests that were given up so far and that it may still be at work on.
+    pub abandoned: u64,
+}
+
+/// What a lease keeps its worker with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// A request that the worker is at work on.
+    Request,
+    /// A request that waits for its client to send or to take more.
+    ClientWait,
+    /// A response that is an event stream: it may be silent for any time.
+    Stream,
+    /// An upgraded connection. It has no place under the concurrency limit.
+    Tunnel,
 }
 
 /// A picked worker. It counts as in flight until it is dropped, also when the
@@ -86,6 +173,7 @@ impl Worker {
 #[derive(Debug)]
 pub struct Lease {
     worker: Arc<Worker>,
+    hold: Hold,
     /// The queue whose requests may wait for this lease to end.
     queue: Option<Arc<Queue<Self>>>,
 }
@@ -98,20 +186,42 @@ impl Lease {
     pub(crate) fn take(worker: &Arc<Worker>, queue: Option<&Arc<Queue<Self>>>) -> Option<Self> {
         match queue {
             None => {
-                worker.in_flight.fetch_add(1, Ordering::SeqCst);
+                worker.placed.fetch_add(1, Ordering::SeqCst);
             }
             Some(queue) => {
                 let more = |count| (count < queue.limit.max_concurrency).then_some(count + 1);
-                worker.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+                worker.placed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
             }
         }
         if worker.withdrawn.load(Ordering::SeqCst) {
             // Not by way of a lease: the room of a worker that is leaving is for nobody.
-            worker.let_go();
+            worker.let_go(&worker.placed);
             return None;
         }
         worker.requests.fetch_add(1, Ordering::Relaxed);
-        Some(Self { worker: Arc::clone(worker), queue: queue.cloned() })
+        Some(Self { worker: Arc::clone(worker), hold: Hold::Request, queue: queue.cloned() })
+    }
+
+    /// Says what the worker is kept with from now on. A tunnel stays one.
+    #[inline]
+    pub fn hold(&mut self, hold: Hold) {
+        if hold == self.hold || self.hold == Hold::Tunnel {
+            return;
+        }
+        if let Some(count) = self.worker.counted_apart(self.hold) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.hold = hold;
+        if hold == Hold::Tunnel {
+            // It counts at any time, so that no drain sees a worker without it.
+            self.worker.tunnels.fetch_add(1, Ordering::SeqCst);
+            self.worker.let_go(&self.worker.placed);
+            if let Some(queue) = self.queue.take() {
+                Self::serve_queue(&self.worker, &queue);
+            }
+        } else if let Some(count) = self.worker.counted_apart(hold) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Gives the room of `worker` to the requests that wait for it in `queue`.
@@ -139,7 +249,11 @@ impl std::ops::Deref for Lease {
 impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
-        self.worker.let_go();
+        if let Some(count) = self.worker.counted_apart(self.hold) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        let is_tunnel = self.hold == Hold::Tunnel;
+        self.worker.let_go(if is_tunnel { &self.worker.tunnels } else { &self.worker.placed });
         if let Some(queue) = self.queue.take() {
             Self::serve_queue(&self.worker, &queue);
         }

@@ -71,15 +71,16 @@ pub(crate) async fn run(
             Err(outcome) => break outcome,
         };
         context.upstream.begin_attempt(&lease);
-        let Attempt { outcome, is_reused } = attempt(proxy, context, client, upload, &lease).await;
+        let (worker, generation) = (lease.id, lease.generation);
+        let Attempt { outcome, is_reused } = attempt(proxy, context, client, upload, lease).await;
         let Outcome::Failed(error) = &outcome else { break outcome };
         let attempts = context.upstream.attempts;
-        tracing::debug!(worker = lease.id.0, attempts, %error, "an attempt failed");
+        tracing::debug!(worker = worker.0, attempts, %error, "an attempt failed");
         if !policy::may_retry(failure(error, context, upload)) || !proxy.retry_budget.withdraw() {
             break outcome;
         }
-        excluded.add(lease.generation);
-        excluded.stale = is_reused.then_some(lease.generation);
+        excluded.add(generation);
+        excluded.stale = is_reused.then_some(generation);
         upload.rewind();
     };
     context.upstream.end();
@@ -135,7 +136,7 @@ async fn attempt(
     context: &RequestContext,
     client: &mut Http1Client,
     upload: &mut Upload,
-    lease: &Lease,
+    lease: Lease,
 ) -> Attempt {
     // A retry does not trust a second idle connection.
     let is_first = context.upstream.attempts == 1;
@@ -148,6 +149,6 @@ async fn attempt(
         },
     };
     let is_reused = upstream.is_reused;
-    let exchange = Exchange { proxy, context, client, upload, worker: lease.id };
+    let exchange = Exchange { proxy, context, client, upload, lease };
     Attempt { outcome: exchange.run(upstream).await, is_reused }
 }

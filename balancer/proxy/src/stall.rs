@@ -18,6 +18,12 @@ impl Stall {
         self.since = None;
     }
 
+    /// Has something moved since somebody began to wait?
+    #[inline]
+    pub(crate) fn has_moved(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// When the wait, which begins now at the latest, has lasted for `timeout`.
     pub(crate) fn deadline(&mut self, timeout: Duration) -> Instant {
         *self.since.get_or_insert_with(Instant::now) + timeout

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use balancer_http1::scan::Scanner;
 use balancer_http1::{Framing, HttpError, ResponseHead};
-use shared_protocol::WorkerId;
+use balancer_pool::{Hold, Lease};
 
 use super::outcome::Outcome;
 use super::plan::{BodyPlan, ExchangeState, Plan, plan};
@@ -24,11 +24,20 @@ pub(crate) struct Exchange<'a> {
     pub(crate) context: &'a RequestContext,
     pub(crate) client: &'a mut Http1Client,
     pub(crate) upload: &'a mut Upload,
-    pub(crate) worker: WorkerId,
+    /// The hold on the worker, from the pick until the worker has done its part.
+    pub(crate) lease: Lease,
 }
 
 impl Exchange<'_> {
-    pub(crate) async fn run(mut self, mut upstream: Upstream) -> Outcome {
+    pub(crate) async fn run(mut self, upstream: Upstream) -> Outcome {
+        let outcome = self.carry_out(upstream).await;
+        if !matches!(outcome, Outcome::Complete { .. }) {
+            self.lease.abandoned();
+        }
+        outcome
+    }
+
+    async fn carry_out(&mut self, mut upstream: Upstream) -> Outcome {
         loop {
             let length = match self.receive_head(&mut upstream).await {
                 Ok(length) => length,
@@ -74,7 +83,10 @@ impl Exchange<'_> {
                     Poll::Ready(Ok(0) | Err(_)) => {
                         return Poll::Ready(Err(Outcome::Failed(ProxyError::WorkerClosed)));
                     }
-                    Poll::Ready(Ok(_)) => self.upload.stall.touch(),
+                    Poll::Ready(Ok(_)) => {
+                        self.upload.stall.touch();
+                        self.lease.moved();
+                    }
                     Poll::Pending => break,
                 }
             }
@@ -87,6 +99,11 @@ impl Exchange<'_> {
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         let limits = &self.proxy.limits;
         let waits_for_client = !self.upload.is_received() && self.upload.is_flushed();
+        self.lease.hold(if waits_for_client { Hold::ClientWait } else { Hold::Request });
+        // A worker that is handed a request has not done anything yet.
+        if self.upload.received() > 0 && self.upload.stall.has_moved() {
+            self.lease.moved();
+        }
         let body_deadline = if waits_for_client { self.upload.deadline(limits) } else { None };
         let deadline = body_deadline.unwrap_or_else(|| self.upload.stall.deadline(limits.response_timeout));
         if !self.client.timer.poll(deadline, cx) {
@@ -101,7 +118,7 @@ impl Exchange<'_> {
     /// Takes the head of `length` bytes out of the worker's read buffer, decides what
     /// follows it, and writes what the client gets of it into the client's write buffer.
     fn write_head(&mut self, upstream: &mut Upstream, length: usize) -> Result<Plan, HttpError> {
-        let (proxy, context, worker) = (self.proxy, self.context, self.worker);
+        let (proxy, context, worker) = (self.proxy, self.context, self.lease.id);
         let state = ExchangeState {
             is_received: self.upload.is_received(),
             has_continued: self.upload.has_continued,
@@ -128,19 +145,20 @@ impl Exchange<'_> {
         Ok(plan)
     }
 
-    async fn tunnel(self, mut upstream: Upstream) -> Outcome {
+    async fn tunnel(&mut self, mut upstream: Upstream) -> Outcome {
         let client_timeout = self.proxy.limits.client_timeout;
         if self.client.flush(client_timeout).await.is_err() {
             return Outcome::ClientClosed;
         }
+        self.lease.hold(Hold::Tunnel);
         let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout).await;
         if let Err(error) = result {
-            tracing::debug!(worker = self.worker.0, %error, "a tunnel broke");
+            tracing::debug!(worker = self.lease.id.0, %error, "a tunnel broke");
         }
         Outcome::Complete { status: 101, sent, keep: false }
     }
 
-    async fn download(mut self, mut upstream: Upstream, plan: BodyPlan) -> Outcome {
+    async fn download(&mut self, mut upstream: Upstream, plan: BodyPlan) -> Outcome {
         let mut download = Download::new(plan.from, plan.to);
         let result = self.carry(&mut download, &mut upstream).await;
         let (status, sent) = (plan.status, download.sent());
@@ -152,7 +170,7 @@ impl Exchange<'_> {
                 Outcome::Complete { status, sent, keep: plan.keeps_client }
             }
             Err(error) => {
-                tracing::debug!(worker = self.worker.0, %error, "a response is truncated");
+                tracing::debug!(worker = self.lease.id.0, %error, "a response is truncated");
                 Outcome::Truncated { status, sent }
             }
         }
@@ -177,11 +195,16 @@ impl Exchange<'_> {
             if self.upload.is_received() && self.client.poll_closed(cx).is_ready() {
                 return Poll::Ready(Err(DownloadError::ClientClosed));
             }
-            if let Poll::Ready(result) = download.poll(self.client, upstream, cx) {
+            let polled = download.poll(self.client, upstream, cx);
+            if download.stall.has_moved() {
+                self.lease.moved();
+            }
+            if let Poll::Ready(result) = polled {
                 return Poll::Ready(result);
             }
             let limits = &self.proxy.limits;
             let waits_for_client = !self.client.write_buffer.is_flushed() || !upstream.read_buffer.is_empty();
+            self.lease.hold(if waits_for_client { Hold::ClientWait } else { Hold::Request });
             let (timeout, error) = if waits_for_client {
                 (limits.client_timeout, DownloadError::ClientTimeout)
             } else {
