@@ -155,6 +155,11 @@ impl Pool {
         }
     }
 
+    /// Does this worker hold as many requests as it may?
+    pub fn is_full(&self, worker: &Worker) -> bool {
+        self.queue.as_ref().is_some_and(|queue| worker.placed() >= queue.limit.max_concurrency)
+    }
+
     /// Do workers have a concurrency limit?
     pub fn has_concurrency_limit(&self) -> bool {
         self.queue.is_some()

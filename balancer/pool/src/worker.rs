@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use shared_protocol::{Generation, WorkerId};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::queue::Queue;
 use crate::traffic::Traffic;
@@ -28,7 +30,9 @@ pub struct Worker {
     /// Those of `placed` that wait for their client.
     client_waits: AtomicU64,
     requests: AtomicU64,
-    progress: AtomicU64,
+    created: Instant,
+    /// When one of its requests moved last, in nanoseconds since `created`.
+    moved: AtomicU64,
     abandoned: AtomicU64,
     pub(crate) withdrawn: AtomicBool,
     /// Told each time that a withdrawn worker has no more requests.
@@ -54,7 +58,8 @@ impl Worker {
             streams: AtomicU64::new(0),
             client_waits: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            progress: AtomicU64::new(0),
+            created: Instant::now(),
+            moved: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
             withdrawn: AtomicBool::new(false),
             idle: Notify::new(),
@@ -80,11 +85,11 @@ impl Worker {
         self.tunnels.load(Ordering::SeqCst)
     }
 
-    /// A request has moved: bytes came from this worker, or it took some. Two threads
-    /// that tell at the same time may count as one; nobody asks how many there were.
+    /// A request moves now: bytes came from this worker, or it took some.
     #[inline]
     pub fn moved(&self) {
-        self.progress.store(self.progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let nanos = u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.moved.store(nanos, Ordering::Relaxed);
     }
 
     /// A request was given up, and this worker may still be at work on it.
@@ -98,7 +103,7 @@ impl Worker {
         Workload {
             requests: placed.saturating_sub(self.streams.load(Ordering::Relaxed)),
             client_waits: self.client_waits.load(Ordering::Relaxed),
-            progress: self.progress.load(Ordering::Relaxed),
+            moved: (self.created + Duration::from_nanos(self.moved.load(Ordering::Relaxed))).into_std(),
             abandoned: self.abandoned.load(Ordering::Relaxed),
         }
     }
@@ -143,14 +148,14 @@ impl Worker {
 }
 
 /// What a worker has in hand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workload {
     /// Requests in flight, without event streams and upgraded connections.
     pub requests: u64,
     /// Those of them that wait for their client: the worker can do nothing for them.
     pub client_waits: u64,
-    /// Differs from an earlier value when one of its requests has moved since.
-    pub progress: u64,
+    /// When one of its requests moved last; when it was made, if none ever did.
+    pub moved: std::time::Instant,
     /// Requests that were given up so far and that it may still be at work on.
     pub abandoned: u64,
 }
