@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use shared_protocol::{Generation, WorkerId};
 
-use super::{Exit, PortChoice, RequestId, RolloutKind};
+use super::recycle::Reached;
+use super::{Exit, Hang, PortChoice, RequestId, RolloutKind};
 use shared_protocol::RestartReason;
 
 /// One thing to be done. Effects are carried out in their order, and what answers
@@ -32,8 +33,17 @@ pub enum Effect {
     AdoptRelease,
     /// Forget the opened release.
     DiscardRelease,
-    /// Count what the processes have used. Answered by `Input::Measured`.
-    Measure { memory: bool },
+    /// Count what the processes have used; memory up to this limit in bytes, if it is to
+    /// be measured. Answered by `Input::Measured`.
+    Measure { memory: Option<u64> },
+    /// Find out whether the processes that are starting keep the processors busy.
+    /// Answered by `Input::StartsMeasured`.
+    MeasureStarts,
+    /// Find out what this process has in hand. Answered by `Report::Examined`.
+    Examine(Generation),
+    /// This process has taken over: the kernel is to end it no sooner than any other
+    /// worker when memory runs out.
+    Protect(Generation),
     /// Tell everybody concerned what has happened; `requester` is who asked for the
     /// rollout that it belongs to.
     Announce { event: ClusterEvent, requester: Option<RequestId> },
@@ -43,6 +53,8 @@ pub enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Launch {
     pub worker: WorkerId,
+    /// It is to stand by for a rollout that may fail.
+    pub on_trial: bool,
     pub generation: Generation,
     /// How many workers the cluster wants.
     pub workers: usize,
@@ -84,8 +96,13 @@ pub enum ClusterEvent {
     PortTaken { worker: WorkerId, generation: Generation },
     /// A process did not get ready within its time.
     NotReadyInTime { worker: WorkerId, generation: Generation, within: Duration, why: String },
-    /// A process has missed its probes, and is replaced.
-    Hung { worker: WorkerId, generation: Generation },
+    /// A process has missed so many probes in a row that it gets no requests until it
+    /// answers one.
+    OutOfTurn { worker: WorkerId, generation: Generation, misses: u32 },
+    /// A process gets requests again: it has answered a probe, or nobody else is in turn.
+    BackInTurn { worker: WorkerId, generation: Generation, answered: bool },
+    /// A process is hung, and is replaced.
+    Hung { worker: WorkerId, generation: Generation, hang: Hang },
     /// A process gets no further requests and finishes what it has.
     Draining { worker: WorkerId, generation: Generation },
     /// A process that was asked to stop did not do so in time.
@@ -114,7 +131,10 @@ pub enum ClusterEvent {
     /// A rollout begins, with so many workers.
     RolloutBegan { kind: RolloutKind, workers: usize },
     /// One worker has reached a limit, and its replacement begins.
-    LimitReached { worker: WorkerId, generation: Generation, reason: RestartReason },
+    LimitReached { worker: WorkerId, generation: Generation, reached: Reached },
+    /// One worker has reached its memory limit as soon as it was online, as the one
+    /// before it did. Replacements for this reason wait.
+    LimitTooLow { worker: WorkerId, generation: Generation, reached: Reached, wait: Duration },
     /// So many candidates take over.
     Switched { kind: RolloutKind, candidates: usize },
     /// A rollout is complete, `after` its beginning.

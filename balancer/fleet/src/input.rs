@@ -2,6 +2,8 @@
 
 use shared_protocol::Generation;
 
+use super::Load;
+
 /// Names a requester who waits for the progress of a rollout and its final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
@@ -34,6 +36,9 @@ pub enum Input {
     ReleaseOpened(Result<(), String>),
     /// Answers [`Effect::Measure`](super::Effect::Measure).
     Measured(Vec<Measurement>),
+    /// Answers [`Effect::MeasureStarts`](super::Effect::MeasureStarts): do the processes
+    /// that are starting keep the processors busy?
+    StartsMeasured { busy: bool },
     /// Every worker is to be replaced. Without a requester, a reload that is asked
     /// for during another rollout follows it; with one it is refused.
     Reload { requester: Option<RequestId> },
@@ -61,8 +66,10 @@ pub enum Report {
     CouldNotStart { why: String },
     /// It says that it is about to stop, though nobody here told it to.
     Leaving,
-    /// A health probe has ended.
-    Probed(ProbeResult),
+    /// A health probe has ended, or is overdue, while the process had this in hand.
+    Probed { result: ProbeResult, load: Load },
+    /// Answers [`Effect::Examine`](super::Effect::Examine).
+    Examined(Load),
     /// It was withdrawn, and its last request has ended.
     Drained,
     /// It is gone and reaped. Reported exactly once and last.
@@ -99,8 +106,8 @@ pub struct Measurement {
     pub generation: Generation,
     /// Requests that it was ever handed.
     pub requests: u64,
-    /// Resident bytes; `None` when memory was not measured.
-    pub resident: Option<u64>,
+    /// Bytes of memory; `None` when memory was not measured.
+    pub memory: Option<u64>,
 }
 
 /// A random number that each process draws at its launch, so that processes which

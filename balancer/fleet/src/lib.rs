@@ -2,11 +2,15 @@
 //! in, effects come out. No process, socket or clock is touched here, and nothing
 //! is random, so that every order of events can be tried.
 //!
-//! [`member`] is a slot and its process, [`rollout`] a change of many of them;
-//! `reports` takes in what became of processes, `rolling` carries rollouts along.
+//! [`member`] is a slot and its process, [`health`] the verdicts on it, [`rollout`] a
+//! change of many of them; `reports` takes in what became of processes, `starts` lets
+//! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
+//! along.
 
 mod backoff;
 mod effect;
+mod gate;
+mod health;
 mod input;
 mod member;
 mod phase;
@@ -16,23 +20,28 @@ mod reports;
 mod rolling;
 mod rollout;
 mod seeded;
+mod starts;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::time::Instant;
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{RestartReason, WorkerId};
 
 pub use effect::{ClusterEvent, Effect, Launch, Release};
+pub use gate::StartPolicy;
+pub use health::{Hang, Health, Load};
 pub use input::ScaleTo;
 pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId};
 pub use member::Limits;
 pub use member::{Member, Role};
 pub use phase::{Phase, Process};
 pub use port_policy::{PortChoice, PortPolicy};
-pub use recycle::RecyclePolicy;
+pub use recycle::{Reached, RecyclePolicy};
 pub use rollout::RolloutKind;
 
+use gate::Gate;
 use phase::AfterExit;
 use recycle::{RecycleBudget, RecycleTimer};
 use rollout::{ActiveRollout, Queued};
@@ -47,8 +56,7 @@ pub struct Settings {
     pub max_workers: usize,
     pub limits: Limits,
     pub recycle: RecyclePolicy,
-    /// Workers of a reload that start at the same time.
-    pub reload_parallel: usize,
+    pub starts: StartPolicy,
     pub ports: PortPolicy,
 }
 
@@ -68,6 +76,7 @@ enum Lifecycle {
 pub struct Fleet {
     settings: Settings,
     ports: PortPolicy,
+    gate: Gate,
     members: Vec<Member>,
     rollout: Option<ActiveRollout>,
     queued: Queued,
@@ -85,6 +94,7 @@ impl Fleet {
     pub fn new(settings: Settings, now: Instant) -> (Self, Vec<Effect>) {
         let mut fleet = Self {
             ports: settings.ports,
+            gate: Gate::new(settings.starts),
             members: Vec::new(),
             rollout: None,
             queued: Queued::default(),
@@ -95,8 +105,10 @@ impl Fleet {
             settings,
         };
         for id in (1..).map(WorkerId).take(fleet.settings.workers) {
-            fleet.add(id, Role::Current, fleet.settings.workers, now);
+            fleet.members.push(Member::new(id, Role::Current, now));
         }
+        fleet.start_at_gate(now);
+        fleet.watch_gate(now);
         let effects = std::mem::take(&mut fleet.effects);
         (fleet, effects)
     }
@@ -107,14 +119,20 @@ impl Fleet {
             Input::Process { generation, report } => self.on_report(generation, report, now),
             Input::ReleaseOpened(result) => self.on_release_opened(result, now),
             Input::Measured(measured) => self.on_measured(&measured, now),
+            Input::StartsMeasured { busy } => {
+                let starting = self.starting();
+                self.gate.looked(busy, starting);
+            }
             Input::Reload { requester } => self.reload(requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
             Input::Stop => self.stop(now, Member::stop_for_good),
             Input::Kill => self.stop(now, Member::kill),
             Input::Tick => self.on_tick(now),
         }
-        self.restart_due(now);
+        self.start_at_gate(now);
         self.advance(now);
+        self.watch_gate(now);
+        self.settle_turns();
         self.announce_ready(now);
         std::mem::take(&mut self.effects)
     }
@@ -123,7 +141,7 @@ impl Fleet {
     pub fn next_deadline(&self) -> Option<Instant> {
         let waits = |phase: &&Phase| !(seeded(Bug::BackoffForEver) && matches!(phase, Phase::Backoff { .. }));
         let phases = self.members.iter().map(|member| &member.phase).filter(waits);
-        phases.filter_map(Phase::deadline).chain(self.next_check()).min()
+        phases.filter_map(Phase::deadline).chain(self.next_check()).chain(self.gate.next_look).min()
     }
 
     /// When limits are next to be looked at.
@@ -164,41 +182,12 @@ impl Fleet {
         self.effects.push(Effect::Announce { event, requester });
     }
 
-    /// Adds a member and launches its first process.
-    fn add(&mut self, id: WorkerId, role: Role, workers: usize, now: Instant) {
-        let process = self.launch(id, role, workers, now);
-        self.members.push(Member::new(id, role, process, &self.settings.limits));
-    }
-
-    fn launch(&mut self, worker: WorkerId, role: Role, workers: usize, now: Instant) -> Process {
-        self.generations += 1;
-        let (generation, port) = (Generation(self.generations), self.ports.choice());
-        let release = match (role, &self.rollout) {
-            (Role::Candidate, Some(ActiveRollout { kind: RolloutKind::Reload, .. })) => Release::Opened,
-            _ => Release::Running,
-        };
-        self.effects.push(Effect::Launch(Launch { worker, generation, workers, release, port }));
-        Process { generation, launched: now, port, jitter: Jitter::NONE }
-    }
-
-    /// Launches the next process of each member that has waited for it.
-    fn restart_due(&mut self, now: Instant) {
-        for index in 0..self.members.len() {
-            let Member { id, role, history, .. } = self.members[index];
-            let Phase::Backoff { until, reason } = self.members[index].phase else { continue };
-            if until > now {
-                continue;
-            }
-            let restarts = history.restarts + 1;
-            self.announce(ClusterEvent::Restarting { worker: id, reason, restarts }, None);
-            let process = self.launch(id, role, self.workers_after(), now);
-            self.members[index].restart(process, &self.settings.limits);
-        }
-    }
-
     fn on_tick(&mut self, now: Instant) {
         for index in 0..self.members.len() {
             self.tick_member(index, now);
+        }
+        if self.gate.tick(now) {
+            self.effects.push(Effect::MeasureStarts);
         }
         let policy = &self.settings.recycle;
         if !policy.is_off()
@@ -211,23 +200,31 @@ impl Fleet {
 
     /// Replaces a worker that has reached a limit, if no rollout is under way.
     fn on_measured(&mut self, measured: &[Measurement], now: Instant) {
-        let mut reached = None;
+        let mut first = None;
+        let memory_held = self.recycle.is_memory_held(now);
         for measurement in measured {
             let member = self.members.iter_mut().find(|member| {
                 member.role == Role::Current && member.generation() == Some(measurement.generation)
             });
-            if let Some(Member { id, phase: Phase::Online { budget, .. }, .. }) = member
-                && let Some(reason) = budget.reached(measurement, now)
+            if let Some(Member { id, phase: Phase::Online { budget, since, .. }, .. }) = member
+                && let Some(reached) = budget.reached(measurement, now)
+                && !(memory_held && reached.reason == RestartReason::MaxMemory)
             {
-                reached = reached.or(Some((*id, measurement.generation, reason)));
+                let online = now.saturating_duration_since(*since);
+                first = first.or(Some((*id, measurement.generation, reached, online)));
             }
         }
-        if let Some((worker, generation, reason)) = reached
-            && self.refusal().is_none()
-        {
-            self.announce(ClusterEvent::LimitReached { worker, generation, reason }, None);
-            self.start_rollout(RolloutKind::Recycle(reason), [worker], 1, None, now);
+        let Some((worker, generation, reached, online)) = first else { return };
+        if self.refusal().is_some() {
+            return;
         }
+        if reached.reason == RestartReason::MaxMemory
+            && let Some(wait) = self.recycle.met_memory_limit(online, now)
+        {
+            return self.announce(ClusterEvent::LimitTooLow { worker, generation, reached, wait }, None);
+        }
+        self.announce(ClusterEvent::LimitReached { worker, generation, reached }, None);
+        self.start_rollout(RolloutKind::Recycle(reached.reason), [worker], None, now);
     }
 
     /// Stops all members, each in the same way.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use shared_protocol::{Generation, WorkerId};
 
 use super::backoff::Backoff;
+use super::health::{Hang, Health, Load};
 use super::phase::{AfterExit, Escalation, Phase, Process, Trouble};
 use super::recycle::RecycleBudget;
 use super::seeded::{Bug, seeded};
@@ -22,7 +23,9 @@ pub struct Limits {
     pub drain: Duration,
     /// From SIGTERM to SIGKILL.
     pub kill: Duration,
-    /// Missed probes in a row that make a worker suspect.
+    /// How long the requests of a worker that misses its probes may stand still.
+    pub hang: Duration,
+    /// Missed probes in a row that take a worker out of turn.
     pub fall: u32,
     /// Answered probes in a row that make a starting worker ready.
     pub rise: u32,
@@ -60,20 +63,32 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member whose first process is being launched.
-    pub fn new(id: WorkerId, role: Role, process: Process, limits: &Limits) -> Self {
+    /// A member whose first process is to be launched.
+    pub fn new(id: WorkerId, role: Role, now: Instant) -> Self {
         let (history, backoff) = (History::default(), Backoff::default());
-        Self { id, role, phase: starting(process, limits), history, backoff }
+        Self { id, role, phase: Phase::AtGate { since: now, reason: None }, history, backoff }
     }
 
     pub fn generation(&self) -> Option<Generation> {
         self.phase.process().map(|process| process.generation)
     }
 
-    /// The next process is launched, after the wait.
-    pub fn restart(&mut self, process: Process, limits: &Limits) {
-        self.history.restarts += 1;
-        self.phase = starting(process, limits);
+    /// The wait before its next start is over.
+    pub fn queue_at_gate(&mut self, now: Instant) {
+        if let Phase::Backoff { until, reason } = self.phase
+            && until <= now
+        {
+            self.phase = Phase::AtGate { since: now, reason: Some(reason) };
+        }
+    }
+
+    /// The gate lets it through: its next process is launched.
+    pub fn start(&mut self, process: Process, limits: &Limits) {
+        if let Phase::AtGate { reason: Some(_), .. } = self.phase {
+            self.history.restarts += 1;
+        }
+        let deadline = process.launched + limits.startup;
+        self.phase = Phase::Starting { process, deadline, passes: 0, trouble: Trouble::Silent };
     }
 
     /// Notes the number that the process has drawn.
@@ -83,11 +98,18 @@ impl Member {
         }
     }
 
-    /// The process has answered a probe. `budget` is for the case that this makes
-    /// it ready.
-    pub fn answered(&mut self, limits: &Limits, budget: RecycleBudget, now: Instant) -> Vec<Effect> {
+    /// The process has answered a probe while it had this `load`. `budget` is for the
+    /// case that this makes it ready.
+    pub fn answered(
+        &mut self,
+        load: &Load,
+        limits: &Limits,
+        budget: RecycleBudget,
+        now: Instant,
+    ) -> Vec<Effect> {
         match &mut self.phase {
-            Phase::Online { misses, .. } | Phase::Standby { misses, .. } => *misses = 0,
+            Phase::Online { health, .. } => health.answered(load, now),
+            Phase::Standby { misses, .. } => *misses = 0,
             Phase::Starting { process, passes, .. } => {
                 *passes = passes.saturating_add(1);
                 if *passes >= limits.rise {
@@ -96,19 +118,26 @@ impl Member {
                         self.phase = Phase::Standby { process, misses: 0 };
                         return vec![];
                     }
-                    return self.enter(Phase::Online { process, since: now, misses: 0, budget });
+                    return self.enter(online(process, budget, now));
                 }
             }
-            Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Backoff { .. } | Phase::Stopped => {}
+            Phase::AtGate { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Stopped => {}
         }
         vec![]
     }
 
-    /// The process has missed a probe.
-    pub fn missed(&mut self, why: String) {
+    /// The process has missed a probe while it had this `load`. Returns why it is hung,
+    /// if it is. A candidate that stands by has nothing in hand.
+    pub fn missed(&mut self, why: String, load: &Load, limits: &Limits, now: Instant) -> Option<Hang> {
         match &mut self.phase {
-            Phase::Online { misses, .. } | Phase::Standby { misses, .. } => {
+            Phase::Online { health, .. } => return health.missed(load, limits, now),
+            Phase::Standby { misses, .. } => {
                 *misses = misses.saturating_add(1);
+                return (*misses >= limits.fall).then_some(Hang::Idle { misses: *misses });
             }
             Phase::Starting { passes, trouble, .. } => {
                 *passes = 0;
@@ -116,8 +145,31 @@ impl Member {
                     *trouble = Trouble::Unanswered(why);
                 }
             }
-            Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Backoff { .. } | Phase::Stopped => {}
+            Phase::AtGate { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Backoff { .. }
+            | Phase::Stopped => {}
         }
+        None
+    }
+
+    /// What the process has in hand was asked for. Returns why it is hung, if it is.
+    pub fn examined(&mut self, load: &Load, limits: &Limits, now: Instant) -> Option<Hang> {
+        match &mut self.phase {
+            Phase::Online { health, .. } => health.look(load, limits, now),
+            _ => None,
+        }
+    }
+
+    /// It gets requests from now on, or it gets none until further notice.
+    pub fn set_turn(&mut self, is_in_turn: bool) -> Vec<Effect> {
+        let Phase::Online { process, in_turn, .. } = &mut self.phase else { return vec![] };
+        if std::mem::replace(in_turn, is_in_turn) == is_in_turn {
+            return vec![];
+        }
+        let generation = process.generation;
+        vec![if is_in_turn { Effect::Publish(generation) } else { Effect::Withdraw(generation) }]
     }
 
     /// The process says that it cannot start.
@@ -136,7 +188,7 @@ impl Member {
         vec![]
     }
 
-    /// The fleet lets this suspect be replaced.
+    /// The fleet lets this hung process be replaced.
     pub fn eject(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         self.stop(self.after(RestartReason::Hang), limits, now)
     }
@@ -179,9 +231,11 @@ impl Member {
         let next = match self.phase {
             Phase::Stopping { next, .. } => next,
             Phase::Draining { .. } | Phase::Stopped => AfterExit::StayDown,
-            Phase::Starting { .. } | Phase::Standby { .. } | Phase::Online { .. } | Phase::Backoff { .. } => {
-                self.after(RestartReason::Crash)
-            }
+            Phase::AtGate { .. }
+            | Phase::Starting { .. }
+            | Phase::Standby { .. }
+            | Phase::Online { .. }
+            | Phase::Backoff { .. } => self.after(RestartReason::Crash),
         };
         let AfterExit::Restart(reason) = next else { return self.enter(Phase::Stopped) };
         let wait = self.backoff.next(self.phase.time_online(now), process.jitter);
@@ -206,7 +260,8 @@ impl Member {
                 *escalation = Escalation::Killed;
                 if seeded(Bug::NeverKills) { vec![] } else { vec![Effect::Kill(process.generation)] }
             }
-            Phase::Standby { .. } | Phase::Online { .. } | Phase::Backoff { .. } | Phase::Stopped => vec![],
+            Phase::Online { process, .. } => vec![Effect::Examine(process.generation)],
+            Phase::AtGate { .. } | Phase::Standby { .. } | Phase::Backoff { .. } | Phase::Stopped => vec![],
         }
     }
 
@@ -214,7 +269,7 @@ impl Member {
     /// already may only be told to stay down.
     pub fn stop(&mut self, next: AfterExit, limits: &Limits, now: Instant) -> Vec<Effect> {
         let process = match &mut self.phase {
-            Phase::Backoff { .. } => {
+            Phase::AtGate { .. } | Phase::Backoff { .. } => {
                 self.phase = Phase::Stopped;
                 return vec![];
             }
@@ -250,10 +305,10 @@ impl Member {
     /// This candidate is ready and takes the place of the member with this history,
     /// if there was one.
     pub fn promote(&mut self, history: Option<History>, budget: RecycleBudget, now: Instant) -> Vec<Effect> {
-        let Phase::Standby { process, misses } = self.phase else { return vec![] };
+        let Phase::Standby { process, .. } = self.phase else { return vec![] };
         self.role = Role::Current;
         self.history = history.unwrap_or_default();
-        self.enter(Phase::Online { process, since: now, misses, budget })
+        self.enter(online(process, budget, now))
     }
 
     /// A candidate is not started again.
@@ -268,23 +323,26 @@ impl Member {
     fn enter(&mut self, next: Phase) -> Vec<Effect> {
         let before = std::mem::replace(&mut self.phase, next);
         match (&before, &self.phase) {
-            (Phase::Online { .. }, Phase::Online { .. }) => vec![],
             (Phase::Online { .. }, Phase::Backoff { .. }) if seeded(Bug::DeadStaysPublished) => vec![],
-            (Phase::Online { process, .. }, _) => vec![Effect::Withdraw(process.generation)],
+            (Phase::Online { process, in_turn: true, .. }, _) => vec![Effect::Withdraw(process.generation)],
             (_, Phase::Online { process, .. }) => vec![Effect::Publish(process.generation)],
             _ => vec![],
         }
     }
 
-    /// Ready, but its last probes went unanswered.
+    /// Online, but its last probes went unanswered.
     pub fn is_suspect(&self, limits: &Limits) -> bool {
-        matches!(self.phase, Phase::Online { misses, .. } | Phase::Standby { misses, .. }
-            if misses >= limits.fall)
+        matches!(&self.phase, Phase::Online { health, .. } if health.is_suspect(limits))
     }
 
     /// Online, and its last probe was answered.
     pub fn is_answering(&self) -> bool {
-        matches!(self.phase, Phase::Online { misses: 0, .. })
+        matches!(&self.phase, Phase::Online { health, .. } if health.is_answering())
+    }
+
+    /// Its next process waits at the gate.
+    pub fn is_at_gate(&self) -> bool {
+        matches!(self.phase, Phase::AtGate { .. })
     }
 
     /// Nothing is left to be done for it.
@@ -294,30 +352,33 @@ impl Member {
 
     /// Has a process of it ended before its time?
     pub fn has_failed(&self) -> bool {
-        self.history.restarts > 0 || matches!(self.phase, Phase::Backoff { .. })
+        self.history.restarts > 0
+            || matches!(self.phase, Phase::Backoff { .. } | Phase::AtGate { reason: Some(_), .. })
     }
 
     /// When its next start begins, or the one that goes on has begun.
     pub fn starts_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Backoff { until, .. } => Some(until),
+            Phase::AtGate { since, .. } if self.role == Role::Current => Some(since),
             Phase::Starting { ref process, .. } if self.role == Role::Current => Some(process.launched),
             _ => None,
         }
     }
 }
 
-fn starting(process: Process, limits: &Limits) -> Phase {
-    let deadline = process.launched + limits.startup;
-    Phase::Starting { process, deadline, passes: 0, trouble: Trouble::Silent }
+fn online(process: Process, budget: RecycleBudget, now: Instant) -> Phase {
+    Phase::Online { process, since: now, health: Health::new(now), in_turn: true, budget }
 }
 
-/// May this suspect be taken out? Always while another worker answers its probes;
+/// May this hung worker be replaced? Always while another worker answers its probes;
 /// when none does, the fault may lie elsewhere, and then only one at a time is
 /// replaced, so that probes alone never take a whole cluster down.
-pub(crate) fn may_eject<'a>(current: impl Iterator<Item = &'a Member> + Clone, suspect: WorkerId) -> bool {
-    let mut others = current.filter(|member| member.id != suspect);
+pub(crate) fn may_eject<'a>(current: impl Iterator<Item = &'a Member> + Clone, hung: WorkerId) -> bool {
+    let mut others = current.filter(|member| member.id != hung);
     let any_answers = others.clone().any(Member::is_answering);
-    let none_out = !others.any(|member| member.phase.is_ejected() || member.phase.is_starting());
+    let is_out =
+        |member: &Member| member.phase.is_ejected() || member.phase.is_starting() || member.is_at_gate();
+    let none_out = !others.any(is_out);
     any_answers || none_out || seeded(Bug::EjectsAll)
 }

@@ -5,16 +5,18 @@
 //! Starting ───────────────────► Online ───────────────────────────► Stopping
 //!    ▲ │ deadline: Stopping     │    │ retire        drained, due  ▲ │ exited
 //!    │ ▼ exited          exited │    └───────────► Draining ───────┘ ▼
-//!    └──────────── Backoff ◄────┴──────────── or Stopped, when it is to stay down
+//! AtGate ◄──────── Backoff ◄────┴──────────── or Stopped, when it is to stay down
 //! ```
 //!
-//! A candidate is in Standby between Starting and Online, until it is promoted.
-//! Invariant: a process is published exactly while its member is Online.
+//! A member begins at the gate. A candidate is in Standby between Starting and Online,
+//! until it is promoted. Invariant: a process is published exactly while its member is
+//! Online and in turn.
 
 use std::time::{Duration, Instant};
 
 use shared_protocol::{Generation, WorkerState};
 
+use super::health::Health;
 use super::recycle::RecycleBudget;
 use super::{Jitter, PortChoice};
 use shared_protocol::RestartReason;
@@ -57,6 +59,12 @@ pub enum Escalation {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Phase {
+    /// Its next process is to be launched as soon as the gate lets it through.
+    AtGate {
+        since: Instant,
+        /// Why the last one has ended; `None` before the first.
+        reason: Option<RestartReason>,
+    },
     Starting {
         process: Process,
         deadline: Instant,
@@ -73,8 +81,9 @@ pub enum Phase {
     Online {
         process: Process,
         since: Instant,
-        /// Probes in a row that were missed.
-        misses: u32,
+        health: Health,
+        /// It gets requests.
+        in_turn: bool,
         budget: RecycleBudget,
     },
     /// Retired; it finishes what it has.
@@ -106,7 +115,7 @@ impl Phase {
             | Self::Online { process, .. }
             | Self::Draining { process, .. }
             | Self::Stopping { process, .. } => Some(process),
-            Self::Backoff { .. } | Self::Stopped => None,
+            Self::AtGate { .. } | Self::Backoff { .. } | Self::Stopped => None,
         }
     }
 
@@ -116,9 +125,10 @@ impl Phase {
             Self::Starting { deadline, .. } => Some(deadline),
             Self::Draining { until, .. } | Self::Backoff { until, .. } => Some(until),
             Self::Stopping { escalation: Escalation::KillAt(at), .. } => Some(at),
+            Self::Online { ref health, .. } => health.look_at(),
             Self::Stopping { escalation: Escalation::Killed, .. }
+            | Self::AtGate { .. }
             | Self::Standby { .. }
-            | Self::Online { .. }
             | Self::Stopped => None,
         }
     }
@@ -135,11 +145,15 @@ impl Phase {
     /// As operators see it.
     pub fn worker_state(&self) -> WorkerState {
         match self {
-            Self::Starting { .. } | Self::Standby { .. } => WorkerState::Starting,
-            Self::Online { .. } => WorkerState::Online,
+            Self::AtGate { reason: None, .. } | Self::Starting { .. } | Self::Standby { .. } => {
+                WorkerState::Starting
+            }
+            Self::Online { in_turn: true, .. } => WorkerState::Online,
+            Self::Online { in_turn: false, .. } => WorkerState::Unhealthy,
             Self::Draining { .. } | Self::Stopping { next: AfterExit::StayDown, .. } => WorkerState::Draining,
+            Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. } => WorkerState::Hung,
             Self::Stopping { .. } => WorkerState::Unhealthy,
-            Self::Backoff { .. } => WorkerState::Backoff,
+            Self::AtGate { .. } | Self::Backoff { .. } => WorkerState::Backoff,
             Self::Stopped => WorkerState::Failed,
         }
     }
@@ -147,6 +161,14 @@ impl Phase {
     pub fn online_since(&self) -> Option<Instant> {
         match *self {
             Self::Online { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// The health of a process that serves, and whether it gets requests.
+    pub fn turn(&self) -> Option<(&Health, bool)> {
+        match self {
+            Self::Online { health, in_turn, .. } => Some((health, *in_turn)),
             _ => None,
         }
     }
@@ -163,12 +185,13 @@ impl Phase {
         matches!(self, Self::Stopped)
     }
 
-    /// Being replaced because it missed its probes.
+    /// Being replaced because it was hung.
     pub fn is_ejected(&self) -> bool {
         matches!(
             self,
             Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. }
                 | Self::Backoff { reason: RestartReason::Hang, .. }
+                | Self::AtGate { reason: Some(RestartReason::Hang), .. }
         )
     }
 

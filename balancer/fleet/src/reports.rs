@@ -8,7 +8,7 @@ use super::member::{self, Role};
 use super::phase::{AfterExit, Phase, Trouble};
 use super::rollout::{ActiveRollout, Stage};
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Effect, Exit, Fleet, Jitter, ProbeResult, Report};
+use super::{ClusterEvent, Effect, Exit, Fleet, Hang, Jitter, Load, ProbeResult, Report};
 
 impl Fleet {
     pub(super) fn on_report(&mut self, generation: Generation, report: Report, now: Instant) {
@@ -37,7 +37,12 @@ impl Fleet {
                 self.effects.extend(self.members[index].leaving(&limits, now));
                 self.check_candidate(index, "is stopping by itself", now);
             }
-            Report::Probed(result) => self.on_probed(index, generation, result, now),
+            Report::Probed { result, load } => self.on_probed(index, generation, result, &load, now),
+            Report::Examined(load) => {
+                if let Some(hang) = self.members[index].examined(&load, &limits, now) {
+                    self.eject(index, generation, hang, now);
+                }
+            }
             Report::Drained => self.effects.extend(self.members[index].drained(&limits, now)),
             Report::Exited(exit) => self.on_exited(index, generation, exit, now),
         }
@@ -51,11 +56,18 @@ impl Fleet {
         self.announce(ClusterEvent::Started { worker, generation, on_trial }, requester);
     }
 
-    fn on_probed(&mut self, index: usize, generation: Generation, result: ProbeResult, now: Instant) {
+    fn on_probed(
+        &mut self,
+        index: usize,
+        generation: Generation,
+        result: ProbeResult,
+        load: &Load,
+        now: Instant,
+    ) {
         let (member, limits) = (&mut self.members[index], self.settings.limits);
         let worker = member.id;
         match result {
-            ProbeResult::Healthy => self.on_answered(index, generation, now),
+            ProbeResult::Healthy => self.on_answered(index, generation, load, now),
             ProbeResult::Missed { why } => {
                 let event = match member.phase {
                     Phase::Starting { .. } => {
@@ -67,13 +79,16 @@ impl Fleet {
                     // It has no requests, so nobody cares.
                     _ => None,
                 };
-                member.missed(why);
+                let hang = member.missed(why, load, &limits, now);
                 if let Some(event) = event {
                     self.announce(event, None);
                 }
+                if let Some(hang) = hang {
+                    self.eject(index, generation, hang, now);
+                }
             }
             ProbeResult::PortTaken if seeded(Bug::IgnoresPortTaken) => {
-                self.on_answered(index, generation, now);
+                self.on_answered(index, generation, load, now);
             }
             ProbeResult::PortTaken if member.phase.is_starting() => {
                 let effects = member.port_taken(&limits, now);
@@ -85,18 +100,20 @@ impl Fleet {
                 self.announce(ClusterEvent::NotProbed { worker, generation, why }, None);
             }
         }
-        self.eject_suspects(now);
     }
 
-    fn on_answered(&mut self, index: usize, generation: Generation, now: Instant) {
+    fn on_answered(&mut self, index: usize, generation: Generation, load: &Load, now: Instant) {
         let (budget, limits) = (self.budget(index, now), self.settings.limits);
         let member = &mut self.members[index];
         let Some(&process) = member.phase.process() else { return };
         self.ports.got_ready(process.port);
         let was_starting = member.phase.is_starting();
-        let effects = member.answered(&limits, budget, now);
+        let effects = member.answered(load, &limits, budget, now);
         self.effects.extend(effects);
         let (worker, after) = (member.id, now.saturating_duration_since(process.launched));
+        if was_starting && !member.phase.is_starting() {
+            self.gate.got_ready(after);
+        }
         match member.phase {
             Phase::Online { .. } if was_starting => {
                 self.announce(ClusterEvent::Online { worker, generation, after, replaces: None }, None);
@@ -111,20 +128,18 @@ impl Fleet {
         }
     }
 
-    fn eject_suspects(&mut self, now: Instant) {
+    /// Replaces a worker that is hung, or gives its rollout up, unless too many are being
+    /// replaced: then it is looked at again with its next missed probe.
+    fn eject(&mut self, index: usize, generation: Generation, hang: Hang, now: Instant) {
         let limits = self.settings.limits;
-        for index in 0..self.members.len() {
-            let (worker, suspect) = (self.members[index].id, self.members[index].is_suspect(&limits));
-            if let Some(generation) = self.members[index].generation()
-                && suspect
-                && (self.members[index].role == Role::Candidate || member::may_eject(self.current(), worker))
-            {
-                self.announce(ClusterEvent::Hung { worker, generation }, None);
-                let effects = self.members[index].eject(&limits, now);
-                self.effects.extend(effects);
-                self.check_candidate(index, "missed its health probes while it waited for the others", now);
-            }
+        let (worker, role) = (self.members[index].id, self.members[index].role);
+        if role != Role::Candidate && !member::may_eject(self.current(), worker) {
+            return;
         }
+        self.announce(ClusterEvent::Hung { worker, generation, hang }, None);
+        let effects = self.members[index].eject(&limits, now);
+        self.effects.extend(effects);
+        self.check_candidate(index, "missed its health probes while it waited for the others", now);
     }
 
     fn on_exited(&mut self, index: usize, generation: Generation, exit: Exit, now: Instant) {
@@ -174,6 +189,7 @@ impl Fleet {
                     Trouble::Silent => "it has not told its port".to_owned(),
                     Trouble::Unanswered(why) | Trouble::Reported(why) => why,
                 };
+                self.gate.missed_its_time();
                 let within = limits.startup;
                 let failure = format!("not ready within {within:?}: {why}");
                 self.announce(ClusterEvent::NotReadyInTime { worker, generation, within, why }, None);

@@ -10,7 +10,7 @@ use super::member::Role;
 use super::recycle::RETRY;
 use super::rollout::{ActiveRollout, Plan, RolloutKind, Stage};
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Effect, Fleet, RequestId, ScaleTo};
+use super::{ClusterEvent, Effect, Fleet, Member, RequestId, ScaleTo};
 
 impl Fleet {
     pub(super) fn reload(&mut self, requester: Option<RequestId>, now: Instant) {
@@ -41,7 +41,7 @@ impl Fleet {
         }
         let ids: Vec<_> = self.current().map(|member| member.id).collect();
         self.announce(ClusterEvent::RolloutBegan { kind, workers: ids.len() }, requester);
-        self.start_rollout(kind, ids, self.settings.reload_parallel, requester, now);
+        self.start_rollout(kind, ids, requester, now);
     }
 
     pub(super) fn scale(&mut self, to: ScaleTo, requester: Option<RequestId>, now: Instant) {
@@ -74,7 +74,7 @@ impl Fleet {
             let kind = RolloutKind::Grow { to };
             self.announce(ClusterEvent::RolloutBegan { kind, workers }, requester);
             let new = (1..).map(WorkerId).skip(workers).take(to - workers);
-            return self.start_rollout(kind, new, to, requester, now);
+            return self.start_rollout(kind, new, requester, now);
         }
         let kind = RolloutKind::Shrink { to };
         self.announce(ClusterEvent::RolloutBegan { kind, workers }, requester);
@@ -101,16 +101,15 @@ impl Fleet {
         })
     }
 
-    /// Begins to start candidates; at most `parallel` of them at the same time.
+    /// Begins to start candidates.
     pub(super) fn start_rollout(
         &mut self,
         kind: RolloutKind,
         candidates: impl IntoIterator<Item = WorkerId>,
-        parallel: usize,
         requester: Option<RequestId>,
         now: Instant,
     ) {
-        self.set_rollout(kind, Stage::Starting(Plan::new(candidates, parallel)), requester, now);
+        self.set_rollout(kind, Stage::Starting(Plan::new(candidates)), requester, now);
     }
 
     /// A rollout enters a stage; when it began is known from its first one.
@@ -144,6 +143,7 @@ impl Fleet {
     /// One step of the rollout under way, or of the next one. `false` when there is
     /// nothing to do.
     fn step(&mut self, now: Instant) -> bool {
+        let admitted = self.gate_admits();
         let members = &self.members;
         match self.rollout.as_mut().map(|rollout| &mut rollout.stage) {
             None => self.begin_queued(now),
@@ -151,11 +151,12 @@ impl Fleet {
             Some(Stage::Starting(plan)) => {
                 // One of a failed rollout may still be on its way out.
                 let has_room = |id| {
-                    seeded(Bug::StartsBesideAbandoned)
-                        || members.iter().all(|member| member.id != id || member.role == Role::Current)
+                    let is_other = |member: &Member| member.id != id || member.role == Role::Current;
+                    admitted && (seeded(Bug::StartsBesideAbandoned) || members.iter().all(is_other))
                 };
                 if let Some(id) = plan.start_next(has_room) {
-                    self.add(id, Role::Candidate, self.workers_after(), now);
+                    self.members.push(Member::new(id, Role::Candidate, now));
+                    self.start(self.members.len() - 1, now);
                     true
                 } else {
                     let complete = plan.is_complete();
@@ -213,7 +214,7 @@ impl Fleet {
 
     fn take_over(&mut self, index: usize, kind: RolloutKind, now: Instant) {
         let worker = self.members[index].id;
-        let is_old = |member: &super::Member| member.role == Role::Current && member.id == worker;
+        let is_old = |member: &Member| member.role == Role::Current && member.id == worker;
         let old = self.members.iter().position(is_old);
         let history = old.map(|old| self.members[old].history);
         let budget = self.budget(index, now);
@@ -222,6 +223,7 @@ impl Fleet {
         if let Some(&process) = self.members[index].phase.process() {
             let after = now.saturating_duration_since(process.launched);
             let (generation, replaces) = (process.generation, kind.replaces());
+            self.effects.push(Effect::Protect(generation));
             self.announce(ClusterEvent::Online { worker, generation, after, replaces }, None);
         }
         if let Some(old) = old
@@ -278,7 +280,7 @@ impl Fleet {
     /// Are all processes online, and is nothing under way?
     #[cfg(test)]
     pub(super) fn is_settled(&self) -> bool {
-        let online = |member: &super::Member| matches!(member.phase, super::Phase::Online { .. });
+        let online = |member: &Member| matches!(member.phase, super::Phase::Online { in_turn: true, .. });
         self.rollout.is_none()
             && self.queued == super::rollout::Queued::default()
             && self.members.iter().all(online)

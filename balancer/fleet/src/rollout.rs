@@ -1,6 +1,6 @@
 //! Changes of the cluster that happen entirely or not at all: a reload, more
 //! workers, fewer, the replacement of one that has reached a limit. Their
-//! candidates are started, some at a time; only when all stand by do they take
+//! candidates are started, as the gate lets them through; only when all stand by do they take
 //! over, and the first that fails ends the attempt.
 
 use std::collections::VecDeque;
@@ -69,19 +69,22 @@ pub(crate) struct Queued {
 pub(crate) struct Plan {
     waiting: VecDeque<WorkerId>,
     starting: Vec<WorkerId>,
-    parallel: usize,
 }
 
 impl Plan {
-    /// At most `parallel` candidates start at the same time.
-    pub(crate) fn new(candidates: impl IntoIterator<Item = WorkerId>, parallel: usize) -> Self {
-        Self { waiting: candidates.into_iter().collect(), starting: Vec::new(), parallel: parallel.max(1) }
+    pub(crate) fn new(candidates: impl IntoIterator<Item = WorkerId>) -> Self {
+        Self { waiting: candidates.into_iter().collect(), starting: Vec::new() }
     }
 
-    /// The next candidate to be started, if it is time for one and its slot `has_room`.
+    /// Has a candidate yet to be started?
+    pub(crate) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The next candidate to be started, if there is one and its slot `has_room`.
     pub(crate) fn start_next(&mut self, has_room: impl FnOnce(WorkerId) -> bool) -> Option<WorkerId> {
         let &id = self.waiting.front()?;
-        if self.starting.len() >= self.parallel || !has_room(id) {
+        if !has_room(id) {
             return None;
         }
         self.waiting.pop_front();
@@ -111,25 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn candidates_start_in_order_and_no_more_than_allowed_at_once() {
-        let mut plan = Plan::new(ids(1, 3), 2);
+    fn candidates_start_in_order_where_their_slots_have_room() {
+        let mut plan = Plan::new(ids(1, 2));
         assert_eq!(plan.start_next(ROOM), Some(WorkerId(1)));
+        assert_eq!(plan.start_next(|id| id != WorkerId(2)), None, "its slot has no room yet");
+        assert!(plan.waits());
         assert_eq!(plan.start_next(ROOM), Some(WorkerId(2)));
-        assert_eq!(plan.start_next(ROOM), None, "two are starting");
-        plan.stands_by(WorkerId(2));
-        plan.stands_by(WorkerId(2));
-        assert_eq!(plan.start_next(|id| id != WorkerId(3)), None, "its slot has no room yet");
-        assert_eq!(plan.start_next(ROOM), Some(WorkerId(3)));
-        assert!(!plan.is_complete());
+        assert!(!plan.waits() && !plan.is_complete());
         plan.stands_by(WorkerId(1));
-        plan.stands_by(WorkerId(3));
+        plan.stands_by(WorkerId(1));
+        plan.stands_by(WorkerId(2));
         assert!(plan.is_complete());
         assert_eq!(plan.start_next(ROOM), None);
-    }
-
-    #[test]
-    fn no_parallelism_still_means_one() {
-        let mut plan = Plan::new(ids(5, 5), 0);
-        assert_eq!(plan.start_next(ROOM), Some(WorkerId(5)));
     }
 }

@@ -36,6 +36,20 @@ pub(super) enum Bug {
     IgnoresPortTaken,
     /// A rollout is over while the replaced ones still drain.
     DoneWhileDraining,
+    /// A worker that misses its probes is hung, whatever it has in hand.
+    KillsTheBusy,
+    /// A worker is hung because its clients do not go on.
+    BlamesTheClient,
+    /// A worker whose requests do not move is never hung.
+    SparesTheStalled,
+    /// All suspects are out of turn together.
+    LeavesNobodyInTurn,
+    /// A worker that has answered again stays out of turn.
+    StaysOutOfTurn,
+    /// All starts go through the gate together.
+    OpenGate,
+    /// The gate does not look again while somebody waits.
+    ForgetsTheQueue,
 }
 
 #[cfg(test)]

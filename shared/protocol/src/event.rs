@@ -18,6 +18,11 @@ pub enum EventKind {
     Restarted,
     /// Keeps ending: its next start has to wait.
     Backoff,
+    /// Misses its probes: gets no requests until it answers one.
+    OutOfTurn,
+    /// Gets requests again.
+    InTurn,
+    /// Does nothing any more: is replaced.
     Hung,
     NotReady,
     PortTaken,
@@ -37,6 +42,8 @@ impl fmt::Display for EventKind {
             Self::Crashed => "crashed",
             Self::Restarted => "restarted",
             Self::Backoff => "backoff",
+            Self::OutOfTurn => "out-of-turn",
+            Self::InTurn => "in-turn",
             Self::Hung => "hung",
             Self::NotReady => "not-ready",
             Self::PortTaken => "port-taken",

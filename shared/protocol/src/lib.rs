@@ -104,8 +104,11 @@ pub enum WorkerState {
     Starting,
     /// Ready: gets requests.
     Online,
-    /// Missed its probes: gets no requests, is being replaced.
+    /// Misses its probes, so that it gets no requests until it answers one; or was not
+    /// ready in time and is being ended.
     Unhealthy,
+    /// Does nothing any more: is being ended and replaced.
+    Hung,
     /// Finishing what it has; gets no new requests.
     Draining,
     /// Died; waits for its next start.
@@ -120,6 +123,7 @@ impl fmt::Display for WorkerState {
             Self::Starting => "starting",
             Self::Online => "online",
             Self::Unhealthy => "unhealthy",
+            Self::Hung => "hung",
             Self::Draining => "draining",
             Self::Backoff => "backoff",
             Self::Failed => "failed",

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::world::{Running, Step, World, settings};
-use crate::{Phase, RecyclePolicy, Settings};
+use crate::{Phase, RecyclePolicy, Settings, StartPolicy};
 
 /// Rounds within which everything must have settled.
 const ROUNDS: usize = 200;
@@ -136,7 +136,8 @@ fn behave(world: &World, running: &Running, ends: fn(&Running) -> bool) -> Optio
         _ if running.drains => Some(Step::Drained(of)),
         Phase::Starting { .. } if !running.up => Some(Step::Up(of)),
         Phase::Starting { .. } => Some(Step::Healthy(of)),
-        Phase::Online { misses: 1.., .. } | Phase::Standby { misses: 1.., .. } => Some(Step::Healthy(of)),
+        Phase::Online { ref health, .. } if health.misses() > 0 => Some(Step::Healthy(of)),
+        Phase::Standby { misses: 1.., .. } => Some(Step::Healthy(of)),
         _ => None,
     }
 }
@@ -155,6 +156,8 @@ pub(super) struct Setup {
 pub(super) fn setups() -> Vec<Setup> {
     let setup = |name, settings, serves, commands| Setup { name, settings, serves, commands };
     let recycle = RecyclePolicy { max_requests: Some(1_000), ..RecyclePolicy::default() };
+    let two = StartPolicy { parallel: Some(2), processors: 2 };
+    let fit = StartPolicy { parallel: None, processors: 1 };
     let alone = Settings { max_workers: 1, ..settings(1) };
     vec![
         setup("one alone", alone, false, 1),
@@ -162,7 +165,8 @@ pub(super) fn setups() -> Vec<Setup> {
         setup("one serves", settings(1), true, 3),
         setup("two boot", settings(2), false, 1),
         setup("two serve", settings(2), true, 2),
-        setup("two in parallel", Settings { reload_parallel: 2, ..settings(2) }, true, 1),
+        setup("two in parallel", Settings { starts: two, ..settings(2) }, true, 1),
+        setup("as many as fit", Settings { starts: fit, ..settings(3) }, false, 1),
         setup("two with limits", Settings { recycle, ..settings(2) }, true, 1),
         setup("three serve", settings(3), true, 2),
     ]

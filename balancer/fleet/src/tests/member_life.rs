@@ -7,12 +7,13 @@ use shared_protocol::{Generation, RestartReason, WorkerId, WorkerState};
 use crate::member::{History, Limits, Member, Role, may_eject};
 use crate::phase::{AfterExit, Phase, Process};
 use crate::recycle::{RecycleBudget, RecyclePolicy};
-use crate::{Effect, Jitter, PortChoice};
+use crate::{Effect, Jitter, Load, PortChoice};
 
 const LIMITS: Limits = Limits {
     startup: Duration::from_secs(30),
     drain: Duration::from_secs(20),
     kill: Duration::from_secs(5),
+    hang: Duration::from_secs(30),
     fall: 3,
     rise: 1,
 };
@@ -32,7 +33,8 @@ struct Life {
 impl Life {
     fn begin_as(id: u32, role: Role) -> Self {
         let now = Instant::now();
-        let member = Member::new(WorkerId(id), role, process(FIRST, now), &LIMITS);
+        let mut member = Member::new(WorkerId(id), role, now);
+        member.start(process(FIRST, now), &LIMITS);
         Self { member, limits: LIMITS, now }
     }
 
@@ -52,12 +54,15 @@ impl Life {
 
     fn healthy(&mut self) -> Vec<Effect> {
         let budget = RecycleBudget::draw(&RecyclePolicy::default(), self.now, Jitter::NONE);
-        self.member.answered(&self.limits, budget, self.now)
+        self.member.answered(&Load::none(self.now), &self.limits, budget, self.now)
     }
 
-    fn miss(&mut self, times: u32) -> &mut Self {
-        (0..times).for_each(|_| self.member.missed("no answer".to_owned()));
-        self
+    /// Misses so many probes with nothing in hand. Is it hung?
+    fn miss(&mut self, times: u32) -> bool {
+        let load = Load::none(self.now);
+        let mut misses =
+            (0..times).map(|_| self.member.missed("no answer".to_owned(), &load, &LIMITS, self.now));
+        misses.any(|hang| hang.is_some())
     }
 
     fn promote(&mut self, history: History) -> Vec<Effect> {
@@ -91,8 +96,9 @@ impl Life {
     }
 
     fn restart(&mut self) {
-        assert!(matches!(self.member.phase, Phase::Backoff { until, .. } if until <= self.now));
-        self.member.restart(process(FIRST, self.now), &LIMITS);
+        self.member.queue_at_gate(self.now);
+        assert!(self.member.is_at_gate());
+        self.member.start(process(FIRST, self.now), &LIMITS);
     }
 }
 
@@ -150,12 +156,25 @@ fn a_slow_start_is_terminated_then_killed_then_tried_again() {
 #[test]
 fn missed_probes_make_a_suspect_and_one_answer_clears_it() {
     let mut life = Life::online();
-    life.miss(2);
+    assert!(!life.miss(2));
     assert!(!life.member.is_suspect(&LIMITS) && !life.member.is_answering());
-    life.miss(1);
+    assert!(!life.miss(1));
     assert!(life.member.is_suspect(&LIMITS));
     life.healthy();
     assert!(!life.member.is_suspect(&LIMITS) && life.member.is_answering());
+}
+
+#[test]
+fn out_of_turn_it_gets_no_requests_until_it_is_back() {
+    let mut life = Life::online();
+    life.miss(3);
+    assert_eq!(life.member.set_turn(false), [WITHDRAW]);
+    assert_eq!(life.state(), WorkerState::Unhealthy);
+    assert_eq!(life.member.set_turn(false), [], "once");
+    assert_eq!(life.member.set_turn(true), [Effect::Publish(FIRST)]);
+    assert_eq!(life.state(), WorkerState::Online);
+    life.member.set_turn(false);
+    assert_eq!(life.stop(), [TERMINATE], "it was withdrawn before");
 }
 
 #[test]
@@ -163,7 +182,7 @@ fn an_ejected_worker_is_withdrawn_terminated_killed_and_replaced() {
     let mut life = Life::online();
     life.now += Duration::from_secs(10);
     assert_eq!(life.member.eject(&LIMITS, life.now), [WITHDRAW, TERMINATE]);
-    assert_eq!(life.state(), WorkerState::Unhealthy);
+    assert_eq!(life.state(), WorkerState::Hung);
     assert_eq!(life.healthy(), [], "an answer that comes too late changes nothing");
     assert_eq!(life.at_deadline(), [KILL]);
     assert_eq!(life.die(), []);
@@ -211,7 +230,8 @@ fn a_suspect_goes_while_another_worker_answers() {
     let member = |id, misses| {
         let mut life = Life::begin_as(id, Role::Current);
         life.healthy();
-        life.miss(misses).member.clone()
+        life.miss(misses);
+        life.member
     };
     let (suspects, healthy) = ([member(1, 3), member(2, 3)], member(3, 0));
     assert!(may_eject(suspects.iter().chain([&healthy]), WorkerId(1)));
@@ -225,7 +245,8 @@ fn when_all_miss_their_probes_they_go_one_at_a_time() {
         .map(|id| {
             let mut life = Life::begin_as(id, Role::Current);
             life.healthy();
-            life.miss(3).member.clone()
+            life.miss(3);
+            life.member
         })
         .collect();
     assert!(may_eject(members.iter(), WorkerId(1)));
@@ -233,10 +254,12 @@ fn when_all_miss_their_probes_they_go_one_at_a_time() {
     assert!(!may_eject(members.iter(), WorkerId(2)), "while the first is being stopped");
     members[0].exited(now);
     assert!(!may_eject(members.iter(), WorkerId(2)), "while it waits for its next start");
-    members[0].restart(process(FIRST, now), &LIMITS);
+    members[0].queue_at_gate(now);
+    assert!(!may_eject(members.iter(), WorkerId(2)), "while it waits at the gate");
+    members[0].start(process(FIRST, now), &LIMITS);
     assert!(!may_eject(members.iter(), WorkerId(2)), "while its replacement starts");
     let budget = RecycleBudget::draw(&RecyclePolicy::default(), now, Jitter::NONE);
-    members[0].answered(&LIMITS, budget, now);
+    members[0].answered(&Load::none(now), &LIMITS, budget, now);
     assert!(may_eject(members.iter(), WorkerId(2)), "once the replacement answers");
 }
 
@@ -273,7 +296,7 @@ fn a_candidate_that_fails_is_not_tried_again() {
 
     let mut silent = Life::candidate();
     silent.healthy();
-    assert!(silent.miss(3).member.is_suspect(&LIMITS));
+    assert!(!silent.miss(2) && silent.miss(1));
     silent.member.eject(&LIMITS, silent.now);
     assert!(silent.member.phase.is_given_up());
 }
@@ -283,8 +306,7 @@ fn a_retired_worker_finishes_what_it_has() {
     let mut life = Life::online();
     assert_eq!(life.member.retire(&LIMITS, life.now), [WITHDRAW, Effect::AwaitDrain(FIRST)]);
     assert_eq!(life.state(), WorkerState::Draining);
-    life.miss(3);
-    assert!(!life.member.is_suspect(&LIMITS), "nobody ejects it now");
+    assert!(!life.miss(9), "nobody ejects it now");
     assert_eq!(life.member.drained(&LIMITS, life.now), [TERMINATE]);
     assert_eq!(life.member.drained(&LIMITS, life.now), [], "once");
     life.die();

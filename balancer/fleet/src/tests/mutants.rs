@@ -10,7 +10,7 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::DeadStaysPublished, "has ended and stays published"),
     (Bug::CandidatePublished, "two processes of worker"),
     (Bug::SwitchKeepsOld, "two processes of worker"),
-    (Bug::SwitchesEarly, "a world that works again is stuck"),
+    (Bug::SwitchesEarly, "comes at the wrong time"),
     (Bug::FailureStopsCurrent, "a world that works again is stuck: members are [Failed]"),
     (Bug::StartsBesideAbandoned, "gets a third process"),
     (Bug::RestartsBeforeExit, "a stop is stuck"),
@@ -23,6 +23,13 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::EjectsAll, "while another is and nobody answers"),
     (Bug::IgnoresPortTaken, "comes at the wrong time"),
     (Bug::DoneWhileDraining, "is done while those that it has retired still run"),
+    (Bug::KillsTheBusy, "is taken for hung with"),
+    (Bug::BlamesTheClient, "is taken for hung with Clients in hand"),
+    (Bug::SparesTheStalled, "has stood still for"),
+    (Bug::LeavesNobodyInTurn, "nobody is in turn though some are online"),
+    (Bug::StaysOutOfTurn, "answers and is out of turn"),
+    (Bug::OpenGate, "is launched while 1 are starting"),
+    (Bug::ForgetsTheQueue, "waits at the gate and nobody looks"),
 ];
 
 /// States that are explored for each setup before random lives are tried.

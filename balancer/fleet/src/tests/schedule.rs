@@ -5,13 +5,13 @@ use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
 use super::explorer::{ends_in_order, setups};
-use super::world::{Step, World};
+use super::world::{Hand, Step, World};
 use crate::{ClusterEvent, ScaleTo, Settings};
 
 /// Steps of one life; then a new one begins.
 const LIFE: usize = 2_000;
 /// Kinds of events that there are.
-const EVENTS: usize = 28;
+const EVENTS: usize = 30;
 /// Between two looks at whether everything would end in order.
 const LOOK: usize = 500;
 
@@ -73,7 +73,10 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
         3..5 if running.probed && !running.healthy => Step::PortTaken(of),
         5..8 => Step::CouldNotStart(of),
         8..10 if running.probed => Step::NotProbed(of),
-        10..50 if running.probed => Step::Missed(of),
+        10..50 if running.probed => {
+            let hand = if running.serves { random.choice(Hand::ALL) } else { None };
+            Step::Missed(of, hand.unwrap_or(Hand::Nothing))
+        }
         50..150 if goes => Step::Exited(of),
         _ if running.drains => Step::Drained(of),
         _ if !running.up => Step::Up(of),

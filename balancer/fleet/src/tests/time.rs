@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use shared_protocol::Generation;
 
+use super::world::LIMITS;
 use crate::phase::{Escalation, Phase, Process};
-use crate::{Fleet, Lifecycle, Member};
+use crate::{Fleet, Health, Lifecycle, Member};
 
 /// Deaths that are told apart.
 const DEATHS: u32 = 2;
@@ -30,10 +31,21 @@ pub(super) fn normalise(
     if let Lifecycle::Booting { since } = &mut fleet.lifecycle {
         *since = base;
     }
+    let most = fleet.settings.max_workers;
+    fleet.gate.allowance = fleet.gate.allowance.min(most);
+    fleet.gate.next_look.iter_mut().for_each(deadline);
     let recycles = !fleet.settings.recycle.is_off();
     for at in [&mut fleet.recycle.next, &mut fleet.recycle.next_memory] {
         if recycles { deadline(at) } else { *at = base }
     }
+}
+
+fn normalise_health(health: &mut Health, now: Instant, base: Instant, deadline: &impl Fn(&mut Instant)) {
+    let age = now.saturating_duration_since(health.heard).min(LIMITS.hang);
+    health.heard = base.checked_sub(age).expect("ages are short");
+    health.misses = health.misses.min(2 * LIMITS.fall);
+    health.idle_misses = health.idle_misses.min(LIMITS.fall);
+    health.look_at.iter_mut().for_each(deadline);
 }
 
 fn normalise_member(
@@ -57,8 +69,10 @@ fn normalise_member(
             deadline(at);
         }
         Phase::Standby { process: found, .. } => process(found),
-        Phase::Online { process: found, since, budget, .. } => {
+        Phase::AtGate { since, .. } => *since = base,
+        Phase::Online { process: found, since, budget, health, .. } => {
             process(found);
+            normalise_health(health, now, base, deadline);
             let age: Duration = now.saturating_duration_since(*since).min(debt);
             *since = base.checked_sub(age).expect("ages are short");
             budget.until.iter_mut().for_each(deadline);

@@ -13,8 +13,8 @@ use shared_protocol::{Generation, WorkerId};
 
 use super::time::normalise;
 use crate::{
-    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Measurement, PortPolicy, ProbeResult,
-    RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings,
+    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy, ProbeResult,
+    RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings, StartPolicy,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
@@ -22,7 +22,8 @@ pub(super) const LIMITS: Limits = Limits {
     startup: Duration::from_millis(400),
     drain: Duration::from_millis(200),
     kill: Duration::from_millis(100),
-    fall: 2,
+    hang: Duration::from_millis(200),
+    fall: 1,
     rise: 1,
 };
 
@@ -32,7 +33,7 @@ pub(super) fn settings(workers: usize) -> Settings {
         max_workers: 3,
         limits: LIMITS,
         recycle: RecyclePolicy::default(),
-        reload_parallel: 1,
+        starts: StartPolicy { parallel: Some(1), processors: 1 },
         ports: PortPolicy::TOLD,
     }
 }
@@ -48,14 +49,71 @@ pub(super) struct Running {
     pub healthy: bool,
     /// It has answered a probe.
     pub ready: bool,
-    /// It was taken out because it missed its probes.
+    /// It was taken for hung.
     pub hung: bool,
+    /// What it had in hand when its last probe was missed.
+    pub hand: Hand,
+    /// Probes in a row that it has missed, up to those that make it hung.
+    pub misses: u32,
+    /// When it was last heard of: an answer, or a request that moved.
+    pub heard: Instant,
     pub published: bool,
+    /// It was published and has not been told to go.
+    pub serves: bool,
     pub drains: bool,
     pub retired: bool,
     pub leaving: bool,
     pub terminated: bool,
     pub killed: bool,
+}
+
+/// What a process has in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Hand {
+    Nothing,
+    /// Requests, one of which has just moved.
+    Moving,
+    /// Requests that wait for their clients.
+    Clients,
+    /// Requests that have stood still since they were heard of last.
+    Still,
+    /// As many as it may hold, and they stand still.
+    Full,
+}
+
+impl Hand {
+    pub(super) const ALL: [Self; 5] = [Self::Nothing, Self::Moving, Self::Clients, Self::Still, Self::Full];
+
+    /// `heard` is when a request moved last.
+    fn load(self, heard: Instant) -> Load {
+        let load = Load { requests: 1, ..Load::none(heard) };
+        match self {
+            Self::Nothing => Load { requests: 0, ..load },
+            // That a client goes on or does not is no move of the worker's.
+            Self::Clients => Load { client_waits: 1, moved: heard - LIMITS.hang, ..load },
+            Self::Moving | Self::Still => load,
+            Self::Full => Load { is_full: true, ..load },
+        }
+    }
+}
+
+impl Running {
+    /// It has yet to get ready, and may.
+    fn is_starting(&self) -> bool {
+        !(self.ready || self.terminated || self.killed || self.leaving)
+    }
+
+    /// At `now` this is found in its hand.
+    fn hold(&mut self, hand: Hand, now: Instant) {
+        self.hand = hand;
+        if matches!(hand, Hand::Moving | Hand::Clients) {
+            self.heard = now;
+        }
+    }
+
+    fn load(&self) -> Load {
+        self.hand.load(self.heard)
+    }
 }
 
 /// What the fleet has asked for and is to be told before anything else.
@@ -64,6 +122,8 @@ pub(super) enum Question {
     Launch(Generation),
     Open,
     Measure,
+    Starts,
+    Examine(Generation),
 }
 
 /// One step of the world.
@@ -73,7 +133,7 @@ pub(super) enum Step {
     Answer(bool),
     Up(Generation),
     Healthy(Generation),
-    Missed(Generation),
+    Missed(Generation, Hand),
     PortTaken(Generation),
     NotProbed(Generation),
     CouldNotStart(Generation),
@@ -96,7 +156,7 @@ impl Step {
         match self {
             Self::Up(of)
             | Self::Healthy(of)
-            | Self::Missed(of)
+            | Self::Missed(of, _)
             | Self::PortTaken(of)
             | Self::NotProbed(of)
             | Self::CouldNotStart(of)
@@ -158,13 +218,15 @@ impl World {
         };
         normalise(&mut self.fleet, self.now, base, &rename);
         self.fleet.generations = known.len() as u64;
-        self.now = base;
+        let before = std::mem::replace(&mut self.now, base);
         self.heard.clear();
         for running in &mut self.running {
             running.generation = rename(running.generation);
+            let age = before.saturating_duration_since(running.heard).min(LIMITS.hang);
+            running.heard = base.checked_sub(age).expect("ages are short");
         }
         for question in &mut self.questions {
-            if let Question::Launch(generation) = question {
+            if let Question::Launch(generation) | Question::Examine(generation) = question {
                 *generation = rename(*generation);
             }
         }
@@ -187,7 +249,9 @@ impl World {
                 steps.push(Step::Up(of));
             }
             if running.probed {
-                steps.extend([Step::Healthy(of), Step::Missed(of)]);
+                steps.push(Step::Healthy(of));
+                let hands = if running.serves { Hand::ALL.as_slice() } else { &Hand::ALL[..1] };
+                steps.extend(hands.iter().map(|&hand| Step::Missed(of, hand)));
                 if !running.healthy {
                     steps.push(Step::PortTaken(of));
                 }
@@ -220,6 +284,10 @@ impl World {
     /// # Errors
     /// When something is broken that must always hold; says what.
     pub(super) fn take(&mut self, step: Step) -> Result<(), String> {
+        let looked_at = match (step, self.questions.front()) {
+            (Step::Answer(_), Some(&Question::Examine(of))) | (Step::Missed(of, _), _) => Some(of),
+            _ => None,
+        };
         let Some(input) = self.input(step) else { return Ok(()) };
         let published = self.published();
         let stopping = matches!(step, Step::Stop | Step::Kill);
@@ -245,12 +313,14 @@ impl World {
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
         let ids: Vec<_> = current.map(|member| member.id).collect();
         self.ejected.retain(|id| ids.contains(id));
-        self.check_state()
+        self.check_state()?;
+        looked_at.map_or(Ok(()), |of| self.check_stalled(of))
     }
 
     fn input(&mut self, step: Step) -> Option<Input> {
         let report = |generation, report| Some(Input::Process { generation, report });
         let why = || "it does not".to_owned();
+        let now = self.now;
         if let Step::Exited(of) | Step::Leaving(of) = step {
             self.lost(of);
         }
@@ -258,20 +328,33 @@ impl World {
             let running = self.running.iter_mut().find(|running| running.generation == of)?;
             match step {
                 Step::Up(_) => running.up = true,
-                Step::Healthy(_) => (running.healthy, running.ready) = (true, true),
-                Step::Missed(_) | Step::PortTaken(_) => running.healthy = false,
-                Step::Leaving(_) => running.leaving = true,
+                Step::Healthy(_) => {
+                    (running.healthy, running.ready) = (true, true);
+                    (running.misses, running.heard) = (0, now);
+                }
+                Step::Missed(_, hand) => {
+                    running.healthy = false;
+                    running.misses = (running.misses + 1).min(2 * LIMITS.fall);
+                    running.hold(hand, now);
+                }
+                Step::PortTaken(_) => running.healthy = false,
+                Step::Leaving(_) => (running.leaving, running.serves) = (true, false),
                 Step::Drained(_) => running.drains = false,
                 _ => {}
             }
         }
+        let loads: Vec<_> = self.running.iter().map(|running| (running.generation, running.load())).collect();
+        let probed = |of, result| {
+            let load = loads.iter().find(|(generation, _)| *generation == of).map(|&(_, load)| load)?;
+            report(of, Report::Probed { result, load })
+        };
         match step {
             Step::Answer(well) => self.answer(well),
             Step::Up(of) => report(of, Report::Up),
-            Step::Healthy(of) => report(of, Report::Probed(ProbeResult::Healthy)),
-            Step::Missed(of) => report(of, Report::Probed(ProbeResult::Missed { why: why() })),
-            Step::PortTaken(of) => report(of, Report::Probed(ProbeResult::PortTaken)),
-            Step::NotProbed(of) => report(of, Report::Probed(ProbeResult::Unknown { why: why() })),
+            Step::Healthy(of) => probed(of, ProbeResult::Healthy),
+            Step::Missed(of, _) => probed(of, ProbeResult::Missed { why: why() }),
+            Step::PortTaken(of) => probed(of, ProbeResult::PortTaken),
+            Step::NotProbed(of) => probed(of, ProbeResult::Unknown { why: why() }),
             Step::CouldNotStart(of) => report(of, Report::CouldNotStart { why: why() }),
             Step::Leaving(of) => report(of, Report::Leaving),
             Step::Drained(of) => report(of, Report::Drained),
@@ -316,8 +399,23 @@ impl World {
                 // Well: nobody has had too many requests. Else the first has.
                 let mut published = self.running.iter().filter(|running| running.published);
                 let over = if well { None } else { published.next().map(|running| running.generation) };
-                let measure = |generation| Measurement { generation, requests: u64::MAX, resident: None };
+                let measure = |generation| Measurement { generation, requests: u64::MAX, memory: None };
                 Input::Measured(over.into_iter().map(measure).collect())
+            }
+            // Well: there is room for more.
+            Question::Starts => Input::StartsMeasured { busy: !well },
+            Question::Examine(generation) => {
+                let now = self.now;
+                let running = self.running.iter_mut().find(|running| running.generation == generation)?;
+                // Well: a request has moved. Else none has.
+                let hand = match running.hand {
+                    Hand::Moving if !well => Hand::Still,
+                    Hand::Still if well => Hand::Moving,
+                    hand => hand,
+                };
+                running.hold(hand, now);
+                let report = Report::Examined(running.load());
+                Input::Process { generation, report }
             }
         })
     }

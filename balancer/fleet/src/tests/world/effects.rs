@@ -2,7 +2,7 @@
 
 use shared_protocol::Generation;
 
-use super::{Question, Running, Step, World};
+use super::{Hand, Question, Running, Step, World};
 use crate::{ClusterEvent, Effect, Launch, Release, RequestId, RolloutKind};
 
 impl World {
@@ -22,8 +22,17 @@ impl World {
                 self.questions.push_back(Question::Measure);
                 Ok(())
             }
+            Effect::MeasureStarts => {
+                self.questions.push_back(Question::Starts);
+                Ok(())
+            }
             Effect::Announce { ref event, requester } => self.hear(event, requester, step),
+            Effect::Examine(of) => {
+                self.questions.push_back(Question::Examine(of));
+                Ok(())
+            }
             Effect::Probe(of)
+            | Effect::Protect(of)
             | Effect::Publish(of)
             | Effect::Withdraw(of)
             | Effect::AwaitDrain(of)
@@ -40,6 +49,10 @@ impl World {
         if release == Release::Opened && !self.release_opened {
             return Err(format!("worker {worker} is launched from a release that was not opened"));
         }
+        let starting = self.running.iter().filter(|running| running.is_starting()).count();
+        if starting >= self.fleet.settings.starts.parallel.unwrap_or(usize::MAX) {
+            return Err(format!("worker {worker} is launched while {starting} are starting"));
+        }
         if self.running.iter().filter(|running| running.worker == worker).count() >= 2 {
             return Err(format!("worker {worker} gets a third process"));
         }
@@ -52,7 +65,11 @@ impl World {
             healthy: false,
             ready: false,
             hung: false,
+            hand: Hand::Nothing,
+            misses: 0,
+            heard: self.now,
             published: false,
+            serves: false,
             drains: false,
             retired: false,
             leaving: false,
@@ -79,15 +96,19 @@ impl World {
         }
         match effect {
             Effect::Probe(_) => running.probed = true,
+            Effect::Protect(_) => {}
             Effect::Publish(_) => {
-                running.published = true;
+                if !running.serves {
+                    running.heard = self.now;
+                }
+                (running.published, running.serves) = (true, true);
                 let worker = running.worker;
                 self.ejected.retain(|&id| id != worker);
             }
             Effect::Withdraw(_) => running.published = false,
-            Effect::AwaitDrain(_) => running.drains = true,
+            Effect::AwaitDrain(_) => (running.drains, running.serves) = (true, false),
             Effect::Terminate(_) => {
-                running.terminated = true;
+                (running.terminated, running.serves) = (true, false);
                 self.lost(of);
             }
             _ => running.killed = true,
@@ -121,7 +142,10 @@ impl World {
                 let running = self.running.iter_mut().find(|running| running.generation == *generation);
                 running.into_iter().for_each(|running| running.retired = true);
             }
-            ClusterEvent::Hung { worker, generation } => self.check_ejection(*worker, *generation)?,
+            ClusterEvent::Hung { worker, generation, .. } => {
+                self.check_verdict(*worker, *generation)?;
+                self.check_ejection(*worker, *generation)?;
+            }
             ClusterEvent::RolloutDone { kind, .. } if self.running.iter().any(|running| running.retired) => {
                 return Err(format!("{kind:?} is done while those that it has retired still run"));
             }

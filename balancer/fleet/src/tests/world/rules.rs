@@ -2,26 +2,80 @@
 
 use shared_protocol::{Generation, WorkerId};
 
-use super::{Running, Step, World};
-use crate::{ClusterEvent, Effect, Phase, RolloutKind};
+use crate::gate::LOOK;
+
+use super::{Hand, LIMITS, Running, Step, World};
+use crate::{ClusterEvent, Effect, Health, Phase, Role, RolloutKind};
 
 impl World {
     /// Probes alone never take the whole cluster down.
     pub(super) fn check_ejection(&mut self, worker: WorkerId, generation: Generation) -> Result<(), String> {
         let others = self.running.iter().filter(|running| running.published);
         let others = others.filter(|running| running.generation != generation);
-        let is_published = |running: &Running| running.generation == generation && running.published;
-        let serves = self.running.iter().any(is_published);
+        let is_serving = |running: &Running| running.generation == generation && running.serves;
+        let serves = self.running.iter().any(is_serving);
         let answers = others.clone().any(|running| running.healthy) || !serves;
         if !answers && !self.ejected.is_empty() {
             return Err(format!("worker {worker} is taken out while another is and nobody answers"));
         }
         let hung = self.running.iter_mut().find(|running| running.generation == generation);
         hung.into_iter().for_each(|running| running.hung = true);
-        if self.running.iter().any(|running| running.generation == generation && running.published) {
+        if serves {
             self.ejected.push(worker);
         }
         Ok(())
+    }
+
+    /// Nobody is taken for hung who may be busy.
+    pub(super) fn check_verdict(&self, worker: WorkerId, generation: Generation) -> Result<(), String> {
+        let Some(running) = self.running.iter().find(|running| running.generation == generation) else {
+            return Ok(());
+        };
+        // A candidate that stands by has nothing in hand.
+        let enough = if running.serves { 2 * LIMITS.fall } else { LIMITS.fall };
+        let still = self.now.saturating_duration_since(running.heard);
+        let is_hung = match running.hand {
+            Hand::Nothing => running.misses >= enough,
+            Hand::Moving | Hand::Clients => false,
+            Hand::Still | Hand::Full => running.misses >= LIMITS.fall && still >= LIMITS.hang,
+        };
+        if is_hung {
+            return Ok(());
+        }
+        let (hand, misses) = (running.hand, running.misses);
+        Err(format!(
+            "worker {worker} is taken for hung with {hand:?} in hand, {misses} misses, still for {still:?}"
+        ))
+    }
+
+    /// Whoever has just been found to stand still for too long is replaced, while
+    /// another answers.
+    pub(super) fn check_stalled(&self, of: Generation) -> Result<(), String> {
+        let found = self.running.iter().find(|running| running.generation == of && running.serves);
+        let Some(running) = found else { return Ok(()) };
+        let still = self.now.saturating_duration_since(running.heard);
+        let is_stalled = matches!(running.hand, Hand::Still | Hand::Full)
+            && running.misses >= LIMITS.fall
+            && still >= LIMITS.hang;
+        let others = self.running.iter().filter(|other| other.published && other.healthy);
+        if is_stalled && others.count() > 0 {
+            return Err(format!("worker {} has stood still for {still:?} and is kept", running.worker));
+        }
+        Ok(())
+    }
+
+    /// Somebody is in turn while anybody is online, and who answers is.
+    fn check_turns(&self) -> Result<(), String> {
+        let members = self.fleet.members().iter().filter(|member| member.role == Role::Current);
+        let turns: Vec<_> = members.filter_map(|member| Some((member.id, member.phase.turn()?))).collect();
+        if !turns.is_empty() && !turns.iter().any(|(_, (_, in_turn))| *in_turn) {
+            return Err("nobody is in turn though some are online".to_owned());
+        }
+        let answers = |health: &Health| health.misses() < LIMITS.fall;
+        match turns.iter().find(|(_, (health, in_turn))| answers(health) && !in_turn) {
+            Some((id, _)) => Err(format!("worker {id} answers and is out of turn")),
+            None => Ok(()),
+        }
     }
 
     /// Who serves goes on serving unless there is a reason.
@@ -37,7 +91,7 @@ impl World {
             });
         for effect in effects {
             let Effect::Withdraw(of) = effect else { continue };
-            if !shared && !is_hung(effects, *of) && step.subject() != Some(*of) {
+            if !shared && !is_out(effects, *of) && step.subject() != Some(*of) {
                 return Err(format!("process {of} is withdrawn without a reason"));
             }
         }
@@ -62,7 +116,7 @@ impl World {
             return Ok(());
         }
         let stays = |of: Generation| {
-            step.subject() == Some(of) || is_hung(effects, of) || self.published().contains(&of)
+            step.subject() == Some(of) || is_out(effects, of) || self.published().contains(&of)
         };
         if before.iter().all(|&of| stays(of)) {
             return Ok(());
@@ -81,19 +135,27 @@ impl World {
             let served = member
                 .generation()
                 .and_then(|generation| self.running.iter().find(|running| running.generation == generation));
-            let is_online = matches!(member.phase, Phase::Online { .. });
+            let is_online = matches!(member.phase, Phase::Online { in_turn: true, .. });
             if is_online != served.is_some_and(|running| running.published) {
                 return Err(format!("worker {} is published or online, but not both", member.id));
             }
         }
-        Ok(())
+        self.check_turns()?;
+        let waits = self.fleet.members().iter().find(|member| member.is_at_gate());
+        match waits {
+            Some(member) if self.fleet.next_deadline().is_none_or(|look| look > self.now + LOOK) => {
+                Err(format!("worker {} waits at the gate and nobody looks", member.id))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// Was this process taken out because it is hung?
-fn is_hung(effects: &[Effect], of: Generation) -> bool {
+/// Was this process taken out because of its probes?
+fn is_out(effects: &[Effect], of: Generation) -> bool {
     effects.iter().any(|effect| {
-        matches!(effect, Effect::Announce { event: ClusterEvent::Hung { generation, .. }, .. }
+        let Effect::Announce { event, .. } = effect else { return false };
+        matches!(event, ClusterEvent::Hung { generation, .. } | ClusterEvent::OutOfTurn { generation, .. }
             if *generation == of)
     })
 }
