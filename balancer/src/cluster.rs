@@ -207,7 +207,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         max_workers,
         limits: config.limits,
         recycle: config.recycling,
-        reload_parallel: config.reload_parallel,
+        starts: config.starts,
         ports: config.program.port_policy(),
     }
 }

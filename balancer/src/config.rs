@@ -6,12 +6,14 @@ mod traffic;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE,
-    HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY,
-    MAX_REQUESTS, RELOAD_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET, private_variables,
+    ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH,
+    HEALTH_RISE, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME,
+    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET,
+    private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::{LogFormat, Telemetry};
@@ -20,7 +22,7 @@ use balancer_pool::Balancing;
 use balancer_proxy::ProxyLimits;
 use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
-use balancer_supervisor::{Limits, RecyclePolicy};
+use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
 pub(crate) use mode::Mode;
 use mode::mode;
@@ -42,7 +44,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) probing: Probing,
     pub(crate) recycling: RecyclePolicy,
-    pub(crate) reload_parallel: usize,
+    pub(crate) starts: StartPolicy,
     pub(crate) balancing: Balancing,
     /// The key of the sticky cookie's signature, if somebody has chosen one.
     pub(crate) sticky_secret: Option<Secret>,
@@ -75,6 +77,8 @@ impl Config {
                 drain: settings.get(&DRAIN_TIMEOUT)?,
                 startup: settings.get(&STARTUP_TIMEOUT)?,
                 kill: settings.get(&KILL_TIMEOUT)?,
+                // What is answered with a timeout is in nobody's hand any more.
+                hang: settings.get(&HANG_TIMEOUT)?.min(settings.get(&RESPONSE_TIMEOUT)?),
                 fall: settings.get(&HEALTH_FALL)?,
                 rise: settings.get(&HEALTH_RISE)?,
             },
@@ -88,7 +92,10 @@ impl Config {
                 max_requests: settings.find(&MAX_REQUESTS)?,
                 max_lifetime: settings.find(&MAX_LIFETIME)?,
             },
-            reload_parallel: settings.get(&RELOAD_PARALLEL)? as usize,
+            starts: StartPolicy {
+                parallel: settings.find(&START_PARALLEL)?.map(|parallel| parallel as usize),
+                processors: std::thread::available_parallelism().map_or(1, NonZero::get),
+            },
             balancing: traffic::balancing(settings)?,
             sticky_secret: settings.find_secret(&STICKY_SECRET, Secret::parse)?,
             proxy_limits: traffic::proxy_limits(settings)?,

@@ -19,10 +19,11 @@ use balancer_state::registry::{Entry, Role, Usage, Usages};
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All states, so that each has a series from the beginning.
-const STATES: [WorkerState; 6] = [
+const STATES: [WorkerState; 7] = [
     WorkerState::Starting,
     WorkerState::Online,
     WorkerState::Unhealthy,
+    WorkerState::Hung,
     WorkerState::Draining,
     WorkerState::Backoff,
     WorkerState::Failed,

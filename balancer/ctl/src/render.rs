@@ -225,7 +225,9 @@ fn state_colour(state: WorkerState) -> Colour {
     match state {
         WorkerState::Online => Colour::Good,
         WorkerState::Starting | WorkerState::Draining => Colour::Waiting,
-        WorkerState::Unhealthy | WorkerState::Backoff | WorkerState::Failed => Colour::Bad,
+        WorkerState::Unhealthy | WorkerState::Hung | WorkerState::Backoff | WorkerState::Failed => {
+            Colour::Bad
+        }
     }
 }
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use balancer_state::ClusterState;
 use balancer_state::counters::{Counters, ReloadOutcome};
 use balancer_state::events::Events;
-use shared_protocol::{Generation, Progress};
+use shared_protocol::{Generation, Progress, RestartReason};
 
 use crate::handle::ProgressSender;
 use crate::notify;
 use crate::running::{RunningProcess, RunningProcesses};
-use balancer_fleet::{ClusterEvent, RequestId, RolloutKind};
+use balancer_fleet::{ClusterEvent, Hang, Reached, RequestId, RolloutKind};
 
 /// Tells everybody concerned what has happened to the cluster.
 #[derive(Debug)]
@@ -146,6 +146,39 @@ fn failure(kind: RolloutKind, switched: bool) -> &'static str {
         RolloutKind::Recycle(_) if switched => "replacement not finished, the new worker stays",
         RolloutKind::Recycle(_) => "replacement given up, the old worker stays",
         RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => "scaling given up",
+    }
+}
+
+/// Why a worker is taken for hung.
+fn hung(hang: &Hang) -> String {
+    match hang {
+        Hang::Idle { misses } => {
+            format!("missed its last {misses} health probes with nothing in hand")
+        }
+        Hang::Stalled(time) => {
+            format!("none of its requests has moved for {} s (--hang-timeout)", time.as_secs())
+        }
+    }
+}
+
+/// Why a worker gets requests again.
+fn back_in_turn(answered: bool) -> &'static str {
+    if answered { "it has answered a probe" } else { "no other worker answers its probes either" }
+}
+
+/// A limit and what was used, in units for people.
+fn limit(reached: &Reached) -> String {
+    let Reached { reason, used, limit } = *reached;
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    match reason {
+        RestartReason::MaxMemory => {
+            format!("{reason}: {:.1} MiB of {:.1} MiB", mebibytes(used), mebibytes(limit))
+        }
+        RestartReason::MaxLifetime => {
+            let time = |millis| humantime::format_duration(Duration::from_secs(millis / 1_000));
+            format!("{reason}: {} of {}", time(used), time(limit))
+        }
+        _ => format!("{reason}: {used} of {limit}"),
     }
 }
 

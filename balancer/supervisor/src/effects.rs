@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use balancer_pool::Worker;
-use shared_process::tree::{self, Processes};
+use shared_process::tree;
 use shared_protocol::{Generation, WorkerRef};
 
+use crate::measure;
+use crate::oom::{self, Rank};
 use crate::probe::{Expected, Target};
 use crate::process::ProcessReport;
 use crate::running::RunningProcess;
 use crate::supervisor::Supervisor;
 use crate::system::System;
-use balancer_fleet::{Effect, Input, Jitter, Launch, Measurement, Report};
+use balancer_fleet::{Effect, Input, Jitter, Launch, Member, Report};
 
 impl<S: System> Supervisor<S> {
     pub(crate) fn carry_out(&mut self, effect: Effect) {
@@ -42,8 +44,28 @@ impl<S: System> Supervisor<S> {
             Effect::AdoptRelease => self.system.adopt_release(),
             Effect::DiscardRelease => self.system.discard_release(),
             Effect::Measure { memory } => {
-                let measured = self.measure(memory);
+                let measured = measure::usage(&self.running, memory);
                 self.inputs.push_back(Input::Measured(measured));
+            }
+            Effect::MeasureStarts => {
+                let starting = self.fleet.members().iter().filter(|member| member.phase.is_starting());
+                let starting: Vec<_> = starting.filter_map(Member::generation).collect();
+                let busy = self.starts.keep_busy(&self.running, &starting);
+                self.inputs.push_back(Input::StartsMeasured { busy });
+            }
+            Effect::Examine(generation) => {
+                let report = Report::Examined(self.load(generation));
+                self.inputs.push_back(Input::Process { generation, report });
+            }
+            Effect::Protect(generation) => {
+                if let Some(running) = self.running.get(&generation) {
+                    let pids = if running.handle.is_shim {
+                        tree::descendants(running.handle.child)
+                    } else {
+                        vec![running.pid]
+                    };
+                    pids.into_iter().for_each(|pid| oom::set_rank(pid, Rank::Worker));
+                }
             }
             Effect::Announce { event, requester } => {
                 let stopping = self.fleet.is_stopping();
@@ -90,20 +112,5 @@ impl<S: System> Supervisor<S> {
         if let Some(running) = self.running.get_mut(&generation) {
             running.tasks.push(waiting.abort_handle());
         }
-    }
-
-    /// What all processes with a port have used.
-    fn measure(&self, memory: bool) -> Vec<Measurement> {
-        let is_shim = |running: &RunningProcess| running.handle.is_shim;
-        let all = (memory && self.running.values().any(is_shim)).then(Processes::now);
-        let measured = self.running.iter().filter_map(|(&generation, running)| {
-            let resident = match &all {
-                _ if !memory => None,
-                Some(all) => Some(all.usage_below(running.handle.child).resident),
-                None => Some(tree::usage(running.pid).map_or(0, |usage| usage.resident)),
-            };
-            Some(Measurement { generation, requests: running.worker.as_ref()?.requests(), resident })
-        });
-        measured.collect()
     }
 }

@@ -14,10 +14,13 @@
 //! by `announce`, and nowhere else.
 
 mod announce;
+mod clock;
 mod effects;
 pub mod executable;
 mod handle;
+mod measure;
 pub mod notify;
+mod oom;
 mod output;
 mod port;
 pub mod probe;
@@ -28,7 +31,7 @@ pub mod shim;
 mod supervisor;
 mod system;
 
-pub use balancer_fleet::{Limits, RecyclePolicy, ScaleTo, Settings};
+pub use balancer_fleet::{Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
 pub use handle::{Command, Handle, NotTaken, ProgressSender};
 pub use supervisor::Supervisor;
 pub use system::{Machine, System};

@@ -1,8 +1,10 @@
 //! Active health probes: every worker is asked on its own connection, in its own
 //! task, and must answer in time, with success, and as itself. Somebody else's
-//! program cannot say who it is; there the system tells whose the port is.
+//! program cannot say who it is; there the system tells whose the port is. A worker
+//! never has more than one probe to answer.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -16,7 +18,14 @@ use shared_process::tree::{self, Owner};
 
 /// First wait between probes of a starting worker; doubles up to [`LONGEST_START_WAIT`].
 const FIRST_START_WAIT: Duration = Duration::from_millis(2);
-const LONGEST_START_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_START_WAIT: Duration = Duration::from_millis(50);
+/// After this time the longest wait is [`LONG_START_WAIT`]: a start that has taken so long
+/// may take a little longer.
+const LONG_START: Duration = Duration::from_secs(5);
+const LONG_START_WAIT: Duration = Duration::from_millis(250);
+/// How long an outstanding probe is waited for. A worker that has not answered by then is
+/// gone long since.
+const ANY_TIME: Duration = Duration::from_secs(24 * 3600);
 /// After a miss the next probe comes after this part of the interval: with the
 /// default timeout of half an interval, a worker that has just been probed when it
 /// freezes is still found out within `fall` intervals.
@@ -85,9 +94,11 @@ pub async fn run(
     probing: Probing,
     outcomes: mpsc::Sender<(Generation, Outcome)>,
 ) {
+    let (interval, began) = (probing.interval, Instant::now());
+    let mut prober = Prober { target, probing, outstanding: None };
     let mut wait = FIRST_START_WAIT;
     loop {
-        let outcome = check_owner(target, probe(target, &probing).await).await;
+        let outcome = check_owner(target, prober.ask().await).await;
         let ready = matches!(outcome, Outcome::Healthy { .. });
         if outcomes.send((generation, outcome)).await.is_err() {
             return;
@@ -96,19 +107,73 @@ pub async fn run(
             break;
         }
         sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_START_WAIT);
+        let longest = if began.elapsed() < LONG_START { LONGEST_START_WAIT } else { LONG_START_WAIT };
+        wait = (wait * 2).min(longest);
     }
-    let mut wait = probing.interval;
+    let mut wait = interval;
     loop {
-        sleep(wait).await;
-        let asked = Instant::now();
-        let outcome = probe(target, &probing).await;
+        let asked;
+        let outcome = if let Some(outcome) = prober.rest(wait).await {
+            asked = Instant::now();
+            outcome
+        } else {
+            asked = Instant::now();
+            prober.ask().await
+        };
         let missed = matches!(outcome, Outcome::Missed { .. });
-        let until_next = if missed { probing.interval.mul_f64(SOONER) } else { probing.interval };
+        let until_next = if missed { interval.mul_f64(SOONER) } else { interval };
         wait = until_next.saturating_sub(asked.elapsed());
         if outcomes.send((generation, outcome)).await.is_err() {
             return;
         }
+    }
+}
+
+type Answer = Result<Option<StoreHealth>, ProbeError>;
+
+/// Asks one worker, one thing at a time. A probe that has not been answered in time stays
+/// outstanding: a worker that is busy is not asked again and again, and answers it when it
+/// comes to it.
+struct Prober {
+    target: Target,
+    probing: Probing,
+    outstanding: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+}
+
+impl Prober {
+    /// Asks, or goes on waiting for the answer to what was asked, for the timeout.
+    async fn ask(&mut self) -> Outcome {
+        let (target, limit) = (self.target, self.probing.timeout);
+        let mut probe = self.outstanding.take().unwrap_or_else(|| match self.probing.check.clone() {
+            Check::Http(path) => Box::pin(async move { ask(target, &path, limit).await }),
+            Check::Tcp => Box::pin(async move { connect(target.address, limit).await.map(|()| None) }),
+        });
+        match timeout(limit, &mut probe).await {
+            Ok(answer) => outcome(answer),
+            Err(_) => {
+                self.outstanding = Some(probe);
+                outcome(Err(ProbeError::Timeout(limit)))
+            }
+        }
+    }
+
+    /// Rests for so long, unless an outstanding probe is answered meanwhile.
+    async fn rest(&mut self, wait: Duration) -> Option<Outcome> {
+        let Some(probe) = &mut self.outstanding else {
+            sleep(wait).await;
+            return None;
+        };
+        let answer = timeout(wait, probe).await.ok()?;
+        self.outstanding = None;
+        Some(outcome(answer))
+    }
+}
+
+fn outcome(answer: Answer) -> Outcome {
+    match answer {
+        Ok(store) => Outcome::Healthy { store },
+        Err(err) if err.is_ours() => Outcome::Unknown { why: err.to_string() },
+        Err(err) => Outcome::Missed { why: err.to_string() },
     }
 }
 
@@ -122,18 +187,6 @@ async fn check_owner(target: Target, outcome: Outcome) -> Outcome {
     match tokio::task::spawn_blocking(move || tree::owner_of(port, shim)).await {
         Ok(Owner::Stranger) => Outcome::PortTaken,
         Ok(Owner::Ours | Owner::Unknown) | Err(_) => outcome,
-    }
-}
-
-async fn probe(target: Target, probing: &Probing) -> Outcome {
-    let asked = match &probing.check {
-        Check::Http(path) => ask(target, path, probing.timeout).await,
-        Check::Tcp => connect(target.address, probing.timeout).await.map(|()| None),
-    };
-    match asked {
-        Ok(store) => Outcome::Healthy { store },
-        Err(err) if err.is_ours() => Outcome::Unknown { why: err.to_string() },
-        Err(err) => Outcome::Missed { why: err.to_string() },
     }
 }
 
@@ -177,22 +230,31 @@ impl From<ClientError> for ProbeError {
     }
 }
 
+/// Connects, and waits until the program has accepted: the kernel does the first by itself,
+/// also for a program that hangs. The connection stays until then, so that no probes fill
+/// the backlog.
 async fn connect(address: SocketAddr, limit: Duration) -> Result<(), ProbeError> {
-    match timeout(limit, TcpStream::connect(address)).await {
-        Ok(connected) => Ok(connected.map(drop)?),
-        Err(_) => Err(ProbeError::Timeout(limit)),
+    let connected = timeout(limit, TcpStream::connect(address)).await;
+    let _connection = connected.map_err(|_| ProbeError::Timeout(limit))??;
+    let mut wait = FIRST_START_WAIT;
+    loop {
+        let backlog = tokio::task::spawn_blocking(move || tree::backlog(address.port())).await;
+        if backlog.ok().flatten().unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(LONG_START_WAIT);
     }
 }
 
-async fn ask(target: Target, path: &str, limit: Duration) -> Result<Option<StoreHealth>, ProbeError> {
-    let client = Client::new(target.address, Limits::new(limit, BODY_LIMIT));
+/// Waits for the answer for as long as it takes, but `limit` for the connection.
+async fn ask(target: Target, path: &str, limit: Duration) -> Answer {
+    let limits = Limits { connect: limit, response: ANY_TIME, body: BODY_LIMIT };
+    let client = Client::new(target.address, limits);
     let request = Request::get(path).header("user-agent", USER_AGENT).header("connection", "close");
-    let answer = async {
-        let mut connection = client.connect().await?;
-        // Of a program's answer the status is enough, and its body may have any length.
-        connection.stream(request).await?.collect_prefix().await
-    };
-    let response = timeout(limit, answer).await.map_err(|_| ProbeError::Timeout(limit))??;
+    let mut connection = client.connect().await?;
+    // Of a program's answer the status is enough, and its body may have any length.
+    let response = connection.stream(request).await?.collect_prefix().await?;
     let status = response.status.as_u16();
     match target.expected {
         Expected::Bundled(worker) => bundled(&response, worker, path),

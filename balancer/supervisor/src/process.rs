@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::executable::Executable;
+use crate::oom::{self, Rank};
 use crate::port::Port;
 use crate::{output, shim};
 use balancer_fleet::{Launch, PortPolicy};
@@ -164,6 +165,7 @@ impl Launcher {
         let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
+        let rank = if launch.on_trial { Rank::Candidate } else { Rank::Worker };
         let shown = Arc::new(AtomicU32::new(pid));
         if let Some(stdout) = child.stdout.take() {
             relays.spawn(output::relay(stdout, id, Arc::clone(&shown)));
@@ -173,7 +175,11 @@ impl Launcher {
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         let is_shim = matches!(self.program, Program::Command(_));
-        let mut task = ProcessTask { child, pid, shown, is_shim, port, status: None, reports, generation };
+        if !is_shim {
+            oom::set_rank(pid, rank);
+        }
+        let mut task =
+            ProcessTask { child, pid, shown, is_shim, rank, port, status: None, reports, generation };
         let children = self.children.clone();
         tokio::spawn(async move {
             let status = task.attend(channel, requested).await;
@@ -222,6 +228,7 @@ struct ProcessTask {
     shown: Arc<AtomicU32>,
     /// The child is a shim, and is told what to do over its channel.
     is_shim: bool,
+    rank: Rank,
     port: Port,
     /// How the supervised program ended, as its shim tells.
     status: Option<ExitStatus>,
@@ -282,6 +289,7 @@ impl ProcessTask {
             Ok(WorkerMessage::Listening { port }) => ProcessReport::Up { pid: self.pid, port },
             Ok(WorkerMessage::Started { pid }) => {
                 self.shown.store(pid, Ordering::Relaxed);
+                oom::set_rank(pid, self.rank);
                 ProcessReport::Up { pid, port: self.port.number() }
             }
             Ok(WorkerMessage::Failed { reason }) => ProcessReport::CouldNotStart { reason },

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
 
-use balancer_pool::Worker;
+use balancer_pool::{Worker, Workload};
 use balancer_state::ClusterState;
 use balancer_state::registry::{self, Entry};
 use rustix::process::Signal;
@@ -16,13 +16,16 @@ use shared_protocol::Generation;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
+use crate::clock::Clock;
 use crate::handle::Command;
+use crate::measure::StartUsage;
 use crate::notify;
+use crate::oom::OomWatch;
 use crate::probe::Outcome;
 use crate::process::ProcessReport;
 use crate::running::{RunningProcess, RunningProcesses};
 use crate::system::{Outcomes, Reports, System};
-use balancer_fleet::{Effect, Exit, Fleet, Input, Member, ProbeResult, Report, Role, Settings};
+use balancer_fleet::{Effect, Exit, Fleet, Input, Load, Member, ProbeResult, Report, Role, Settings};
 
 /// Reports that may wait for the supervisor; more make their senders wait.
 const QUEUED_REPORTS: usize = 256;
@@ -35,6 +38,10 @@ pub struct Supervisor<S> {
     pub(crate) state: ClusterState,
     pub(crate) running: RunningProcesses,
     pub(crate) announcer: Announcer,
+    pub(crate) clock: Clock,
+    oom: OomWatch,
+    /// The processor time of those that are starting, when it was measured last.
+    pub(crate) starts: StartUsage,
     /// What is to be carried out before the first thing happens.
     first: Vec<Effect>,
     /// What the fleet is told next, in this order.
@@ -49,13 +56,17 @@ impl<S: System> Supervisor<S> {
     /// Shows its slots from the beginning, so that requests which come before
     /// [`Self::run`] wait for the first worker.
     pub fn new(settings: Settings, system: S, state: ClusterState) -> Self {
-        let (fleet, first) = Fleet::new(settings, now());
+        let clock = Clock::default();
+        let (fleet, first) = Fleet::new(settings, clock.now());
         let (reports, reported) = mpsc::channel(QUEUED_REPORTS);
         let (outcomes, probed) = mpsc::channel(QUEUED_REPORTS);
         let supervisor = Self {
             fleet,
             system,
             announcer: Announcer::new(&state),
+            clock,
+            oom: OomWatch::new(),
+            starts: StartUsage::default(),
             state,
             running: RunningProcesses::new(),
             first,
@@ -93,7 +104,7 @@ impl<S: System> Supervisor<S> {
                     self.on_command(command.unwrap_or(Command::Kill));
                 }
                 Some((generation, report)) = self.reported.recv() => self.on_report(generation, report),
-                () = sleep_until(self.fleet.next_deadline()) => self.inputs.push_back(Input::Tick),
+                true = self.clock.reaches(self.fleet.next_deadline()) => self.inputs.push_back(Input::Tick),
                 Some((generation, outcome)) = self.probed.recv() => self.on_outcome(generation, outcome),
                 () = watchdog.tick() => {}
             }
@@ -108,7 +119,7 @@ impl<S: System> Supervisor<S> {
                 Input::Process { generation, report: Report::Exited(_) } => Some(*generation),
                 _ => None,
             };
-            for effect in self.fleet.handle(input, now()) {
+            for effect in self.fleet.handle(input, self.clock.now()) {
                 self.carry_out(effect);
             }
             if let Some(generation) = ended {
@@ -142,7 +153,14 @@ impl<S: System> Supervisor<S> {
             ProcessReport::CouldNotStart { reason } => Report::CouldNotStart { why: reason },
             ProcessReport::Leaving => Report::Leaving,
             ProcessReport::Drained => Report::Drained,
-            ProcessReport::Exited { status } => Report::Exited(exit(status.ok())),
+            ProcessReport::Exited { status } => {
+                let mut exit = exit(status.as_ref().ok());
+                let by_kill = status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
+                if by_kill && self.oom.claim() {
+                    exit.how.push_str(", probably out of memory");
+                }
+                Report::Exited(exit)
+            }
         };
         self.inputs.push_back(Input::Process { generation, report });
     }
@@ -159,12 +177,23 @@ impl<S: System> Supervisor<S> {
             Outcome::PortTaken => ProbeResult::PortTaken,
             Outcome::Unknown { why } => ProbeResult::Unknown { why },
         };
-        self.inputs.push_back(Input::Process { generation, report: Report::Probed(result) });
+        let report = Report::Probed { result, load: self.load(generation) };
+        self.inputs.push_back(Input::Process { generation, report });
+    }
+
+    /// What this process has in hand.
+    pub(crate) fn load(&self, generation: Generation) -> Load {
+        let worker = self.running.get(&generation).and_then(|running| running.worker.as_ref());
+        let Some(worker) = worker else { return Load::none(self.clock.now()) };
+        let Workload { requests, client_waits, moved, abandoned } = worker.workload();
+        let (moved, is_full) = (self.clock.fleets(moved), self.state.pool.is_full(worker));
+        Load { requests, client_waits, moved, abandoned, is_full }
     }
 
     /// Shows the request path and operators how things stand.
     fn publish(&self) {
-        self.state.pool.set_next_start(self.fleet.next_start().map(Into::into));
+        let next_start = self.fleet.next_start().map(|start| self.clock.machines(start));
+        self.state.pool.set_next_start(next_start.map(Into::into));
         let mut entries: Vec<_> = self.fleet.members().iter().map(|member| self.entry(member)).collect();
         entries.sort_by_key(|entry| entry.id);
         self.state.registry.publish(entries);
@@ -184,7 +213,7 @@ impl<S: System> Supervisor<S> {
             pid: running.map(|running| running.pid),
             shim: running.and_then(RunningProcess::shim),
             worker: running.and_then(|running| running.worker.clone()),
-            online_since: member.phase.online_since(),
+            online_since: member.phase.online_since().map(|since| self.clock.machines(since)),
             restarts: member.history.restarts,
             last_reason: member.history.last_reason,
             store: running.and_then(|running| running.store.clone()),
@@ -193,8 +222,8 @@ impl<S: System> Supervisor<S> {
 }
 
 /// Programs that do not handle the signal that they are stopped by end by it.
-fn exit(status: Option<ExitStatus>) -> Exit {
-    let orderly = |status: ExitStatus| status.success() || status.signal() == Some(Signal::TERM.as_raw());
+fn exit(status: Option<&ExitStatus>) -> Exit {
+    let orderly = |status: &ExitStatus| status.success() || status.signal() == Some(Signal::TERM.as_raw());
     Exit {
         how: status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string()),
         orderly: status.is_some_and(orderly),
@@ -204,13 +233,6 @@ fn exit(status: Option<ExitStatus>) -> Exit {
 /// Of the event loop's clock, which tests may move.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

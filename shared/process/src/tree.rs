@@ -47,6 +47,14 @@ impl Processes {
         children.map(|stat| (stat.pid.cast_unsigned(), stat.state == 'Z')).collect()
     }
 
+    /// What [`proportional`] says of all processes below `root` together, or their resident
+    /// memory where it says nothing.
+    pub fn proportional_below(&self, root: u32) -> u64 {
+        let memory =
+            |stat: &Stat| proportional(stat.pid.cast_unsigned()).unwrap_or_else(|| Usage::of(stat).resident);
+        self.below(root).map(memory).sum()
+    }
+
     /// What all processes below `root` use together.
     pub fn usage_below(&self, root: u32) -> Usage {
         self.below(root).map(Usage::of).fold(Usage::default(), |sum, usage| Usage {
@@ -54,6 +62,13 @@ impl Processes {
             cpu: sum.cpu + usage.cpu,
         })
     }
+}
+
+/// The memory of a process in bytes, where it shares a page with others by its share of
+/// it (`Pss` in proc_pid_smaps(5)); `None` when that may not be known.
+pub fn proportional(pid: u32) -> Option<u64> {
+    let rollup = Process::new(pid.cast_signed()).ok()?.smaps_rollup().ok()?;
+    rollup.memory_map_rollup.iter().map(|map| map.extension.map.get("Pss").copied()).sum()
 }
 
 /// All processes below `root`, as [`Processes::below`] has them.
@@ -126,12 +141,23 @@ pub fn owner_of(port: u16, root: u32) -> Owner {
     if hidden { Owner::Unknown } else { Owner::Stranger }
 }
 
+/// Connections to TCP port `port` that nobody has accepted yet (of a listening socket the
+/// kernel shows its accept queue as `rx_queue`); `None` when nobody listens on it here.
+pub fn backlog(port: u16) -> Option<u64> {
+    listeners(port).map(|entry| u64::from(entry.rx_queue)).reduce(|sum, more| sum + more)
+}
+
 /// Inodes of the sockets that listen on `port`, whatever their address.
 fn listening(port: u16) -> HashSet<u64> {
-    let matches = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
+    listeners(port).map(|entry| entry.inode).collect()
+}
+
+fn listeners(port: u16) -> impl Iterator<Item = TcpNetEntry> {
     let v4 = procfs::net::tcp().unwrap_or_default();
     let v6 = procfs::net::tcp6().unwrap_or_default();
-    v4.into_iter().chain(v6).filter(matches).map(|entry| entry.inode).collect()
+    let is_listener =
+        move |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
+    v4.into_iter().chain(v6).filter(is_listener)
 }
 
 #[cfg(test)]
@@ -139,6 +165,26 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn connections_that_nobody_has_accepted_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(backlog(address.port()), Some(0));
+        let _waiting = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(backlog(address.port()), Some(3));
+        let _accepted = listener.accept().unwrap();
+        assert_eq!(backlog(address.port()), Some(2));
+        drop(listener);
+        assert_eq!(backlog(address.port()), None);
+    }
+
+    #[test]
+    fn memory_that_forks_share_counts_once() {
+        let own = std::process::id();
+        let (proportional, resident) = (proportional(own).unwrap(), usage(own).unwrap().resident);
+        assert!(proportional > 0 && proportional <= resident, "{proportional} of {resident}");
+    }
 
     #[test]
     fn an_own_port_is_told_from_a_strangers() {

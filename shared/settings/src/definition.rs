@@ -38,6 +38,15 @@ pub struct Definition {
     pub(crate) hyphen_values: bool,
     /// The flag alone means true.
     pub switch: bool,
+    /// An older name, which is taken as well.
+    pub former: Option<Former>,
+}
+
+/// The flag, without dashes, and the variable that a setting had before.
+#[derive(Debug, Clone, Copy)]
+pub struct Former {
+    pub flag: &'static str,
+    pub variable: &'static str,
 }
 
 /// What holds when nobody has set a setting.
@@ -161,12 +170,18 @@ impl<T> Draft<T> {
             more_examples: &[],
             hyphen_values: false,
             switch: false,
+            former: None,
         };
         Self { definition, parse }
     }
 
     pub(crate) const fn flag(mut self, flag: &'static str) -> Self {
         self.definition.flag = Some(flag);
+        self
+    }
+
+    pub(crate) const fn formerly(mut self, flag: &'static str, variable: &'static str) -> Self {
+        self.definition.former = Some(Former { flag, variable });
         self
     }
 

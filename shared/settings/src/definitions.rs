@@ -21,11 +21,11 @@ pub use clients::{
     MAX_REQUEST_BODY, MIN_BODY_RATE, RESPONSE_TIMEOUT, TRUST_FORWARDED,
 };
 pub use cluster::{CLUSTER, CLUSTER_ENABLED, HOST, MAX_WORKERS, PORT, WORKERS};
-pub use health::{HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_TIMEOUT};
+pub use health::{HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_TIMEOUT};
 pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT};
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
 pub use workers::{
-    DRAIN_TIMEOUT, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, RELOAD_PARALLEL, STARTUP_TIMEOUT,
+    DRAIN_TIMEOUT, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL, STARTUP_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
@@ -124,12 +124,13 @@ mod tests {
             get DRAIN_TIMEOUT: NO_DURATION;
             get STARTUP_TIMEOUT: NO_DURATION;
             get KILL_TIMEOUT: NO_DURATION;
-            get RELOAD_PARALLEL: NO_COUNT;
+            find START_PARALLEL: NO_COUNT;
             find MAX_MEMORY: ["0", "lots"];
             find MAX_REQUESTS: ["0", "1e3"];
             find MAX_LIFETIME: NO_DURATION;
             get HEALTH_INTERVAL: NO_DURATION;
             get HEALTH_TIMEOUT: NO_DURATION;
+            get HANG_TIMEOUT: NO_DURATION;
             get HEALTH_FALL: NO_COUNT;
             get HEALTH_RISE: NO_COUNT;
             find ADMIN: ["on", "localhost"];

@@ -44,6 +44,9 @@ impl Definition {
         if let Some(short) = self.short {
             arg = arg.short(short);
         }
+        if let Some(former) = self.former {
+            arg = arg.alias(former.flag);
+        }
         if self.hyphen_values {
             arg = arg.allow_hyphen_values(true);
         }
@@ -151,6 +154,13 @@ mod tests {
         assert_eq!((&*worker["port"], &*worker["state-dir"]), ("-1", "/tmp"));
         assert!(values::<Worker>("test --workers 4").is_err());
         assert!(values::<Balancer>("test --state-dir --workers 4").is_err());
+    }
+
+    #[test]
+    fn an_older_name_is_taken_as_well() {
+        for flag in ["start-parallel", "reload-parallel"] {
+            assert_eq!(values::<Balancer>(&format!("test --{flag} 2")).unwrap()["start-parallel"], "2");
+        }
     }
 
     #[test]

@@ -61,13 +61,18 @@ impl Sources {
     }
 
     pub(crate) fn find(&self, definition: &Definition) -> Option<(&str, Origin)> {
-        let variable = definition.variable;
+        let former = definition.former.map(|former| former.variable);
+        let mut names = [Some(definition.variable), former].into_iter().flatten();
         // An empty variable in the environment also hides the one in `.env`.
-        if let Some(value) = self.variables.get(variable) {
+        if let Some((variable, value)) =
+            names.clone().find_map(|name| Some((name, self.variables.get(name)?)))
+        {
             return (!value.is_empty()).then_some((value, Origin::Variable(variable)));
         }
-        let found = self.dotenv.get(variable).filter(|found| !found.value.is_empty())?;
-        Some((&found.value, Origin::Dotenv { variable, line: found.line }))
+        names.find_map(|variable| {
+            let found = self.dotenv.get(variable).filter(|found| !found.value.is_empty())?;
+            Some((&*found.value, Origin::Dotenv { variable, line: found.line }))
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use shared_protocol::{EventKind, Generation, WorkerId};
 
-use super::{failure, millis};
+use super::{back_in_turn, failure, hung, limit, millis};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, RolloutKind};
 
@@ -50,8 +50,15 @@ pub(super) fn entry<'a>(
         ClusterEvent::NotReadyInTime { worker, generation, within, why } => {
             of(EventKind::NotReady, worker, pid(generation), format!("not ready within {within:?}: {why}"))
         }
-        ClusterEvent::Hung { worker, generation } => {
-            of(EventKind::Hung, worker, pid(generation), "missed its health probes".to_owned())
+        ClusterEvent::OutOfTurn { worker, generation, misses } => {
+            let detail = format!("missed {misses} health probes: gets no requests until it answers one");
+            of(EventKind::OutOfTurn, worker, pid(generation), detail)
+        }
+        ClusterEvent::BackInTurn { worker, generation, answered } => {
+            of(EventKind::InTurn, worker, pid(generation), back_in_turn(*answered).to_owned())
+        }
+        ClusterEvent::Hung { worker, generation, hang } => {
+            of(EventKind::Hung, worker, pid(generation), hung(hang))
         }
         ClusterEvent::Draining { worker, generation } => {
             of(EventKind::Draining, worker, pid(generation), "gets no further requests".to_owned())
@@ -66,8 +73,12 @@ pub(super) fn entry<'a>(
         ClusterEvent::Restarting { worker, reason, restarts } => {
             of(EventKind::Restarted, worker, None, format!("because of {reason}, restart number {restarts}"))
         }
-        ClusterEvent::LimitReached { worker, generation, reason } => {
-            of(EventKind::Limit, worker, pid(generation), format!("has reached {reason}"))
+        ClusterEvent::LimitReached { worker, generation, reached } => {
+            of(EventKind::Limit, worker, pid(generation), format!("has reached {}", limit(reached)))
+        }
+        ClusterEvent::LimitTooLow { worker, generation, reached, wait } => {
+            let detail = format!("{} at once; next replacement in {wait:?} at the earliest", limit(reached));
+            of(EventKind::Limit, worker, pid(generation), detail)
         }
         _ => of_cluster(event),
     }

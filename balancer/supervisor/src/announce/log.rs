@@ -3,7 +3,7 @@
 use shared_protocol::Generation;
 use tracing::{debug, error, info, warn};
 
-use super::{failure, millis};
+use super::{back_in_turn, failure, hung, limit, millis};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
 
@@ -29,7 +29,7 @@ pub(super) fn write<'a>(
             debug!(%worker, pid = pid(generation), after_ms = millis(*after), "waits to take over");
         }
         ClusterEvent::NotReadyYet { worker, why, .. } => debug!(%worker, "not ready yet: {why}"),
-        ClusterEvent::ProbeMissed { worker, why, .. } => warn!(%worker, "missed a health probe: {why}"),
+        ClusterEvent::ProbeMissed { worker, why, .. } => debug!(%worker, "missed a health probe: {why}"),
         ClusterEvent::NotProbed { worker, why, .. } => warn!(%worker, "could not be probed: {why}"),
         ClusterEvent::PortTaken { worker, .. } => {
             warn!(%worker, "another program answers on its port: tried again on a new one");
@@ -37,7 +37,16 @@ pub(super) fn write<'a>(
         ClusterEvent::NotReadyInTime { worker, within, why, .. } => {
             warn!(%worker, "not ready within {within:?}: {why}");
         }
-        ClusterEvent::Hung { worker, .. } => warn!(%worker, "is hung: taken out and replaced"),
+        ClusterEvent::OutOfTurn { worker, generation, misses } => {
+            let pid = pid(generation);
+            warn!(%worker, pid, misses, "misses its health probes: gets no requests until it answers one");
+        }
+        ClusterEvent::BackInTurn { worker, generation, answered } => {
+            info!(%worker, pid = pid(generation), "in turn again: {}", back_in_turn(*answered));
+        }
+        ClusterEvent::Hung { worker, generation, hang } => {
+            warn!(%worker, pid = pid(generation), "is hung and is replaced: {}", hung(hang));
+        }
         ClusterEvent::Killed { worker, generation } if !stopping => {
             warn!(%worker, pid = pid(generation), "did not stop in time: killed");
         }
@@ -59,8 +68,14 @@ pub(super) fn write<'a>(
             };
             info!(%worker, "may not have been able to use its port: the next start has {next}");
         }
-        ClusterEvent::LimitReached { worker, generation, reason } => {
-            info!(%worker, pid = pid(generation), %reason, "has reached a limit: is replaced");
+        ClusterEvent::LimitReached { worker, generation, reached } => {
+            let (pid, reason) = (pid(generation), reached.reason);
+            info!(%worker, pid, %reason, "has reached a limit: is replaced: {}", limit(reached));
+        }
+        ClusterEvent::LimitTooLow { worker, generation, reached, wait } => {
+            let (pid, wait_s) = (pid(generation), wait.as_secs());
+            warn!(%worker, pid, wait_s, "reaches its limit as soon as it serves: {}; \
+                it is kept for now (raise --max-memory)", limit(reached));
         }
         _ => write_of_cluster(event),
     }

@@ -4,7 +4,7 @@ mod fake;
 
 use std::time::Duration;
 
-use balancer_pool::PickRequest;
+use balancer_pool::{Hold, PickRequest};
 use balancer_state::ClusterState;
 use shared_protocol::{Generation, Progress, WorkerState};
 use tokio::sync::mpsc;
@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::handle::Handle;
-use balancer_fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo};
+use balancer_fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo, StartPolicy};
 use fake::{Behaviour, FakeSystem};
 
 const LIMITS: Limits = Limits {
     startup: Duration::from_secs(30),
     drain: Duration::from_secs(20),
     kill: Duration::from_secs(5),
+    hang: Duration::from_secs(30),
     fall: 3,
     rise: 1,
 };
@@ -41,7 +42,8 @@ impl Cluster {
     fn start_with(workers: usize, recycle: RecyclePolicy) -> Self {
         let (state, system) = (ClusterState::default(), FakeSystem::default());
         let (limits, ports) = (LIMITS, PortPolicy::Own);
-        let settings = Settings { workers, max_workers: 4, limits, recycle, reload_parallel: 1, ports };
+        let starts = StartPolicy { parallel: None, processors: 2 };
+        let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports };
         let supervisor = Supervisor::new(settings, system.clone(), state.clone());
         let (handle, commands) = Handle::new(|| {});
         let task = tokio::spawn(supervisor.run(commands));
@@ -210,10 +212,47 @@ async fn a_start_that_fails_is_tried_again_later_and_later() {
 async fn a_hung_worker_is_replaced() {
     let cluster = Cluster::ready(2).await;
     cluster.system.freeze(Generation(1));
-    cluster.eventually("it is withdrawn", |cluster| cluster.online() == [2]).await;
+    cluster.eventually("it is out of turn", |cluster| cluster.online() == [2]).await;
+    assert!(cluster.system.is_running(Generation(1)));
+    assert_eq!(cluster.state.registry.entries()[0].state, WorkerState::Unhealthy);
     cluster.eventually("it is replaced", |cluster| cluster.online() == [3, 2]).await;
     assert!(!cluster.system.is_running(Generation(1)));
-    assert!(cluster.has_event("missed its health probes"));
+    assert!(cluster.has_event("missed its last 6 health probes with nothing in hand"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_worker_is_out_of_turn_until_it_answers() {
+    let cluster = Cluster::ready(2).await;
+    let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
+    cluster.system.freeze(lease.generation);
+    cluster.eventually("it is out of turn", |cluster| cluster.online() == [2]).await;
+    sleep(LIMITS.hang - Duration::from_secs(5)).await;
+    assert_eq!(cluster.online(), [2]);
+    cluster.system.thaw(lease.generation);
+    cluster.eventually("it is in turn again", |cluster| cluster.online() == [1, 2]).await;
+    assert!(cluster.has_event("it has answered a probe"));
+    assert_eq!(cluster.system.launches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_requests_stand_still_is_replaced_after_the_hang_timeout() {
+    let cluster = Cluster::ready(2).await;
+    let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
+    let (still, mut waits) = (Instant::now(), cluster.state.pool.pick(PickRequest::default()).unwrap());
+    cluster.system.freeze(lease.generation);
+    cluster.system.freeze(waits.generation);
+    waits.hold(Hold::ClientWait);
+    cluster
+        .eventually("all miss their probes and are in turn", |cluster| {
+            cluster.has_event("no other worker answers its probes either") || cluster.online() == [2]
+        })
+        .await;
+    cluster.eventually("one is replaced", |cluster| cluster.online() == [3]).await;
+    let took = still.elapsed();
+    assert!(took >= LIMITS.hang && took < LIMITS.hang + LIMITS.kill, "{took:?}");
+    assert!(cluster.has_event("none of its requests has moved for 30 s"));
+    sleep(2 * LIMITS.hang).await;
+    assert!(cluster.system.is_running(waits.generation), "its client does not go on");
 }
 
 #[tokio::test(start_paused = true)]

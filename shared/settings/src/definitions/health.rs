@@ -27,8 +27,14 @@ group! {
     HEALTH_FALL: Setting<u32> = Draft::count("CLUSTER_HEALTH_FALL")
         .flag("health-fall")
         .example("3")
-        .help("Number of missed probes in a row after which a worker is replaced")
+        .help("Number of missed probes in a row after which a worker gets no requests until it answers one")
         .default("3");
+
+    HANG_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_HANG_TIMEOUT")
+        .flag("hang-timeout")
+        .example("30s")
+        .help("Replace a worker that misses its probes when none of its requests has moved for so long, --response-timeout at most")
+        .default("30s");
 
     HEALTH_RISE: Setting<u32> = Draft::count("CLUSTER_HEALTH_RISE")
         .flag("health-rise")

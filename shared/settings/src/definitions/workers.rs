@@ -15,7 +15,7 @@ group! {
     STARTUP_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_STARTUP_TIMEOUT")
         .flag("startup-timeout")
         .example("30s")
-        .help("How long a worker may take until it is ready")
+        .help("How long a worker may take until it is ready, from the moment that it is started")
         .default("30s");
 
     KILL_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_KILL_TIMEOUT")
@@ -24,16 +24,17 @@ group! {
         .help("Time from SIGTERM to SIGKILL for a worker")
         .default("5s");
 
-    RELOAD_PARALLEL: Setting<u32> = Draft::count("CLUSTER_RELOAD_PARALLEL")
-        .flag("reload-parallel")
+    START_PARALLEL: Optional<u32> = Draft::count("CLUSTER_START_PARALLEL")
+        .flag("start-parallel")
+        .formerly("reload-parallel", "CLUSTER_RELOAD_PARALLEL")
         .example("2")
-        .help("Number of workers that a reload starts at the same time")
-        .default("1");
+        .help("Most workers that are starting at the same time, for whatever reason")
+        .unset("as many as keep the processors busy");
 
     MAX_MEMORY: Optional<u64> = Draft::size("CLUSTER_MAX_MEMORY", "an amount of memory such as 256MiB or 1GB")
         .flag("max-memory")
         .example("512MiB")
-        .help("Replace a worker that keeps more resident memory than this for five seconds, with all that it has started")
+        .help("Replace a worker that keeps more memory than this for five seconds, with all that it has started; what processes share counts once")
         .unset("no limit");
 
     MAX_REQUESTS: Optional<u64> = Draft::positive("CLUSTER_MAX_REQUESTS")

@@ -76,6 +76,10 @@ impl FakeSystem {
         self.lock().running.get_mut(&of).expect("it runs").frozen = true;
     }
 
+    pub(super) fn thaw(&self, of: Generation) {
+        self.lock().running.get_mut(&of).expect("it runs").frozen = false;
+    }
+
     pub(super) fn is_running(&self, of: Generation) -> bool {
         self.lock().running.contains_key(&of)
     }
