@@ -2,10 +2,10 @@
 //!
 //! A worker that misses its probes may be busy, so misses alone only take it *out of
 //! turn*: it gets no further requests and is back with its next answered probe. It is
-//! *hung*, and replaced, when it goes on missing them with nothing in hand, or when
-//! none of the requests that it holds has moved for the hang timeout. A request that
-//! waits for its client moves as far as the worker is concerned. Event streams and
-//! upgraded connections are no requests here.
+//! *hung*, and replaced, when it goes on missing them and none of the requests that it holds
+//! has moved for the hang timeout; with nothing in hand it has half of that time, for a
+//! pause of its own. A request that waits for its client moves as far as the worker is
+//! concerned. Event streams and upgraded connections are no requests here.
 
 use std::time::{Duration, Instant};
 
@@ -40,8 +40,8 @@ impl Load {
 /// Why a worker is taken for hung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hang {
-    /// It has nothing in hand, and misses its probes all the same.
-    Idle { misses: u32 },
+    /// It has nothing in hand, and has answered nothing for so long.
+    Idle(Duration),
     /// None of its requests has moved for so long.
     Stalled(Duration),
 }
@@ -51,20 +51,18 @@ pub enum Hang {
 pub struct Health {
     /// Probes in a row that were missed.
     pub(super) misses: u32,
-    /// Those of them, from the fall on, that found it with nothing in hand.
-    pub(super) idle_misses: u32,
     /// When it answered a probe or one of its requests moved last.
     pub(super) heard: Instant,
     /// Requests that were given up until its last answered probe.
     pub(super) abandoned: u64,
     pub(super) is_full: bool,
-    /// When a worker that has something in hand is to be looked at again.
+    /// When a worker that misses its probes is to be looked at again.
     pub(super) look_at: Option<Instant>,
 }
 
 impl Health {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { misses: 0, idle_misses: 0, heard: now, abandoned: 0, is_full: false, look_at: None }
+        Self { misses: 0, heard: now, abandoned: 0, is_full: false, look_at: None }
     }
 
     /// It has answered a probe.
@@ -74,13 +72,7 @@ impl Health {
 
     /// It has missed a probe. Returns why it is hung, if it is.
     pub(crate) fn missed(&mut self, load: &Load, limits: &Limits, now: Instant) -> Option<Hang> {
-        let was_suspect = self.misses >= limits.fall;
         self.misses = self.misses.saturating_add(1);
-        if self.has_work(load) {
-            self.idle_misses = 0;
-        } else if was_suspect {
-            self.idle_misses = self.idle_misses.saturating_add(1);
-        }
         self.look(load, limits, now)
     }
 
@@ -96,14 +88,18 @@ impl Health {
         if self.misses < limits.fall {
             return None;
         }
-        if !self.has_work(load) || seeded(Bug::KillsTheBusy) {
-            let misses = self.misses;
-            return (self.idle_misses >= limits.fall || seeded(Bug::KillsTheBusy))
-                .then_some(Hang::Idle { misses });
-        }
-        self.look_at = Some((self.heard + limits.hang).max(now + RECHECK));
+        let is_idle = !self.has_work(load);
+        let longest = match is_idle {
+            _ if seeded(Bug::KillsTheBusy) => Duration::ZERO,
+            true => limits.hang / 2,
+            false => limits.hang,
+        };
+        self.look_at = Some((self.heard + longest).max(now + RECHECK));
         let still = now.saturating_duration_since(self.heard);
-        (still >= limits.hang && !seeded(Bug::SparesTheStalled)).then_some(Hang::Stalled(still))
+        if still < longest || seeded(Bug::SparesTheStalled) {
+            return None;
+        }
+        Some(if is_idle { Hang::Idle(still) } else { Hang::Stalled(still) })
     }
 
     /// Has it missed so many probes that others are to be preferred? Not while it is
@@ -157,8 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_in_hand_it_is_hung_after_twice_the_misses_that_take_it_out_of_turn() {
-        assert_eq!(hung_after(|_, start| Load::none(start), 100), Some(12));
+    fn with_nothing_in_hand_it_has_half_of_the_hang_timeout() {
+        assert_eq!(hung_after(|_, start| Load::none(start), 14), None);
+        assert_eq!(hung_after(|_, start| Load::none(start), 100), Some(16));
     }
 
     #[test]

@@ -109,13 +109,13 @@ impl Member {
     ) -> Vec<Effect> {
         match &mut self.phase {
             Phase::Online { health, .. } => health.answered(load, now),
-            Phase::Standby { misses, .. } => *misses = 0,
+            Phase::Standby { misses, heard, .. } => (*misses, *heard) = (0, now),
             Phase::Starting { process, passes, .. } => {
                 *passes = passes.saturating_add(1);
                 if *passes >= limits.rise {
                     let process = *process;
                     if self.role == Role::Candidate && !seeded(Bug::CandidatePublished) {
-                        self.phase = Phase::Standby { process, misses: 0 };
+                        self.phase = Phase::Standby { process, misses: 0, heard: now };
                         return vec![];
                     }
                     return self.enter(online(process, budget, now));
@@ -135,9 +135,10 @@ impl Member {
     pub fn missed(&mut self, why: String, load: &Load, limits: &Limits, now: Instant) -> Option<Hang> {
         match &mut self.phase {
             Phase::Online { health, .. } => return health.missed(load, limits, now),
-            Phase::Standby { misses, .. } => {
+            Phase::Standby { misses, heard, .. } => {
                 *misses = misses.saturating_add(1);
-                return (*misses >= limits.fall).then_some(Hang::Idle { misses: *misses });
+                let silent = now.saturating_duration_since(*heard);
+                return (*misses >= limits.fall).then_some(Hang::Idle(silent));
             }
             Phase::Starting { passes, trouble, .. } => {
                 *passes = 0;

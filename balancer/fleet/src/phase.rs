@@ -77,6 +77,8 @@ pub enum Phase {
         process: Process,
         /// Probes in a row that were missed.
         misses: u32,
+        /// When it answered one last.
+        heard: Instant,
     },
     Online {
         process: Process,

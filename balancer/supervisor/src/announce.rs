@@ -152,8 +152,8 @@ fn failure(kind: RolloutKind, switched: bool) -> &'static str {
 /// Why a worker is taken for hung.
 fn hung(hang: &Hang) -> String {
     match hang {
-        Hang::Idle { misses } => {
-            format!("missed its last {misses} health probes with nothing in hand")
+        Hang::Idle(time) => {
+            format!("has answered no health probe for {} s, with nothing in hand", time.as_secs())
         }
         Hang::Stalled(time) => {
             format!("none of its requests has moved for {} s (--hang-timeout)", time.as_secs())

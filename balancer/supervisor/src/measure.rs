@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use crate::running::{RunningProcess, RunningProcesses};
 
-/// Processes that are starting and use this share of the processors keep them busy: with
-/// others at work beside them they may not get more.
-const BUSY: f64 = 0.25;
+/// Processes that are starting keep the processors busy when they want to run for this
+/// share of the time that the processors have.
+const BUSY: f64 = 0.5;
 
 /// What all processes with a port have used; memory if it has a limit. The share of a
 /// process in the pages that it has in common with others (its PSS) takes long to count,
@@ -43,42 +43,42 @@ fn memory(running: &RunningProcess, all: Option<&Processes>, limit: u64) -> u64 
     }
 }
 
-/// The processor time of processes that are starting.
+/// The demand for the processors of processes that are starting.
 #[derive(Debug, Default)]
 pub(crate) struct StartUsage {
     measured: Option<Instant>,
-    used: BTreeMap<Generation, Duration>,
+    wanted: BTreeMap<Generation, (Duration, bool)>,
 }
 
 impl StartUsage {
-    /// Have those that are `starting` kept the processors busy since the last time?
+    /// Have those that are `starting` kept the processors busy since the last time? Of those
+    /// that began since then nothing is known, so that they count as if they had.
     pub(crate) fn keep_busy(&mut self, running: &RunningProcesses, starting: &[Generation]) -> bool {
         let all = running.values().any(|running| running.handle.is_shim).then(Processes::now);
-        let cpu = |generation| {
-            let running = running.get(generation)?;
+        let demand = |generation| {
+            let RunningProcess { handle, pid, .. } = running.get(generation)?;
             Some(match &all {
-                Some(all) if running.handle.is_shim => all.usage_below(running.handle.child).cpu,
-                _ => tree::usage(running.pid)?.cpu,
+                Some(all) if handle.is_shim => all.demand_below(handle.child),
+                _ => tree::demand(*pid)?,
             })
         };
         let now = Instant::now();
-        let used: BTreeMap<_, _> =
-            starting.iter().filter_map(|generation| Some((*generation, cpu(generation)?))).collect();
-        let before = std::mem::replace(&mut self.used, used);
-        let since = self.measured.replace(now);
-        let more = |(generation, used): (&Generation, &Duration)| {
-            used.saturating_sub(before.get(generation).copied().unwrap_or_default())
-        };
-        let spent: Duration = self.used.iter().map(more).sum();
-        // A pause of seconds is no measurement: those that start now began later.
-        let span = since.map_or(LONGEST, |since| now - since).min(LONGEST);
-        spent.as_secs_f64() >= BUSY * span.as_secs_f64() * processors() as f64
+        let demands = starting.iter().filter_map(|generation| Some((*generation, demand(generation)?)));
+        let before = std::mem::replace(&mut self.wanted, demands.collect());
+        let span = self.measured.replace(now).map_or(Duration::ZERO, |measured| now - measured);
+        let share =
+            |(generation, &(wanted, now)): (&Generation, &(Duration, bool))| match before.get(generation) {
+                Some((before, _)) if !now && !span.is_zero() => {
+                    wanted.saturating_sub(*before).as_secs_f64() / span.as_secs_f64()
+                }
+                _ => 1.0,
+            };
+        let wanted: f64 = self.wanted.iter().map(share).sum();
+        wanted >= BUSY * processors().min(starting.len()) as f64
     }
 }
 
-/// As long as the fleet lets pass between two measurements, with some room.
-const LONGEST: Duration = Duration::from_millis(60);
-
+/// Processors that this process may use.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use shared_http_client::{Client, ClientError, Limits, Request, Response};
 use shared_protocol::{Generation, StoreHealth, WORKER_ID_HEADER, WorkerHealth, WorkerRef};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -230,20 +231,26 @@ impl From<ClientError> for ProbeError {
     }
 }
 
-/// Connects, and waits until the program has accepted: the kernel does the first by itself,
-/// also for a program that hangs. The connection stays until then, so that no probes fill
-/// the backlog.
+/// Connects, says that nothing follows, and waits until the program has accepted: the kernel
+/// makes connections by itself, also to a program that hangs. A program that serves sees the
+/// end and closes; of one that does not, the kernel tells whether it has accepted, which is
+/// asked seldom as it goes through all connections of the machine. One probe waits in the
+/// program's backlog at most, and none keeps a program that serves one client at a time.
 async fn connect(address: SocketAddr, limit: Duration) -> Result<(), ProbeError> {
     let connected = timeout(limit, TcpStream::connect(address)).await;
-    let _connection = connected.map_err(|_| ProbeError::Timeout(limit))??;
-    let mut wait = FIRST_START_WAIT;
+    let mut connection = connected.map_err(|_| ProbeError::Timeout(limit))??;
+    let (from, to) = (connection.local_addr()?.port(), address.port());
+    // Fails only when the program has closed already.
+    let _ = connection.shutdown().await;
     loop {
-        let backlog = tokio::task::spawn_blocking(move || tree::backlog(address.port())).await;
-        if backlog.ok().flatten().unwrap_or(0) == 0 {
+        // Bytes, an end or a reset: whichever it is, the program is there.
+        if timeout(limit / 2, connection.read(&mut [0])).await.is_ok() {
             return Ok(());
         }
-        sleep(wait).await;
-        wait = (wait * 2).min(LONG_START_WAIT);
+        // A panic there says nothing of the program.
+        if !tokio::task::spawn_blocking(move || tree::is_unaccepted(from, to)).await.unwrap_or(false) {
+            return Ok(());
+        }
     }
 }
 

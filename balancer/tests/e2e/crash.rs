@@ -102,7 +102,16 @@ fn a_post_that_may_have_run_is_not_run_again() {
 #[test]
 fn a_frozen_worker_is_replaced_and_its_requests_answered_by_others() {
     let cluster = Balancer::cluster(3)
-        .with(&["--health-interval", "200ms", "--health-timeout", "200ms", "--kill-timeout", "500ms"])
+        .with(&[
+            "--health-interval",
+            "200ms",
+            "--health-timeout",
+            "200ms",
+            "--hang-timeout",
+            "2s",
+            "--kill-timeout",
+            "500ms",
+        ])
         .start_ready();
     let frozen = pid_of(&cluster, 2).unwrap();
     send_signal(frozen, Signal::STOP);
@@ -120,7 +129,16 @@ fn a_frozen_worker_is_replaced_and_its_requests_answered_by_others() {
 #[test]
 fn when_every_worker_hangs_they_are_replaced_one_after_the_other() {
     let cluster = Balancer::cluster(2)
-        .with(&["--health-interval", "100ms", "--health-timeout", "300ms", "--kill-timeout", "300ms"])
+        .with(&[
+            "--health-interval",
+            "100ms",
+            "--health-timeout",
+            "300ms",
+            "--hang-timeout",
+            "2s",
+            "--kill-timeout",
+            "300ms",
+        ])
         .start_ready();
     let before = cluster.worker_pids();
     for _ in 0..2 {

@@ -30,4 +30,5 @@ mod shutdown;
 mod store;
 mod strategies;
 mod tools;
+mod verdicts;
 mod watch;

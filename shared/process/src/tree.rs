@@ -55,6 +55,13 @@ impl Processes {
         self.below(root).map(memory).sum()
     }
 
+    /// What [`demand`] says of all processes below `root` together: the time of all, and
+    /// whether one of them runs or would.
+    pub fn demand_below(&self, root: u32) -> (Duration, bool) {
+        let demands = self.below(root).filter_map(|stat| demand(stat.pid.cast_unsigned()));
+        demands.fold((Duration::ZERO, false), |(sum, any), (time, now)| (sum + time, any | now))
+    }
+
     /// What all processes below `root` use together.
     pub fn usage_below(&self, root: u32) -> Usage {
         self.below(root).map(Usage::of).fold(Usage::default(), |sum, usage| Usage {
@@ -62,6 +69,19 @@ impl Processes {
             cpu: sum.cpu + usage.cpu,
         })
     }
+}
+
+/// How long a process has run or would have, had there been a processor for it: what its
+/// first thread has run and waited (proc_pid_schedstat), or all of its threads have run, if
+/// that is more; and whether it runs or would now, as the kernel counts a wait only when it
+/// is over. `None` when there is no such process.
+pub fn demand(pid: u32) -> Option<(Duration, bool)> {
+    let process = Process::new(pid.cast_signed()).ok()?;
+    let stat = process.stat().ok()?;
+    let cpu = Usage::of(&stat).cpu;
+    let wanted = process.schedstat().map(|stat| stat.sum_exec_runtime + stat.run_delay);
+    let wanted = wanted.map_or(cpu, |nanos| cpu.max(Duration::from_nanos(nanos)));
+    Some((wanted, stat.state == 'R'))
 }
 
 /// The memory of a process in bytes, where it shares a page with others by its share of
@@ -141,23 +161,28 @@ pub fn owner_of(port: u16, root: u32) -> Owner {
     if hidden { Owner::Unknown } else { Owner::Stranger }
 }
 
-/// Connections to TCP port `port` that nobody has accepted yet (of a listening socket the
-/// kernel shows its accept queue as `rx_queue`); `None` when nobody listens on it here.
-pub fn backlog(port: u16) -> Option<u64> {
-    listeners(port).map(|entry| u64::from(entry.rx_queue)).reduce(|sum, more| sum + more)
+/// Is the connection from port `from` to port `to` of this machine still to be accepted?
+/// Until then the kernel shows its far end without an inode (proc_net_tcp(5)).
+pub fn is_unaccepted(from: u16, to: u16) -> bool {
+    connections().any(|entry| {
+        entry.local_address.port() == to
+            && entry.remote_address.port() == from
+            && matches!(entry.state, TcpState::Established | TcpState::CloseWait)
+            && entry.inode == 0
+    })
 }
 
 /// Inodes of the sockets that listen on `port`, whatever their address.
 fn listening(port: u16) -> HashSet<u64> {
-    listeners(port).map(|entry| entry.inode).collect()
+    let matches = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
+    connections().filter(matches).map(|entry| entry.inode).collect()
 }
 
-fn listeners(port: u16) -> impl Iterator<Item = TcpNetEntry> {
+/// All TCP sockets of this network namespace.
+fn connections() -> impl Iterator<Item = TcpNetEntry> {
     let v4 = procfs::net::tcp().unwrap_or_default();
     let v6 = procfs::net::tcp6().unwrap_or_default();
-    let is_listener =
-        move |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
-    v4.into_iter().chain(v6).filter(is_listener)
+    v4.into_iter().chain(v6)
 }
 
 #[cfg(test)]
@@ -167,16 +192,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_that_nobody_has_accepted_are_counted() {
+    fn a_connection_is_known_to_be_accepted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        assert_eq!(backlog(address.port()), Some(0));
-        let _waiting = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
-        assert_eq!(backlog(address.port()), Some(3));
+        let to = listener.local_addr().unwrap();
+        let [first, second] = [(); 2].map(|()| std::net::TcpStream::connect(to).unwrap());
+        let [first_port, second_port] = [&first, &second].map(|stream| stream.local_addr().unwrap().port());
+        drop(first);
+        assert!(is_unaccepted(first_port, to.port()) && is_unaccepted(second_port, to.port()));
         let _accepted = listener.accept().unwrap();
-        assert_eq!(backlog(address.port()), Some(2));
-        drop(listener);
-        assert_eq!(backlog(address.port()), None);
+        assert!(!is_unaccepted(first_port, to.port()) && is_unaccepted(second_port, to.port()));
+        let _accepted = listener.accept().unwrap();
+        assert!(!is_unaccepted(second_port, to.port()));
     }
 
     #[test]

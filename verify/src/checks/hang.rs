@@ -11,14 +11,27 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const FALL: u32 = 3;
 const KILL: Duration = Duration::from_secs(1);
-const PROBES: [&str; 8] =
-    ["--health-interval", "500ms", "--health-timeout", "1s", "--health-fall", "3", "--kill-timeout", "1s"];
+/// For the requests that the hung process holds.
+const HANG: Duration = Duration::from_secs(5);
+const PROBES: [&str; 10] = [
+    "--health-interval",
+    "500ms",
+    "--health-timeout",
+    "1s",
+    "--health-fall",
+    "3",
+    "--kill-timeout",
+    "1s",
+    "--hang-timeout",
+    "5s",
+];
 const CALM: Duration = Duration::from_millis(300);
 
 pub async fn run(context: &Context) -> Judged {
     let cluster = launch(launcher(context)?, &PROBES).await?;
-    // Until the hung process is gone: FALL probes missed, then SIGTERM in vain.
-    let noticed = (INTERVAL + TIMEOUT) * FALL + KILL;
+    // Until the hung process is gone: FALL probes missed and the hang timeout over, then
+    // SIGTERM in vain.
+    let noticed = ((INTERVAL + TIMEOUT) * FALL).max(HANG + TIMEOUT) + KILL;
     let limit = noticed + recovery_limit(&cluster);
     // Looked for so long, to tell "late" from "never".
     let latest = 2 * limit;

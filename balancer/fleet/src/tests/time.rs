@@ -43,8 +43,7 @@ pub(super) fn normalise(
 fn normalise_health(health: &mut Health, now: Instant, base: Instant, deadline: &impl Fn(&mut Instant)) {
     let age = now.saturating_duration_since(health.heard).min(LIMITS.hang);
     health.heard = base.checked_sub(age).expect("ages are short");
-    health.misses = health.misses.min(2 * LIMITS.fall);
-    health.idle_misses = health.idle_misses.min(LIMITS.fall);
+    health.misses = health.misses.min(LIMITS.fall);
     health.look_at.iter_mut().for_each(deadline);
 }
 
@@ -68,7 +67,10 @@ fn normalise_member(
             process(found);
             deadline(at);
         }
-        Phase::Standby { process: found, .. } => process(found),
+        Phase::Standby { process: found, heard, .. } => {
+            process(found);
+            *heard = base;
+        }
         Phase::AtGate { since, .. } => *since = base,
         Phase::Online { process: found, since, budget, health, .. } => {
             process(found);

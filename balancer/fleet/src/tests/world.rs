@@ -334,7 +334,7 @@ impl World {
                 }
                 Step::Missed(_, hand) => {
                     running.healthy = false;
-                    running.misses = (running.misses + 1).min(2 * LIMITS.fall);
+                    running.misses = (running.misses + 1).min(LIMITS.fall);
                     running.hold(hand, now);
                 }
                 Step::PortTaken(_) => running.healthy = false,

@@ -33,7 +33,7 @@ group! {
     HANG_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_HANG_TIMEOUT")
         .flag("hang-timeout")
         .example("30s")
-        .help("Replace a worker that misses its probes when none of its requests has moved for so long, --response-timeout at most")
+        .help("Replace a worker that misses its probes when none of its requests has moved for so long (--response-timeout at most), or half as long with no request in hand")
         .default("30s");
 
     HEALTH_RISE: Setting<u32> = Draft::count("CLUSTER_HEALTH_RISE")

@@ -31,15 +31,14 @@ impl World {
         let Some(running) = self.running.iter().find(|running| running.generation == generation) else {
             return Ok(());
         };
-        // A candidate that stands by has nothing in hand.
-        let enough = if running.serves { 2 * LIMITS.fall } else { LIMITS.fall };
         let still = self.now.saturating_duration_since(running.heard);
         let is_hung = match running.hand {
-            Hand::Nothing => running.misses >= enough,
+            // A candidate that stands by has nothing in hand, and others wait for it.
+            Hand::Nothing => !running.serves || still >= LIMITS.hang / 2,
             Hand::Moving | Hand::Clients => false,
-            Hand::Still | Hand::Full => running.misses >= LIMITS.fall && still >= LIMITS.hang,
+            Hand::Still | Hand::Full => still >= LIMITS.hang,
         };
-        if is_hung {
+        if is_hung && running.misses >= LIMITS.fall {
             return Ok(());
         }
         let (hand, misses) = (running.hand, running.misses);
