@@ -2,6 +2,7 @@
 //! Extensions and trailers are dropped: no worker asks for them.
 
 use crate::error::HttpError;
+use crate::syntax;
 
 /// Most bytes of extensions and trailers that one body may have in all.
 const MAX_DROPPED: usize = 8 * 1024;
@@ -12,17 +13,69 @@ const MAX_DIGITS: u32 = 15;
 enum State {
     #[default]
     Size,
-    Extension,
+    Extension(Extension),
     SizeLf,
     Data,
     DataCr,
     DataLf,
     /// At the beginning of a trailer line, or of the empty line that ends all.
     TrailerStart,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     EndLf,
     Done,
+}
+
+/// Where the decoder is within the extensions of a chunk:
+/// `*( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`, with a token or a
+/// quoted string as the value (RFC 9112, section 7.1.1). White space (BWS) is bad style
+/// that a recipient must take (RFC 9110, section 5.6.3), but only where it may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    /// Behind a size, a quoted string, or white space: a semicolon must follow.
+    End,
+    /// Behind a semicolon.
+    BeforeName,
+    Name,
+    /// Behind a name and white space.
+    AfterName,
+    /// Behind an equals sign.
+    BeforeValue,
+    Token,
+    Quoted,
+    /// Behind a backslash within a quoted string.
+    Escaped,
+    /// Behind a quoted string.
+    Closed,
+}
+
+impl Extension {
+    /// What comes behind `byte`; `None` for what must not stand here.
+    fn next(self, byte: u8) -> Option<Self> {
+        use Extension::{AfterName, BeforeName, BeforeValue, Closed, End, Escaped, Name, Quoted, Token};
+        let is_space = matches!(byte, b' ' | b'\t');
+        Some(match (self, byte) {
+            (Quoted, b'"') => Closed,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, _) if syntax::is_value(&[byte]) => Quoted,
+            (Quoted | Escaped, _) => return None,
+            (End | Name | AfterName | Token | Closed, b';') => BeforeName,
+            (Name | AfterName, b'=') => BeforeValue,
+            (BeforeName | Name, _) if syntax::is_token(&[byte]) => Name,
+            (BeforeValue | Token, _) if syntax::is_token(&[byte]) => Token,
+            (BeforeValue, b'"') => Quoted,
+            (BeforeName | BeforeValue | AfterName | End, _) if is_space => self,
+            (Name, _) if is_space => AfterName,
+            (Token | Closed, _) if is_space => End,
+            _ => return None,
+        })
+    }
+
+    /// May the line end here?
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Name | Self::Token | Self::Closed)
+    }
 }
 
 /// Decodes one body.
@@ -77,11 +130,11 @@ impl Decoder {
                 self.left = self.left * 16 + u64::from(digit);
                 State::Size
             }
-            (State::Size, b';') if self.digits > 0 => self.drop_one(State::Extension)?,
             (State::Size, b'\r') if self.digits > 0 => State::SizeLf,
+            (State::Size, b';' | b' ' | b'\t') if self.digits > 0 => self.extend(Extension::End, byte)?,
             (State::Size, _) => return Err(HttpError::bad("a chunk's size is not a hexadecimal number")),
-            (State::Extension, b'\r') => State::SizeLf,
-            (State::Extension | State::Trailer, b'\t' | b' '..=b'~' | 0x80..) => self.drop_one(self.state)?,
+            (State::Extension(extension), b'\r') if extension.is_whole() => State::SizeLf,
+            (State::Extension(extension), _) => self.extend(extension, byte)?,
             (State::SizeLf, b'\n') => {
                 self.digits = 0;
                 if self.left == 0 { State::TrailerStart } else { State::Data }
@@ -89,13 +142,25 @@ impl Decoder {
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Size,
             (State::TrailerStart, b'\r') => State::EndLf,
-            (State::TrailerStart, b'!'..=b'~') => self.drop_one(State::Trailer)?,
-            (State::Trailer, b'\r') => State::TrailerLf,
+            (State::TrailerStart | State::TrailerName, _) if syntax::is_token(&[byte]) => {
+                self.drop_one(State::TrailerName)?
+            }
+            (State::TrailerName, b':') => self.drop_one(State::TrailerValue)?,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, _) if syntax::is_value(&[byte]) => self.drop_one(State::TrailerValue)?,
             (State::TrailerLf, b'\n') => State::TrailerStart,
             (State::EndLf, b'\n') => State::Done,
             _ => return Err(HttpError::bad("the chunked body is malformed")),
         };
         Ok(())
+    }
+
+    /// The state behind `byte`, which is part of a chunk's extensions.
+    fn extend(&mut self, extension: Extension, byte: u8) -> Result<State, HttpError> {
+        match extension.next(byte) {
+            Some(next) => self.drop_one(State::Extension(next)),
+            None => Err(HttpError::bad("a chunk's extensions are not names with values")),
+        }
     }
 
     fn drop_one(&mut self, next: State) -> Result<State, HttpError> {
@@ -167,11 +232,63 @@ mod tests {
             "0\r\n\n",
             ";\r\n",
             "0\r\na\0: b\r\n",
+            "0\r\nno colon\r\n",
+            "0\r\na : b\r\n",
+            "0\r\n: b\r\n",
+            "0\r\n\"a\": b\r\n",
         ] {
             assert!(decode(&[bad.as_bytes()]).is_err(), "{bad:?}");
         }
         let long = [b"1;".as_slice(), &vec![b'a'; MAX_DROPPED]].concat();
         assert!(decode(&[&long]).is_err());
+    }
+
+    #[test]
+    fn extensions_have_one_grammar() {
+        let fits = |extension: &str| decode(&[format!("1{extension}\r\na\r\n0\r\n\r\n").as_bytes()]).is_ok();
+        for good in [
+            "",
+            ";a",
+            ";a=b",
+            ";a;b=c;d",
+            ";a=\"\"",
+            ";a=\"b c;\\\"\t\\\\\u{e9}\"",
+            ";a=\"b\";c",
+            " ; a = b\t; c",
+            "\t;a =\"b\" ;c",
+        ] {
+            assert!(fits(good), "{good:?}");
+        }
+        for bad in [
+            ";",
+            " ",
+            "; ",
+            ";;",
+            ";a;",
+            ";a ",
+            ";a=b ",
+            ";a=",
+            ";a= ",
+            ";=b",
+            ";a b",
+            ";a=b c",
+            ";a=b=c",
+            ";a==b",
+            ";\"a\"",
+            ";a=\"b",
+            ";a=\"b\"c",
+            ";a=\"b\" c",
+            ";a=\"b\\\"",
+            ";a=b\"c\"",
+            ";a=\"\u{7f}\"",
+            ";a=\"\\\u{1}\"",
+            ";a\u{e9}",
+            ";a\0",
+            ";a,b",
+            " a",
+        ] {
+            assert!(!fits(bad), "{bad:?}");
+        }
     }
 
     #[test]

@@ -3,11 +3,10 @@
 
 use crate::error::HttpError;
 use crate::kind::{CustomField, FieldKind};
-use crate::scan;
 use crate::semantics::Semantics;
 use crate::syntax::{self, trim};
 
-/// Part of a head. Heads are far below 4 GiB ([`scan::MAX_HEAD`]).
+/// Part of a head. Heads are far below 4 GiB ([`scan`](crate::scan)).
 #[derive(Debug, Clone, Copy)]
 struct Span {
     start: u32,
@@ -33,6 +32,10 @@ struct FieldLine<C> {
     value: Span,
     kind: FieldKind<C>,
 }
+
+/// Room for this many fields is kept for the next head: hardly any has more, and a
+/// connection that lasts must not keep what its largest head needed.
+const MAX_KEPT: usize = 128;
 
 /// Memory for the fields of one head at a time.
 #[derive(Debug)]
@@ -101,7 +104,7 @@ impl<'h, C: CustomField> Fields<'h, C> {
     }
 }
 
-/// Reads the field lines from `at` up to the empty one.
+/// Reads the field lines from `at` up to the empty one. The scanner has counted them.
 ///
 /// # Errors
 /// For a malformed line, and for fields that contradict each other.
@@ -112,12 +115,10 @@ pub(crate) fn read<'h, C: CustomField>(
 ) -> Result<(Fields<'h, C>, Semantics<'h>), HttpError> {
     let FieldBuffer(lines) = buffer;
     lines.clear();
+    lines.shrink_to(MAX_KEPT);
     let mut semantics = Semantics::default();
     while !head[at..].starts_with(b"\r\n") {
         let (field, next) = read_line::<C>(head, at)?;
-        if lines.len() == scan::MAX_FIELDS {
-            return Err(scan::HEAD_TOO_LARGE);
-        }
         semantics.add(field.kind, field.value.of(head))?;
         lines.push(field);
         at = next;

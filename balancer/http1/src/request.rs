@@ -8,11 +8,8 @@ use crate::kind::CustomField;
 use crate::line::first_line;
 use crate::scan;
 use crate::semantics::Semantics;
-use crate::syntax::{self, is_token};
+use crate::syntax::is_token;
 use crate::target::{self, Target};
-
-/// A longer method is of no protocol that exists.
-const MAX_METHOD: usize = 32;
 
 /// The head of a request, as a view of its bytes.
 #[derive(Debug)]
@@ -27,8 +24,8 @@ pub struct RequestHead<'h, C> {
     pub fields: Fields<'h, C>,
     pub host: Option<&'h [u8]>,
     pub framing: Framing,
-    /// The protocols to which the client wants to upgrade and may.
-    pub upgrade: Option<&'h [u8]>,
+    /// The client wants to upgrade and may. The `Upgrade` fields name the protocols.
+    pub upgrades: bool,
     pub expects_continue: bool,
     connection: ConnectionOptions,
 }
@@ -58,7 +55,7 @@ impl<'h, C: CustomField> RequestHead<'h, C> {
             host,
             framing,
             connection: semantics.connection,
-            upgrade: upgrade(&semantics, is_1_1, framing),
+            upgrades: upgrades(&semantics, is_1_1, framing),
             expects_continue: expects_continue(&semantics, is_1_1)?,
         })
     }
@@ -71,16 +68,15 @@ impl<'h, C: CustomField> RequestHead<'h, C> {
 
 /// Method, target, and whether the version is 1.1 or higher.
 fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], bool), HttpError> {
-    const NO_LINE: HttpError =
-        HttpError::bad("the request line is not a method, a target and a version with single spaces between");
+    const NO_LINE: HttpError = scan::NO_REQUEST_LINE;
     let first = line.iter().position(|&byte| byte == b' ').ok_or(NO_LINE)?;
     let last = line.iter().rposition(|&byte| byte == b' ').filter(|&last| last > first).ok_or(NO_LINE)?;
     let (method, target, version) = (&line[..first], &line[first + 1..last], &line[last + 1..]);
     if !is_token(method) || target.contains(&b' ') || target.is_empty() {
         return Err(NO_LINE);
     }
-    if method.len() > MAX_METHOD {
-        return Err(HttpError::new(501, "the request's method is not known"));
+    if method.len() > scan::MAX_METHOD {
+        return Err(scan::METHOD_UNKNOWN);
     }
     if target.len() > scan::MAX_TARGET {
         return Err(scan::TARGET_TOO_LONG);
@@ -99,20 +95,17 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], bool), HttpError> {
 /// An upgrade counts only when `Connection` names it (RFC 9110, section 7.8) and when
 /// no body stands between. Requests that follow an upgrade to h2c would be checked by
 /// nobody here, so that one never counts.
-fn upgrade<'h>(semantics: &Semantics<'h>, is_1_1: bool, framing: Framing) -> Option<&'h [u8]> {
-    let upgrade = semantics.upgrade?;
+fn upgrades(semantics: &Semantics<'_>, is_1_1: bool, framing: Framing) -> bool {
     let counts = is_1_1 && semantics.connection.upgrade && framing == Framing::Empty;
-    let is_h2c = || syntax::list(upgrade).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
-    (counts && !is_h2c()).then_some(upgrade)
+    semantics.has_upgrade && counts && !semantics.offers_h2c
 }
 
 /// RFC 9110, section 10.1.1.
 fn expects_continue(semantics: &Semantics<'_>, is_1_1: bool) -> Result<bool, HttpError> {
-    match semantics.expect {
-        None => Ok(false),
-        Some(expect) if expect.eq_ignore_ascii_case(b"100-continue") => Ok(is_1_1),
-        Some(_) => Err(HttpError::new(417, "the only expectation that is known is 100-continue")),
+    if semantics.has_unknown_expectation {
+        return Err(HttpError::new(417, "the only expectation that is known is 100-continue"));
     }
+    Ok(semantics.expects_continue && is_1_1)
 }
 
 #[cfg(test)]
@@ -139,7 +132,7 @@ mod tests {
     }
 
     fn upgrades(fields: &str) -> bool {
-        with(fields, |request| request.upgrade.is_some()).unwrap()
+        with(fields, |request| request.upgrades).unwrap()
     }
 
     #[test]
@@ -189,6 +182,9 @@ mod tests {
         assert!(upgrades("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
         assert!(!upgrades("Upgrade: websocket\r\n"));
         assert!(!upgrades("Connection: upgrade\r\nUpgrade: h2c\r\n"));
+        // Several lines are one list (RFC 9110, section 5.3).
+        assert!(!upgrades("Connection: upgrade\r\nUpgrade: websocket, H2C\r\nUpgrade: websocket\r\n"));
+        assert!(upgrades("Connection: upgrade\r\nUpgrade: a\r\nUpgrade: websocket\r\n"));
         assert!(!upgrades("Connection: upgrade\r\nUpgrade: a\r\nContent-Length: 1\r\n"));
     }
 

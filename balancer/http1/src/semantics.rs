@@ -15,8 +15,11 @@ pub(crate) struct Semantics<'h> {
     transfer_encodings: usize,
     is_chunked: bool,
     pub(crate) connection: ConnectionOptions,
-    pub(crate) upgrade: Option<&'h [u8]>,
-    pub(crate) expect: Option<&'h [u8]>,
+    pub(crate) has_upgrade: bool,
+    /// One of the protocols to upgrade to is HTTP/2.
+    pub(crate) offers_h2c: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) has_unknown_expectation: bool,
 }
 
 impl<'h> Semantics<'h> {
@@ -43,8 +46,13 @@ impl<'h> Semantics<'h> {
                 self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
             }
             FieldKind::Connection => self.connection.read(value),
-            FieldKind::Upgrade => self.upgrade = Some(value),
-            FieldKind::Expect => self.expect = Some(value),
+            FieldKind::Upgrade => {
+                self.has_upgrade = true;
+                self.offers_h2c |=
+                    syntax::list(value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+            }
+            FieldKind::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
+            FieldKind::Expect => self.has_unknown_expectation = true,
             FieldKind::HopByHop | FieldKind::Custom(_) | FieldKind::Other => {}
         }
         Ok(())
