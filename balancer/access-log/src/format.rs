@@ -22,7 +22,8 @@ pub enum Format {
 
 /// Appends the line in Apache's `combined` format (Apache HTTP Server, "Log Files"),
 /// followed by worker, attempts, the time that workers took, the whole time (both
-/// in seconds) and the request's id. Identity and user of the client are never known.
+/// in seconds) and the request's id. What went wrong stands at the end, if something did.
+/// Identity and user of the client are never known.
 pub(crate) fn combined(record: &Record, out: &mut Vec<u8>) {
     let (text, summary) = (record.fields.text(), &record.summary);
     bare(text.client, out);
@@ -39,6 +40,9 @@ pub(crate) fn combined(record: &Record, out: &mut Vec<u8>) {
     }
     put(out, format_args!(" total={:.3} id=", summary.total.as_secs_f64()));
     bare(text.request_id, out);
+    if let Some(fault) = summary.fault {
+        put(out, format_args!(" fault={fault}"));
+    }
     out.push(b'\n');
 }
 
@@ -57,6 +61,8 @@ struct Line<'a> {
     upstream_seconds: Option<f64>,
     total_seconds: f64,
     request_id: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
 }
 
 /// Appends the line as a JSON object. Bytes that are not UTF-8 are replaced.
@@ -76,6 +82,7 @@ pub(crate) fn json(record: &Record, out: &mut Vec<u8>) {
         upstream_seconds: upstream(summary).map(seconds),
         total_seconds: seconds(summary.total),
         request_id: utf8(text.request_id),
+        fault: summary.fault,
     };
     serde_json::to_writer(&mut *out, &line).expect("a struct of strings and numbers always serialises");
     out.push(b'\n');
@@ -152,6 +159,7 @@ mod tests {
                 upstream: Duration::from_micros(4_200),
                 received: 0,
                 sent: 31,
+                fault: None,
             },
         }
     }
@@ -195,6 +203,14 @@ mod tests {
             })
         );
         assert!(text.ends_with("}\n"));
+    }
+
+    #[test]
+    fn what_went_wrong_stands_at_the_end() {
+        let mut record = record(GOOD);
+        record.summary.fault = Some("truncated");
+        assert!(line(&record, combined).ends_with(" id=abc-1 fault=truncated\n"));
+        assert!(line(&record, json).ends_with(",\"requestId\":\"abc-1\",\"fault\":\"truncated\"}\n"));
     }
 
     #[test]

@@ -21,10 +21,14 @@ pub struct RequestSummary {
     pub received: u64,
     /// Bytes of the response's body.
     pub sent: u64,
+    /// What went wrong: the kind of fault that a response of the balancer's own stands
+    /// for, or that truncated the response.
+    pub fault: Option<&'static str>,
 }
 
 impl RequestSummary {
-    /// Status of a request whose client left before it was answered, as in nginx's log
+    /// Status of a request whose client left before it had the whole response, as in
+    /// nginx's log
     /// (`NGX_HTTP_CLIENT_CLOSED_REQUEST`).
     pub const CLIENT_CLOSED: u16 = 499;
 }

@@ -28,6 +28,7 @@ fn record(client: &[u8]) -> Record {
             upstream: Duration::ZERO,
             received: 0,
             sent: 0,
+            fault: None,
         },
     }
 }

@@ -174,6 +174,7 @@ impl Server {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .half_close(true)
+                .title_case_headers(true)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(err) = served {

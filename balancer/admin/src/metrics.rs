@@ -8,12 +8,13 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use shared_protocol::{ClusterStatus, WorkerState};
+use shared_protocol::{ClusterStatus, WorkerId, WorkerState};
 
 use balancer_pool::QueueStats;
 use balancer_pool::traffic::{BOUNDS, Traffic};
 use balancer_state::ClusterState;
 use balancer_state::counters::SlotCounters;
+use balancer_state::faults::{Rejection, WorkerFault};
 use balancer_state::registry::{Entry, Role, Usage, Usages};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,6 +60,7 @@ impl Collector for Snapshot {
         processes(&mut encoder, current.map(|entry| (entry, usages.of(entry))))?;
         let slots: Vec<_> = counters.slots().into_iter().map(|slot| (slot.id.to_string(), slot)).collect();
         requests(&mut encoder, &slots)?;
+        worker_faults(&mut encoder, &slots)?;
         self.traffic(&mut encoder)?;
         replacements(&mut encoder, &slots)?;
         self.reloads(&mut encoder)
@@ -87,6 +89,13 @@ impl Snapshot {
         ] {
             let labels = [("reason", reason)];
             rejected.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let help = "Valid requests that the balancer rejected, by reason";
+        let mut rejections = encoder.encode_descriptor("rejections", help, None, MetricType::Counter)?;
+        for reason in Rejection::ALL {
+            let labels = [("reason", reason.name())];
+            let count = counters.rejections.count(reason);
+            rejections.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         let refused = counters.connections_refused.load(Relaxed);
         counter(
@@ -132,13 +141,19 @@ fn processes<'a>(
     }
     let mut in_flight = encoder.encode_descriptor(
         "worker_in_flight",
-        "Requests that a worker holds now",
+        "Requests that a worker holds now, upgraded connections included",
         None,
         MetricType::Gauge,
     )?;
     for (id, entry, _) in &seen {
         let count = entry.worker.as_ref().map_or(0, |worker| worker.in_flight());
         of(&mut in_flight, id, |mut metric| metric.encode_gauge(&count))?;
+    }
+    let help = "Upgraded connections that a worker holds now";
+    let mut tunnels = encoder.encode_descriptor("worker_tunnels", help, None, MetricType::Gauge)?;
+    for (id, entry, _) in &seen {
+        let count = entry.worker.as_ref().map_or(0, |worker| worker.tunnels());
+        of(&mut tunnels, id, |mut metric| metric.encode_gauge(&count))?;
     }
     let help = "Resident memory of a worker's process";
     let mut memory =
@@ -180,6 +195,20 @@ fn histogram(metric: &mut MetricEncoder<'_>, traffic: &Traffic) -> Result<(), Er
     let buckets: Vec<_> = bounds.zip(counts).collect();
     let total = counts.iter().sum();
     metric.encode_histogram::<NoLabelSet>(traffic.total_time().as_secs_f64(), total, &buckets, None)
+}
+
+/// Each kind has a series from the beginning, so that its first fault is a rise.
+fn worker_faults(encoder: &mut DescriptorEncoder<'_>, slots: &[(String, SlotCounters)]) -> Result<(), Error> {
+    let help = "Faults of workers that requests met, by worker and kind";
+    let mut faults = encoder.encode_descriptor("worker_faults", help, None, MetricType::Counter)?;
+    for (id, slot) in slots.iter().filter(|(_, slot)| slot.id != WorkerId::PRIMARY) {
+        for fault in WorkerFault::ALL {
+            let labels = [("worker", id.as_str()), ("fault", fault.name())];
+            let count = slot.faults.get(&fault).copied().unwrap_or(0);
+            faults.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+    }
+    Ok(())
 }
 
 fn replacements(encoder: &mut DescriptorEncoder<'_>, slots: &[(String, SlotCounters)]) -> Result<(), Error> {

@@ -186,9 +186,8 @@ mod tests {
     #[test]
     fn responses_have_limits_of_their_own() {
         let find = |head: &[u8]| Scanner::for_responses().find(head);
-        let fields = |count| {
-            [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"x: y\r\n".repeat(count), b"\r\n"].concat()
-        };
+        let fields =
+            |count| [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"x: y\r\n".repeat(count), b"\r\n"].concat();
         assert_eq!(find(&fields(MAX_RESPONSE_FIELDS)), Ok(Some(fields(MAX_RESPONSE_FIELDS).len())));
         assert!(find(&fields(MAX_RESPONSE_FIELDS + 1)).is_err());
         let long = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'a'; 200_000], b"\r\n\r\n"].concat();

@@ -48,8 +48,7 @@ impl<'h> Semantics<'h> {
             FieldKind::Connection => self.connection.read(value),
             FieldKind::Upgrade => {
                 self.has_upgrade = true;
-                self.offers_h2c |=
-                    syntax::list(value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+                self.offers_h2c |= syntax::list(value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             }
             FieldKind::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
             FieldKind::Expect => self.has_unknown_expectation = true,

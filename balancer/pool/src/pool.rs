@@ -72,8 +72,7 @@ impl Pool {
         let ready = self.ready.load();
         let queue = self.queue.as_ref();
         if let Some(id) = request.affinity
-            && let Some(worker) =
-                ready.iter().find(|worker| worker.id == id && request.allows(worker.generation))
+            && let Some(worker) = ready.iter().find(|worker| worker.id == id && allows(request, worker))
         {
             match Lease::take(worker, queue) {
                 // The request waits for this worker, but only while it is published.
@@ -87,7 +86,7 @@ impl Pool {
             let worker: &Worker = &ready[index];
             let load = worker.in_flight();
             let has_room = queue.is_none_or(|queue| worker.placed() < queue.limit.max_concurrency);
-            (request.allows(worker.generation) && has_room).then_some(load)
+            (allows(request, worker) && has_room).then_some(load)
         };
         let first = match self.strategy {
             Strategy::RoundRobin | Strategy::Sticky => None,
@@ -98,7 +97,7 @@ impl Pool {
         first.and_then(|index| Lease::take(&ready[index], queue)).or_else(|| {
             select::round_robin(ready.len(), turn)
                 .map(|index| &ready[index])
-                .filter(|worker| request.allows(worker.generation))
+                .filter(|worker| allows(request, worker))
                 .find_map(|worker| Lease::take(worker, queue))
         })
     }
@@ -122,8 +121,11 @@ impl Pool {
             if let Some(lease) = self.pick(request) {
                 return Ok(lease);
             }
+            if self.has_only_full_tunnels(request) {
+                return Err(PickError::MaxTunnels);
+            }
             if let Some(queue) = &self.queue
-                && self.ready.load().iter().any(|worker| request.allows(worker.generation))
+                && self.ready.load().iter().any(|worker| allows(request, worker))
             {
                 return self.wait_in(queue, request).await;
             }
@@ -133,6 +135,15 @@ impl Pool {
                 return Err(PickError::NoWorkerReady);
             }
         }
+    }
+
+    /// Is the number of upgraded connections all that is wrong with the workers? Such
+    /// connections last, so nobody waits for their end.
+    fn has_only_full_tunnels(&self, request: PickRequest<'_>) -> bool {
+        let without = PickRequest { max_tunnels: None, ..request };
+        let ready = self.ready.load();
+        ready.iter().any(|worker| allows(without, worker))
+            && !ready.iter().any(|worker| allows(request, worker))
     }
 
     async fn wait_in(&self, queue: &Arc<Queue<Lease>>, request: PickRequest<'_>) -> Result<Lease, PickError> {
@@ -224,6 +235,12 @@ impl Pool {
         }
         self.next_start.send_modify(|next_start| next_start.version += 1);
     }
+}
+
+/// May the worker be picked for the request?
+#[inline]
+fn allows(request: PickRequest<'_>, worker: &Worker) -> bool {
+    request.allows(worker.generation) && request.max_tunnels.is_none_or(|max| worker.tunnels() < max)
 }
 
 /// Gives the room of all `ready` workers to the requests in `queue`.

@@ -12,6 +12,9 @@ pub struct PickRequest<'a> {
     /// The worker that the client is bound to; set only with
     /// [`Strategy::Sticky`](crate::select::Strategy::Sticky).
     pub affinity: Option<WorkerId>,
+    /// Upgraded connections of a worker that is picked are fewer than this. Set only for
+    /// a request that may become one, where there is such a limit.
+    pub max_tunnels: Option<u64>,
 }
 
 impl PickRequest<'_> {
@@ -44,4 +47,7 @@ pub enum PickError {
     /// All workers stayed at their limit for the whole queue timeout.
     #[error("all workers stayed at their limit for {0:?}")]
     QueueTimeout(Duration),
+    /// All workers have as many upgraded connections as they may.
+    #[error("all workers have as many upgraded connections as they may")]
+    MaxTunnels,
 }

@@ -56,10 +56,10 @@ fn a_retry_goes_to_a_worker_that_was_not_excluded() {
     let pool = pool(3);
     let excluded = [Generation(1), Generation(3), Generation(2)];
     for _ in 0..6 {
-        let request = PickRequest { excluded: &excluded[..2], affinity: None };
+        let request = PickRequest { excluded: &excluded[..2], ..PickRequest::default() };
         assert_eq!(pool.pick(request).unwrap().id, WorkerId(2));
     }
-    assert!(pool.pick(PickRequest { excluded: &excluded, affinity: None }).is_none());
+    assert!(pool.pick(PickRequest { excluded: &excluded, ..PickRequest::default() }).is_none());
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn the_least_loaded_worker_is_picked_and_retries_go_elsewhere() {
     let first: Vec<_> = (0..3).map(|_| pool.pick(PickRequest::default()).unwrap()).collect();
     assert_eq!(first.iter().map(|lease| lease.id.0).collect::<Vec<_>>(), [1, 2, 3], "equals take turns");
     drop(first.into_iter().nth(1));
-    let held = pool.pick(PickRequest { excluded: &[Generation(2)], affinity: None }).unwrap();
+    let held = pool.pick(PickRequest { excluded: &[Generation(2)], ..PickRequest::default() }).unwrap();
     assert_ne!(held.id, WorkerId(2));
 }
 
@@ -178,7 +178,7 @@ fn who_holds_a_request_is_avoided() {
 #[test]
 fn a_bound_request_goes_to_its_worker_while_that_is_ready() {
     let pool = pool_of(3, by(Strategy::Sticky));
-    let bound = PickRequest { excluded: &[], affinity: Some(WorkerId(2)) };
+    let bound = PickRequest { affinity: Some(WorkerId(2)), ..PickRequest::default() };
     for _ in 0..5 {
         assert_eq!(pool.pick(bound).unwrap().id, WorkerId(2));
     }
@@ -201,7 +201,7 @@ fn limited(workers: u32, strategy: Strategy, limit: ConcurrencyLimit) -> Arc<Poo
 fn wait_for(pool: &Arc<Pool>, affinity: Option<u32>) -> tokio::task::JoinHandle<Result<Lease, PickError>> {
     let pool = Arc::clone(pool);
     tokio::spawn(async move {
-        let request = PickRequest { excluded: &[], affinity: affinity.map(WorkerId) };
+        let request = PickRequest { affinity: affinity.map(WorkerId), ..PickRequest::default() };
         pool.pick_or_wait(request, NO_WAIT).await
     })
 }
@@ -381,4 +381,26 @@ fn a_worker_that_was_out_of_turn_is_published_again() {
     assert_eq!(ids(&pool, 2), [2, 2]);
     pool.publish(worker);
     assert_eq!(ids(&pool, 2), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tunnels_have_a_limit_of_their_own() {
+    let pool = pool(2);
+    let upgrade = PickRequest { max_tunnels: Some(1), ..PickRequest::default() };
+    let mut tunnels: Vec<_> = (0..2).map(|_| pool.pick(upgrade).unwrap()).collect();
+    let mut late = pool.pick(upgrade).unwrap();
+    assert!(tunnels.iter_mut().all(|lease| lease.hold_tunnel(Some(1))));
+    assert!(!late.hold_tunnel(Some(1)), "whoever comes second is told so");
+    assert_eq!(pool.ready().iter().map(|worker| worker.tunnels()).collect::<Vec<_>>(), [1, 1]);
+    drop(late);
+    assert!(pool.pick(upgrade).is_none());
+    let start = Instant::now();
+    let refused = pool.pick_or_wait(upgrade, NO_WAIT).await.unwrap_err();
+    assert_eq!((refused, start.elapsed()), (PickError::MaxTunnels, Duration::ZERO), "nobody waits for it");
+    assert!(pool.pick(PickRequest::default()).is_some(), "other requests are not concerned");
+    let id = tunnels.pop().unwrap().id;
+    assert_eq!(pool.pick(upgrade).unwrap().id, id);
+    // A cookie does not lead beyond the limit.
+    let other = PickRequest { affinity: Some(tunnels[0].id), ..upgrade };
+    assert_eq!(pool.pick(other).unwrap().id, id);
 }

@@ -213,20 +213,36 @@ impl Lease {
         if hold == self.hold || self.hold == Hold::Tunnel {
             return;
         }
+        if hold == Hold::Tunnel {
+            self.hold_tunnel(None);
+            return;
+        }
         if let Some(count) = self.worker.counted_apart(self.hold) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
         self.hold = hold;
-        if hold == Hold::Tunnel {
-            // It counts at any time, so that no drain sees a worker without it.
-            self.worker.tunnels.fetch_add(1, Ordering::SeqCst);
-            self.worker.let_go(&self.worker.placed);
-            if let Some(queue) = self.queue.take() {
-                Self::serve_queue(&self.worker, &queue);
-            }
-        } else if let Some(count) = self.worker.counted_apart(hold) {
+        if let Some(count) = self.worker.counted_apart(hold) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The worker is kept with a tunnel from now on, unless it has `max_tunnels` of them
+    /// already. Says whether it had not. For a lease that is none yet.
+    pub fn hold_tunnel(&mut self, max_tunnels: Option<u64>) -> bool {
+        let more = |count| max_tunnels.is_none_or(|max| count < max).then_some(count + 1);
+        // It counts at any time, so that no drain sees a worker without it.
+        if self.worker.tunnels.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
+            return false;
+        }
+        if let Some(count) = self.worker.counted_apart(self.hold) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.hold = Hold::Tunnel;
+        self.worker.let_go(&self.worker.placed);
+        if let Some(queue) = self.queue.take() {
+            Self::serve_queue(&self.worker, &queue);
+        }
+        true
     }
 
     /// Gives the room of `worker` to the requests that wait for it in `queue`.

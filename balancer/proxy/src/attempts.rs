@@ -5,12 +5,13 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use balancer_pool::{Lease, PickRequest};
-use shared_protocol::Generation;
+use shared_protocol::{Generation, WorkerId};
 
 use crate::client::Http1Client;
 use crate::context::RequestContext;
 use crate::error::{ConnectError, ProxyError};
 use crate::exchange::{Exchange, Outcome};
+use crate::fault::{self, Fault};
 use crate::policy::{self, Failure, MAX_ATTEMPTS, Stage};
 use crate::proxy::Proxy;
 use crate::upload::Upload;
@@ -65,20 +66,30 @@ pub(crate) async fn run(
     upload: &mut Upload,
 ) -> Outcome {
     let mut excluded = Excluded::new();
+    let mut failed = None;
     let outcome = loop {
         let lease = match pick(proxy, context, client, &mut excluded).await {
             Ok(lease) => lease,
-            Err(outcome) => break outcome,
+            Err(outcome) => break more_telling(failed, outcome),
         };
         context.upstream.begin_attempt(&lease);
-        let (worker, generation) = (lease.id, lease.generation);
+        let (worker, generation) = ((lease.id, lease.pid), lease.generation);
         let Attempt { outcome, is_reused } = attempt(proxy, context, client, upload, lease).await;
-        let Outcome::Failed(error) = &outcome else { break outcome };
-        let attempts = context.upstream.attempts;
-        tracing::debug!(worker = worker.0, attempts, %error, "an attempt failed");
-        if !policy::may_retry(failure(error, context, upload)) || !proxy.retry_budget.withdraw() {
+        let Outcome::Failed(error) = outcome else {
+            report_truncation(proxy, context, worker, &outcome);
             break outcome;
+        };
+        let attempts = context.upstream.attempts;
+        tracing::debug!(worker = worker.0.0, attempts, %error, "an attempt failed");
+        let retries = policy::may_retry(failure(&error, context, upload)) && proxy.retry_budget.withdraw();
+        // A worker may close an idle connection at any time: that is no fault of it.
+        if !(retries && is_reused && fault::may_be_of_idle_connection(&error)) {
+            report_failure(proxy, context, worker, &error);
         }
+        if !retries {
+            break Outcome::Failed(error);
+        }
+        failed = Some(error);
         excluded.add(generation);
         excluded.stale = is_reused.then_some(generation);
         upload.rewind();
@@ -88,11 +99,41 @@ pub(crate) async fn run(
     outcome
 }
 
+/// How a request ends that gets no further worker: what the last one did says more than
+/// that no other one is ready.
+fn more_telling(failed: Option<ProxyError>, outcome: Outcome) -> Outcome {
+    match (failed, outcome) {
+        (Some(failed), Outcome::Failed(ProxyError::NoWorkerReady)) => Outcome::Failed(failed),
+        (_, outcome) => outcome,
+    }
+}
+
+/// Counts and says the fault of `worker` (id and pid) in a failed attempt.
+fn report_failure(proxy: &Proxy, context: &RequestContext, worker: (WorkerId, u32), error: &ProxyError) {
+    if let Some(Fault::Worker(fault)) = fault::of_failure(error) {
+        proxy.counters.worker_fault(worker.0, fault);
+        proxy.fault_log.worker_failed(worker, fault, context, error);
+    }
+}
+
+/// Counts and says the fault of `worker` (id and pid) if it truncated the response.
+fn report_truncation(proxy: &Proxy, context: &RequestContext, worker: (WorkerId, u32), outcome: &Outcome) {
+    if let Outcome::Truncated { error, .. } = outcome
+        && let Some(fault) = fault::of_truncation(error)
+    {
+        proxy.counters.worker_fault(worker.0, fault);
+        proxy.fault_log.worker_failed(worker, fault, context, error);
+    }
+}
+
 /// What the retry policy asks about an attempt that failed with `error`.
 fn failure(error: &ProxyError, context: &RequestContext, upload: &Upload) -> Failure {
     Failure {
         stage: if upload.has_begun() { Stage::Sent } else { Stage::Connecting },
-        timed_out: matches!(error, ProxyError::ResponseTimeout | ProxyError::Connect(ConnectError::Timeout)),
+        timed_out: matches!(
+            error,
+            ProxyError::ResponseTimeout(_) | ProxyError::Connect(ConnectError::Timeout(_))
+        ),
         idempotent: context.is_idempotent && !matches!(error, ProxyError::InvalidResponse(_)),
         replayable: upload.is_replayable(),
         attempts: context.upstream.attempts,
@@ -106,14 +147,17 @@ async fn pick(
     excluded: &mut Excluded,
 ) -> Result<Lease, Outcome> {
     let affinity = context.affinity;
-    if let Some(lease) = proxy.pool.pick(PickRequest { excluded: excluded.as_slice(), affinity }) {
+    let max_tunnels = if context.upgrades { proxy.limits.max_tunnels } else { None };
+    let request = PickRequest { excluded: excluded.as_slice(), affinity, max_tunnels };
+    if let Some(lease) = proxy.pool.pick(request) {
         return Ok(lease);
     }
     excluded.readmit_stale();
     let excluded = excluded.as_slice();
     let wait = if excluded.is_empty() { policy::WAIT } else { policy::WAIT_AFTER_FAILURE };
     // Boxed: seldom needed, and large beside all else that a request keeps.
-    let mut waiting = Box::pin(proxy.pool.pick_or_wait(PickRequest { excluded, affinity }, wait));
+    let request = PickRequest { excluded, affinity, max_tunnels };
+    let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait));
     poll_fn(|cx| {
         if let Poll::Ready(picked) = waiting.as_mut().poll(cx) {
             return Poll::Ready(picked.map_err(|error| Outcome::Failed(error.into())));

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use balancer_http1::HttpError;
-
 use crate::client::{ClientStream, Http1Client, NextHead};
 use crate::forwarded::ClientIdentity;
 use crate::ip_limit::Decision;
@@ -17,7 +15,7 @@ pub(crate) async fn serve(proxy: &Proxy, stream: ClientStream, address: IpAddr) 
     let _permit = match proxy.ip_limit.enter(address, &proxy.counters.connections_refused) {
         Decision::Admitted(permit) => permit,
         Decision::Refused(_permit) => {
-            request::refuse(proxy, &mut client, TOO_MANY_CONNECTIONS).await;
+            request::refuse_connection(proxy, &mut client).await;
             return client.linger(proxy.limits.linger_timeout).await;
         }
         Decision::Closed => return,
@@ -39,9 +37,3 @@ pub(crate) async fn serve(proxy: &Proxy, stream: ClientStream, address: IpAddr) 
         }
     }
 }
-
-const TOO_MANY_CONNECTIONS: HttpError = HttpError::new(
-    503,
-    "there are as many connections from this address as there may be (--max-connections-per-ip); \
-     close one, or try again later",
-);

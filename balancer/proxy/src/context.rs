@@ -17,12 +17,14 @@ use crate::headers::RequestId;
 use crate::log_fields;
 use crate::open_requests::OpenRequest;
 use crate::proxy::Proxy;
+use crate::request_line::RequestLine;
 
 /// What is known of a request once its head has been read, and what is learned of it
 /// until it is over.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) id: RequestId,
+    pub(crate) request_line: RequestLine,
     /// The method is HEAD.
     pub(crate) is_head: bool,
     /// The method is idempotent (RFC 9110, section 9.2.2).
@@ -39,6 +41,8 @@ pub(crate) struct RequestContext {
     /// Bytes of the request's body that the client has sent.
     pub(crate) received: u64,
     pub(crate) upstream: UpstreamStats,
+    /// The kind of what went wrong.
+    pub(crate) fault: Option<&'static str>,
     started: Instant,
     /// Set only where there is an access log.
     log_fields: Option<Box<LogFields>>,
@@ -87,16 +91,18 @@ impl RequestContext {
         let sticky = proxy.sticky.as_ref();
         Self {
             id,
+            request_line: RequestLine::new(request.method, request.resource.path),
             is_head: request.method == b"HEAD",
             is_idempotent: is_idempotent(request.method),
             is_1_1: request.is_1_1,
             keeps_alive: request.keeps_alive(),
-            upgrades: request.upgrade.is_some(),
+            upgrades: request.upgrades,
             expects_continue: request.expects_continue,
             affinity: sticky.and_then(|sticky| sticky.worker_of(&request.fields)),
             is_https: sticky.is_some() && forwarded::is_https(&request.fields, identity),
             received: 0,
             upstream: UpstreamStats::default(),
+            fault: None,
             started: Instant::now(),
             log_fields: has_log.then(|| log_fields::of_request(head, request, identity, &id)),
             _open: proxy.open.enter(),
@@ -109,6 +115,7 @@ impl RequestContext {
         let has_log = proxy.access_log.is_on();
         Self {
             id,
+            request_line: RequestLine::new(b"", b""),
             is_head: bytes.starts_with(b"HEAD "),
             is_idempotent: false,
             is_1_1: true,
@@ -119,6 +126,7 @@ impl RequestContext {
             is_https: false,
             received: 0,
             upstream: UpstreamStats::default(),
+            fault: None,
             started: Instant::now(),
             log_fields: has_log.then(|| log_fields::of_refused(bytes, identity, &id)),
             _open: proxy.open.enter(),
@@ -146,6 +154,7 @@ impl RequestContext {
             upstream: self.upstream.took,
             received: self.received,
             sent,
+            fault: self.fault,
         };
         proxy.record(self.upstream.traffic.as_deref(), summary, self.log_fields.take());
     }

@@ -1,6 +1,8 @@
 //! The response on its way to the client, as it comes.
 
+use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use balancer_http1::chunked::{self, Decoder};
 use balancer_http1::{Framing, HttpError};
@@ -35,8 +37,10 @@ pub(crate) enum DownloadError {
     ClientTimeout,
     #[error("the worker closed the connection within its response")]
     WorkerClosed,
-    #[error("the worker did not go on with its response in time")]
-    WorkerTimeout,
+    #[error("the worker broke the connection within its response: {0}")]
+    WorkerReset(io::Error),
+    #[error("the worker did not go on with its response within {0:?} (--response-timeout)")]
+    WorkerTimeout(Duration),
     #[error("the worker's chunks are not valid: {0}")]
     InvalidChunks(HttpError),
 }
@@ -60,11 +64,14 @@ impl Download {
 
     /// Moves what has come into the client's write buffer, behind the head if that is
     /// still there: small responses go out in one piece.
+    ///
+    /// # Errors
+    /// When the worker's chunks are not valid.
     pub(crate) fn stage(
         &mut self,
         client: &mut Http1Client,
         upstream: &mut Upstream,
-    ) -> Result<(), DownloadError> {
+    ) -> Result<(), HttpError> {
         let input = upstream.read_buffer.bytes();
         if input.is_empty() || self.body.is_none() {
             return Ok(());
@@ -88,7 +95,7 @@ impl Download {
                 (count, *left == 0)
             }
             Some(Body::Chunked(decoder)) => {
-                let used = decoder.decode(input, add).map_err(DownloadError::InvalidChunks)?;
+                let used = decoder.decode(input, add)?;
                 (used, decoder.is_done())
             }
         };
@@ -125,17 +132,18 @@ impl Download {
                 return Poll::Ready(Ok(()));
             }
             if upstream.read_buffer.is_empty() {
-                match ready!(upstream.read_buffer.poll_fill(&mut upstream.stream, cx)) {
-                    Ok(0) if matches!(self.body, Some(Body::UntilClose)) => {
+                let filled = ready!(upstream.read_buffer.poll_fill(&mut upstream.stream, cx));
+                match filled.map_err(DownloadError::WorkerReset)? {
+                    0 if matches!(self.body, Some(Body::UntilClose)) => {
                         self.end(client);
                         continue;
                     }
-                    Ok(0) | Err(_) => return Poll::Ready(Err(DownloadError::WorkerClosed)),
-                    Ok(_) => self.stall.touch(),
+                    0 => return Poll::Ready(Err(DownloadError::WorkerClosed)),
+                    _ => self.stall.touch(),
                 }
             }
             if self.is_chunked || matches!(self.body, Some(Body::Chunked(_))) {
-                self.stage(client, upstream)?;
+                self.stage(client, upstream).map_err(DownloadError::InvalidChunks)?;
             } else {
                 ready!(self.poll_direct(client, upstream, cx))?;
             }

@@ -1,5 +1,6 @@
 //! Why a request got no worker's response.
 
+use std::io;
 use std::time::Duration;
 
 use balancer_http1::HttpError;
@@ -8,8 +9,10 @@ use balancer_pool::PickError;
 /// Why there is no connection to a worker.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("the connection was not made in time")]
-    Timeout,
+    #[error("the worker did not accept a connection within {0:?}")]
+    Timeout(Duration),
+    #[error("the worker refused the connection")]
+    Refused,
     #[error("the connection could not be made: {0}")]
     Failed(Box<pingora::Error>),
 }
@@ -17,14 +20,22 @@ pub(crate) enum ConnectError {
 /// Why a request got no worker's response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
-    #[error("no worker was ready")]
+    #[error("no worker is ready")]
     NoWorkerReady,
     /// All workers were at their limit, and the queue was full.
-    #[error("the queue was full")]
+    #[error(
+        "every worker has as many requests as it may (--max-concurrency), and the queue is full (--queue)"
+    )]
     QueueFull,
     /// All workers stayed at their limit for the whole queue timeout.
-    #[error("the request was queued for {0:?}")]
+    #[error(
+        "every worker has as many requests as it may (--max-concurrency), and none became free within {0:?} \
+         (--queue-timeout)"
+    )]
     QueueTimeout(Duration),
+    /// All workers had as many upgraded connections as they may.
+    #[error("every worker has as many upgraded connections as it may (--max-tunnels)")]
+    MaxTunnels,
     /// The client ended its sending side while the request waited for a worker.
     #[error("the client ended its sending side while it waited")]
     ClientHalfClosed,
@@ -33,9 +44,12 @@ pub(crate) enum ProxyError {
     /// The worker's connection ended before the response had begun.
     #[error("the worker closed the connection before it had answered")]
     WorkerClosed,
+    /// The worker's connection broke before the response had begun.
+    #[error("the worker broke the connection before it had answered: {0}")]
+    WorkerReset(io::Error),
     /// The worker did not take the request, or did not answer it, in time.
-    #[error("the worker did not answer in time")]
-    ResponseTimeout,
+    #[error("the worker did not answer within {0:?} (--response-timeout)")]
+    ResponseTimeout(Duration),
     /// The worker sent something that is no valid response.
     #[error("the worker's response is not valid: {0}")]
     InvalidResponse(HttpError),
@@ -47,6 +61,7 @@ impl From<PickError> for ProxyError {
             PickError::NoWorkerReady => Self::NoWorkerReady,
             PickError::QueueFull => Self::QueueFull,
             PickError::QueueTimeout(timeout) => Self::QueueTimeout(timeout),
+            PickError::MaxTunnels => Self::MaxTunnels,
         }
     }
 }

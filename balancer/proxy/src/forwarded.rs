@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use balancer_http1::{Field, FieldKind, Fields};
+use balancer_http1::{FieldKind, Fields};
 
 use crate::field::ProxyField;
 
@@ -22,14 +22,43 @@ impl ClientIdentity {
     }
 }
 
+/// Appends the field that tells a worker through whose hands the request came: the
+/// elements of all lines that a trusted proxy has sent, in order (RFC 9110, section
+/// 5.3), and the address of the connection.
+pub(crate) fn write_forwarded_for(
+    out: &mut Vec<u8>,
+    fields: &Fields<'_, ProxyField>,
+    identity: &ClientIdentity,
+) {
+    let lines = || fields.iter().filter(|field| field.kind == FieldKind::Custom(ProxyField::ForwardedFor));
+    let first = if identity.is_trusted { lines().next() } else { None };
+    out.extend_from_slice(first.map_or(b"X-Forwarded-For".as_slice(), |field| field.name));
+    out.extend_from_slice(b": ");
+    if first.is_some() {
+        for address in lines().flat_map(|field| elements(field.value)) {
+            out.extend_from_slice(address);
+            out.extend_from_slice(b", ");
+        }
+    }
+    out.extend_from_slice(identity.address.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The elements of a list; empty ones say nothing (RFC 9110, section 5.6.1).
+fn elements(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
 /// The client's address as far as it is known: that of the connection or, where a
 /// trusted proxy holds that, the one that this proxy has added last. The addresses
 /// before it may be anybody's invention.
 pub(crate) fn client_address<'a>(fields: &Fields<'a, ProxyField>, identity: &'a ClientIdentity) -> &'a [u8] {
     let forwarded = || {
-        let value = fields.last(ProxyField::ForwardedFor)?;
-        let last = value.rsplit(|&byte| byte == b',').next()?.trim_ascii();
-        (!last.is_empty()).then_some(last)
+        let mut lines = fields.iter().rev();
+        lines.find_map(|field| match field.kind {
+            FieldKind::Custom(ProxyField::ForwardedFor) => elements(field.value).next_back(),
+            _ => None,
+        })
     };
     let forwarded = if identity.is_trusted { forwarded() } else { None };
     forwarded.unwrap_or(identity.address.as_bytes())
@@ -38,23 +67,22 @@ pub(crate) fn client_address<'a>(fields: &Fields<'a, ProxyField>, identity: &'a 
 /// Does the client speak HTTPS? Only a trusted proxy can say so, as this one speaks
 /// plain HTTP.
 pub(crate) fn is_https(fields: &Fields<'_, ProxyField>, identity: &ClientIdentity) -> bool {
-    let says_https = |field: Field<'_, ProxyField>| {
-        // The first element is of the client (RFC 7239, section 4).
-        let first = field.value.split(|&byte| byte == b',').next().unwrap_or_default();
-        if field.name.eq_ignore_ascii_case(b"x-forwarded-proto") {
-            return first.trim_ascii().eq_ignore_ascii_case(b"https");
-        }
-        field.name.eq_ignore_ascii_case(b"forwarded")
-            && first.split(|&byte| byte == b';').any(|pair| {
-                let pair = pair.trim_ascii();
-                let is = |text: &str| pair.eq_ignore_ascii_case(text.as_bytes());
-                is("proto=https") || is("proto=\"https\"")
-            })
+    // Several lines are one list, whose first element is of the client (RFC 7239,
+    // section 4).
+    let first = |name: &[u8]| {
+        let mut lines = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        lines.find_map(|field| elements(field.value).next())
+    };
+    let has_proto = |element: &[u8]| {
+        element.split(|&byte| byte == b';').any(|pair| {
+            let pair = pair.trim_ascii();
+            let is = |text: &str| pair.eq_ignore_ascii_case(text.as_bytes());
+            is("proto=https") || is("proto=\"https\"")
+        })
     };
     identity.is_trusted
-        && fields
-            .iter()
-            .any(|field| field.kind == FieldKind::Custom(ProxyField::Forwarded) && says_https(field))
+        && (first(b"x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+            || first(b"forwarded").is_some_and(has_proto))
 }
 
 #[cfg(test)]
@@ -81,5 +109,12 @@ mod tests {
         assert!(!of("X-Forwarded-Proto: http, https\r\n", true).1);
         assert!(of("Forwarded: for=1.1.1.1;Proto=HTTPS, for=2.2.2.2;proto=http\r\n", true).1);
         assert!(!of("Forwarded: for=1.1.1.1;proto=http, proto=https\r\n", true).1);
+        // Several lines are one list, and what is empty says nothing.
+        let lines = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2,,\r\nX-Forwarded-For:\r\n";
+        assert_eq!(of(lines, true).0, "192.0.2.2");
+        assert_eq!(of("X-Forwarded-For: ,\r\nX-Forwarded-For: \r\n", true).0, "192.0.2.7");
+        assert!(!of("X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n", true).1);
+        assert!(of("X-Forwarded-Proto:\r\nX-Forwarded-Proto: https\r\n", true).1);
+        assert!(!of("Forwarded: proto=http\r\nForwarded: proto=https\r\n", true).1);
     }
 }

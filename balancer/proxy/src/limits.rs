@@ -9,7 +9,8 @@ pub struct ProxyLimits {
     pub head_timeout: Duration,
     /// How long a client may keep an idle connection.
     pub idle_timeout: Duration,
-    /// Longest time until a worker begins its response, and between two parts of it.
+    /// Longest time until a worker begins its response, and between two parts of it
+    /// unless it is an event stream.
     pub response_timeout: Duration,
     /// Longest time until a client sends the next part of a body, or takes the next
     /// part of a response.
@@ -25,6 +26,8 @@ pub struct ProxyLimits {
     pub max_request_body: u64,
     /// Connections that one address may have open; `None` for any number.
     pub max_connections_per_ip: Option<u32>,
+    /// Upgraded connections that one worker process may hold; `None` for any number.
+    pub max_tunnels: Option<u64>,
     /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` fields are true.
     pub trust_forwarded: bool,
 }
@@ -42,6 +45,7 @@ impl Default for ProxyLimits {
             linger_timeout: seconds(5),
             max_request_body: u64::MAX,
             max_connections_per_ip: None,
+            max_tunnels: None,
             trust_forwarded: false,
         }
     }

@@ -12,6 +12,7 @@ use balancer_state::counters::Counters;
 use balancer_state::registry::Registry;
 use balancer_state::response::Response;
 
+use crate::fault_log::FaultLog;
 use crate::ip_limit::IpLimit;
 use crate::limits::ProxyLimits;
 use crate::open_requests::OpenRequests;
@@ -33,6 +34,7 @@ pub struct Proxy {
     pub(crate) ip_limit: IpLimit,
     pub(crate) connector: TransportConnector,
     pub(crate) retry_budget: RetryBudget,
+    pub(crate) fault_log: FaultLog,
 }
 
 impl Proxy {
@@ -55,6 +57,7 @@ impl Proxy {
             limits,
             connector: TransportConnector::new(None),
             retry_budget: RetryBudget::default(),
+            fault_log: FaultLog::default(),
         }
     }
 

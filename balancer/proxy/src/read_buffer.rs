@@ -6,10 +6,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use balancer_http1::scan::MAX_HEAD;
+use balancer_http1::scan::{MAX_HEAD, MAX_RESPONSE_HEAD};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Size of a read buffer in bytes: a head must fit.
+/// Size of a read buffer in bytes: the head of a request must fit. It grows for the head
+/// of a response that is longer.
 pub(crate) const CAPACITY: usize = MAX_HEAD;
 /// Unused buffers that a thread keeps.
 const STOCK: usize = 64;
@@ -50,6 +51,18 @@ impl ReadBuffer {
         }
     }
 
+    /// Makes room where there is none, up to the longest head of a response. Nearly all
+    /// heads fit without.
+    pub(crate) fn make_room(&mut self) {
+        let Some(memory) = &mut self.memory else { return };
+        if self.end - self.start == memory.len() && memory.len() < MAX_RESPONSE_HEAD {
+            let mut larger = vec![0; memory.len() * 2];
+            larger[..self.end - self.start].copy_from_slice(&memory[self.start..self.end]);
+            *memory = larger.into_boxed_slice();
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+    }
+
     /// Reads once from `stream`; 0 bytes mean that the peer sends no more. There must be
     /// room.
     pub(crate) fn poll_fill<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
@@ -57,7 +70,7 @@ impl ReadBuffer {
         S: AsyncRead + Unpin,
     {
         let memory = self.memory.get_or_insert_with(take_memory);
-        if self.end == CAPACITY {
+        if self.end == memory.len() {
             memory.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -77,7 +90,7 @@ impl ReadBuffer {
         (self.start, self.end) = (0, 0);
         let Some(memory) = self.memory.take() else { return };
         UNUSED.with_borrow_mut(|unused| {
-            if unused.len() < STOCK {
+            if unused.len() < STOCK && memory.len() == CAPACITY {
                 unused.push(memory);
             }
         });

@@ -1,13 +1,17 @@
 //! One request of a client that speaks HTTP/1.
 
+use std::fmt::Display;
+
 use balancer_access_log::RequestSummary;
 use balancer_http1::{Framing, HttpError, RequestHead};
+use balancer_state::faults::Rejection;
 use balancer_state::response::Response;
 
 use crate::attempts;
 use crate::client::Http1Client;
 use crate::context::RequestContext;
 use crate::exchange::Outcome;
+use crate::fault::{self, Fault};
 use crate::field::ProxyField;
 use crate::headers;
 use crate::proxy::Proxy;
@@ -74,6 +78,22 @@ pub(crate) async fn refuse(proxy: &Proxy, client: &mut Http1Client, error: HttpE
     respond_and_end(proxy, client, &mut context, &responses::for_http_error(error)).await
 }
 
+/// Answers a client that has as many connections as it may.
+pub(crate) async fn refuse_connection(proxy: &Proxy, client: &mut Http1Client) -> AfterResponse {
+    let mut context = RequestContext::refused(proxy, client.read_buffer.bytes(), &client.identity);
+    let rejection = Rejection::MaxConnectionsPerIp;
+    context.fault = Some(Fault::Rejected(rejection).name());
+    let address = &client.identity.address;
+    let reason = format!("{address} has as many connections as it may (--max-connections-per-ip)");
+    reject(proxy, &context, rejection, &reason);
+    respond_and_end(proxy, client, &mut context, &responses::for_http_error(TOO_MANY_CONNECTIONS)).await
+}
+
+const TOO_MANY_CONNECTIONS: HttpError = HttpError::new(
+    503,
+    "there are as many connections from this address as there may be; close one, or try again later",
+);
+
 /// The balancer's own response, to a request that is not for workers.
 fn own_response(proxy: &Proxy, request: &RequestHead<'_, ProxyField>) -> Option<Response> {
     let max_request_body = proxy.limits.max_request_body;
@@ -99,11 +119,20 @@ async fn conclude(
             (status, sent, AfterResponse::Close)
         }
         Outcome::Complete { status, sent, keep: false } => (status, sent, AfterResponse::Linger),
-        Outcome::Truncated { status, sent } => (status, sent, AfterResponse::Abort),
+        Outcome::Truncated { status, sent, error } => {
+            let fault = fault::of_truncation(&error);
+            context.fault = fault.map(|fault| Fault::Worker(fault).name());
+            let status = if fault.is_some() { status } else { RequestSummary::CLIENT_CLOSED };
+            (status, sent, AfterResponse::Abort)
+        }
         Outcome::ClientClosed => (RequestSummary::CLIENT_CLOSED, 0, AfterResponse::Abort),
         Outcome::Failed(error) => {
-            let upstream = &context.upstream;
-            let response = responses::for_proxy_error(&error, upstream.worker, upstream.attempts);
+            let fault = fault::of_failure(&error);
+            context.fault = fault.map(Fault::name);
+            if let Some(Fault::Rejected(rejection)) = fault {
+                reject(proxy, context, rejection, &error);
+            }
+            let response = responses::for_proxy_error(&error, context.upstream.attempts);
             return respond_and_end(proxy, client, context, &response).await;
         }
         Outcome::Rejected(error) => {
@@ -112,6 +141,12 @@ async fn conclude(
     };
     context.finish(proxy, status, sent);
     after
+}
+
+/// Counts and says that the balancer rejects a request, for `reason`.
+fn reject(proxy: &Proxy, context: &RequestContext, rejection: Rejection, reason: &dyn Display) {
+    proxy.counters.rejections.add(rejection);
+    proxy.fault_log.rejected(rejection, context, reason);
 }
 
 /// Sends the balancer's own response to a request without a body.

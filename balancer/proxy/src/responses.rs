@@ -2,11 +2,11 @@
 
 use balancer_http1::HttpError;
 use balancer_state::response::Response;
+use shared_protocol::WorkerId;
 use shared_protocol::problem::{self, Problem};
-use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
 
 use crate::error::{ConnectError, ProxyError};
-use crate::text::field;
+use crate::text;
 
 const RETRY_AFTER: &str = "retry-after";
 /// Seconds after which a client may try again when no worker was ready or free.
@@ -26,16 +26,17 @@ pub(crate) struct WriteOptions<'a> {
 pub(crate) fn write(response: &Response, out: &mut Vec<u8>, options: WriteOptions<'_>) {
     let phrase = if response.status == 200 { "OK" } else { problem::title(response.status) };
     out.extend_from_slice(format!("HTTP/1.1 {} {phrase}\r\n", response.status).as_bytes());
-    field(out, b"content-type", response.content_type.as_bytes());
-    field(out, b"content-length", response.body.len().to_string().as_bytes());
-    field(out, b"cache-control", b"no-store");
-    field(out, WORKER_ID_HEADER.as_bytes(), WorkerId::PRIMARY.to_string().as_bytes());
-    field(out, REQUEST_ID_HEADER.as_bytes(), options.request_id);
+    text::field(out, b"Content-Type", response.content_type.as_bytes());
+    text::number(out, b"Content-Length", response.body.len() as u64);
+    text::field(out, b"Cache-Control", b"no-store");
+    text::number(out, text::X_WORKER_ID, u64::from(WorkerId::PRIMARY.0));
+    text::field(out, text::X_REQUEST_ID, options.request_id);
     for (name, value) in &response.extra {
-        field(out, name.as_bytes(), value.as_bytes());
+        text::capitalised(out, name);
+        text::field(out, b"", value.as_bytes());
     }
     if let Some(connection) = options.connection {
-        field(out, b"connection", connection.as_bytes());
+        text::field(out, b"Connection", connection.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     if !options.is_head {
@@ -53,52 +54,51 @@ pub(crate) fn for_http_error(error: HttpError) -> Response {
     }
 }
 
-/// The response to a request that failed for good. `worker` is the last of the
-/// `attempts` workers that it was handed to.
-pub(crate) fn for_proxy_error(error: &ProxyError, worker: Option<WorkerId>, attempts: usize) -> Response {
-    let who = worker.map_or_else(|| "a worker".to_owned(), |id| format!("worker {id}"));
-    Response::problem(match error {
+/// The response to a request that failed for good. It says what its reader can do; the
+/// reason is in the log, under the id that the response carries. `attempts` is the number
+/// of workers that the request was handed to.
+pub(crate) fn for_proxy_error(error: &ProxyError, attempts: usize) -> Response {
+    let (status, detail) = match error {
         ProxyError::NoWorkerReady if attempts == 0 => {
-            let detail = "no worker is ready; try again in a moment";
-            return Response::problem(Problem::new(503, detail)).with(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            return unavailable("no worker is ready; try again in a moment");
         }
-        ProxyError::QueueFull => return busy("and as many requests as may (--queue) wait already"),
-        ProxyError::QueueTimeout(timeout) => {
-            let timeout = humantime::format_duration(*timeout);
-            return busy(&format!("and none became free within {timeout} (--queue-timeout)"));
+        ProxyError::QueueFull | ProxyError::QueueTimeout(_) | ProxyError::MaxTunnels => {
+            return unavailable("every worker is busy; try again in a moment");
         }
         ProxyError::ClientHalfClosed => {
-            return busy("and a client that ends the connection's sending side does not wait");
+            return unavailable(
+                "every worker is busy, and a client that ends the connection's sending side does not wait; \
+                 try again in a moment",
+            );
         }
-        ProxyError::NoWorkerReady | ProxyError::Connect(ConnectError::Failed(_)) => {
-            Problem::new(502, unreachable(attempts))
+        ProxyError::NoWorkerReady | ProxyError::Connect(ConnectError::Refused | ConnectError::Failed(_)) => {
+            (502, "no worker could be reached; try again later")
         }
-        ProxyError::Connect(ConnectError::Timeout) | ProxyError::ResponseTimeout => {
-            Problem::new(504, format!("{who} did not answer in time"))
+        ProxyError::Connect(ConnectError::Timeout(_)) => {
+            (504, "no worker could be reached in time; try again later")
         }
-        ProxyError::WorkerClosed => Problem::new(
-            502,
-            format!("{who} ended before it had answered; the request may have been carried out"),
+        ProxyError::ResponseTimeout(_) => (
+            504,
+            "the worker did not answer in time; the request may still be carried out: see whether it was \
+             before you try again later",
         ),
-        ProxyError::InvalidResponse(http) => {
-            Problem::new(502, format!("{who} gave a response that is not valid: {}", http.detail))
-        }
-    })
+        ProxyError::WorkerClosed | ProxyError::WorkerReset(_) => (
+            502,
+            "the worker ended before it had answered; the request may have been carried out: see whether it \
+             was before you try again",
+        ),
+        ProxyError::InvalidResponse(_) => (
+            502,
+            "the worker's response is not valid and cannot be passed on; the request may have been carried \
+             out: whoever runs this service finds the reason in its log, by the request's id",
+        ),
+    };
+    Response::problem(Problem::new(status, detail))
 }
 
-/// The response while all workers are at their concurrency limit.
-fn busy(reason: &str) -> Response {
-    let detail = format!(
-        "every worker has as many requests as it may (--max-concurrency), {reason}; try again in a moment"
-    );
+/// The response while nobody can take the request.
+fn unavailable(detail: &'static str) -> Response {
     Response::problem(Problem::new(503, detail)).with(RETRY_AFTER, RETRY_AFTER_SECONDS)
-}
-
-fn unreachable(attempts: usize) -> String {
-    match attempts {
-        1 => "the worker could not be reached".to_owned(),
-        n => format!("none of the {n} workers that were tried could answer"),
-    }
 }
 
 #[cfg(test)]
@@ -107,32 +107,53 @@ mod tests {
 
     use super::*;
 
+    fn text(response: &Response) -> String {
+        String::from_utf8(response.body.to_vec()).unwrap()
+    }
+
     #[test]
     fn failures_become_the_status_that_says_whose_they_are() {
-        let failed = ConnectError::Failed(pingora::Error::new_str("refused"));
-        let status = |error| for_proxy_error(&error, Some(WorkerId(2)), 1).status;
+        let status = |error| for_proxy_error(&error, 1).status;
         assert_eq!(status(ProxyError::WorkerClosed), 502);
-        assert_eq!(status(ProxyError::Connect(failed)), 502);
-        assert_eq!(status(ProxyError::Connect(ConnectError::Timeout)), 504);
-        assert_eq!(status(ProxyError::ResponseTimeout), 504);
+        assert_eq!(status(ProxyError::WorkerReset(std::io::ErrorKind::ConnectionReset.into())), 502);
+        assert_eq!(status(ProxyError::Connect(ConnectError::Refused)), 502);
+        assert_eq!(status(ProxyError::Connect(ConnectError::Timeout(Duration::ZERO))), 504);
+        assert_eq!(status(ProxyError::ResponseTimeout(Duration::ZERO)), 504);
         assert_eq!(status(ProxyError::NoWorkerReady), 502);
         assert_eq!(status(ProxyError::InvalidResponse(HttpError::bad("x"))), 502);
     }
 
     #[test]
-    fn only_unavailability_invites_to_try_again() {
-        let response = for_proxy_error(&ProxyError::NoWorkerReady, None, 0);
-        assert_eq!((response.status, response.extra), (503, vec![("retry-after", "1".to_owned())]));
-        assert_eq!(for_proxy_error(&ProxyError::NoWorkerReady, None, 3).extra, []);
-        for (error, why) in [
-            (ProxyError::QueueFull, "--queue)"),
-            (ProxyError::QueueTimeout(Duration::from_millis(1500)), "within 1s 500ms"),
-            (ProxyError::ClientHalfClosed, "ends the connection"),
+    fn only_unavailability_invites_to_try_again_at_once() {
+        let retry = vec![("retry-after", "1".to_owned())];
+        for error in [
+            ProxyError::NoWorkerReady,
+            ProxyError::QueueFull,
+            ProxyError::QueueTimeout(Duration::from_millis(1500)),
+            ProxyError::MaxTunnels,
+            ProxyError::ClientHalfClosed,
         ] {
-            let response = for_proxy_error(&error, None, 0);
-            assert_eq!((response.status, response.extra), (503, vec![("retry-after", "1".to_owned())]));
-            let text = String::from_utf8(response.body.to_vec()).unwrap();
-            assert!(text.contains("--max-concurrency") && text.contains(why), "{text}");
+            let response = for_proxy_error(&error, 0);
+            assert_eq!((response.status, &response.extra), (503, &retry));
+        }
+        assert_eq!(for_proxy_error(&ProxyError::NoWorkerReady, 3).extra, []);
+    }
+
+    #[test]
+    fn clients_read_what_they_can_do_and_nothing_of_our_settings() {
+        for error in [
+            ProxyError::NoWorkerReady,
+            ProxyError::QueueFull,
+            ProxyError::QueueTimeout(Duration::from_millis(1500)),
+            ProxyError::MaxTunnels,
+            ProxyError::ResponseTimeout(Duration::from_secs(60)),
+            ProxyError::WorkerClosed,
+            ProxyError::Connect(ConnectError::Refused),
+            ProxyError::InvalidResponse(HttpError::bad("there is more than one Content-Length")),
+        ] {
+            let text = text(&for_proxy_error(&error, 0));
+            assert!(!text.contains("--") && !text.contains("Content-Length"), "{text}");
+            assert!(text.contains("try again") || text.contains("in its log"), "{text}");
         }
     }
 
@@ -147,9 +168,9 @@ mod tests {
         );
         let text = String::from_utf8(out).unwrap();
         assert!(
-            text.starts_with("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1\r\n"),
+            text.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n"),
             "{text}"
         );
-        assert!(text.ends_with("x-request-id: id\r\nx-extra: 2\r\nconnection: close\r\n\r\n1"), "{text}");
+        assert!(text.ends_with("X-Request-Id: id\r\nX-Extra: 2\r\nConnection: close\r\n\r\n1"), "{text}");
     }
 }

@@ -62,7 +62,7 @@ impl Sticky {
 
     /// Appends the field that brings the client back to `worker`.
     pub(crate) fn write(&self, out: &mut Vec<u8>, worker: WorkerId, secure: bool) {
-        out.extend_from_slice(b"set-cookie: ");
+        out.extend_from_slice(b"Set-Cookie: ");
         out.extend_from_slice(NAME.as_bytes());
         out.push(b'=');
         text::decimal(out, u64::from(worker.0));
@@ -120,7 +120,7 @@ mod tests {
 
     fn pair(sticky: &Sticky, worker: u32) -> String {
         let cookie = cookie(sticky, worker, false);
-        cookie["set-cookie: ".len()..].split(';').next().unwrap().to_owned()
+        cookie["Set-Cookie: ".len()..].split(';').next().unwrap().to_owned()
     }
 
     fn read(sticky: &Sticky, fields: &str) -> Option<u32> {
@@ -145,7 +145,7 @@ mod tests {
     fn the_cookie_is_for_the_browser_alone() {
         let sticky = Sticky::with_secret(b"0123456789abcdef");
         let plain = cookie(&sticky, 3, false);
-        assert!(plain.starts_with("set-cookie: cluster_worker=3."), "{plain}");
+        assert!(plain.starts_with("Set-Cookie: cluster_worker=3."), "{plain}");
         assert!(plain.ends_with("; Path=/; HttpOnly; SameSite=Lax\r\n"), "{plain}");
         assert!(cookie(&sticky, 3, true).ends_with("; SameSite=Lax; Secure\r\n"));
         assert_eq!(plain, cookie(&Sticky::with_secret(b"0123456789abcdef"), 3, false));

@@ -1,6 +1,18 @@
 //! Pieces of HTTP/1 heads, appended to a buffer.
 
-use balancer_http1::Framing;
+/// Names of fields in the balancer's own name, in the capitals by which they are known:
+/// some clients and programs look for exactly these bytes. Fields of others keep theirs.
+pub(crate) const X_WORKER_ID: &[u8] = b"X-Worker-Id";
+pub(crate) const X_REQUEST_ID: &[u8] = b"X-Request-Id";
+
+/// Appends `name` with a capital letter at the beginning of each word.
+pub(crate) fn capitalised(out: &mut Vec<u8>, name: &str) {
+    let mut begins = true;
+    for byte in name.bytes() {
+        out.push(if begins { byte.to_ascii_uppercase() } else { byte });
+        begins = byte == b'-';
+    }
+}
 
 /// Appends one field line.
 #[inline]
@@ -25,15 +37,31 @@ pub(crate) fn decimal(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Appends the field that says how the body is framed, if it needs one.
-pub(crate) fn framing(out: &mut Vec<u8>, framing: Framing) {
-    match framing {
-        Framing::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            decimal(out, length);
-            out.extend_from_slice(b"\r\n");
+/// Appends a field whose value is a number.
+#[inline]
+pub(crate) fn number(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    decimal(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER};
+
+    #[test]
+    fn own_names_have_capitals() {
+        for (name, written) in [
+            (WORKER_ID_HEADER, X_WORKER_ID),
+            (REQUEST_ID_HEADER, X_REQUEST_ID),
+            ("retry-after", b"Retry-After"),
+            ("allow", b"Allow"),
+        ] {
+            let mut out = Vec::new();
+            capitalised(&mut out, name);
+            assert_eq!(out, written);
         }
-        Framing::Chunked => field(out, b"transfer-encoding", b"chunked"),
-        Framing::Empty | Framing::UntilClose => {}
     }
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use balancer_pool::traffic::Traffic;
 use shared_protocol::{RestartReason, WorkerId};
 
+use crate::faults::{Rejections, WorkerFault};
+
 /// How a reload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadOutcome {
@@ -23,6 +25,8 @@ pub struct Counters {
     pub connections_refused: AtomicU64,
     /// Lines of the access log that were lost; the log itself adds to it.
     pub access_log_dropped: Arc<AtomicU64>,
+    /// Valid requests that the balancer rejected.
+    pub rejections: Rejections,
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,
@@ -33,6 +37,7 @@ pub struct Counters {
 struct Slot {
     traffic: Arc<Traffic>,
     replaced: BTreeMap<RestartReason, u64>,
+    faults: BTreeMap<WorkerFault, u64>,
 }
 
 /// One slot's counters, as they are at one moment.
@@ -42,6 +47,8 @@ pub struct SlotCounters {
     pub traffic: Arc<Traffic>,
     /// Processes that were started in place of another.
     pub replaced: BTreeMap<RestartReason, u64>,
+    /// Faults that requests met.
+    pub faults: BTreeMap<WorkerFault, u64>,
 }
 
 impl Counters {
@@ -63,12 +70,14 @@ impl Counters {
             id: WorkerId::PRIMARY,
             traffic: Arc::clone(&self.primary),
             replaced: BTreeMap::new(),
+            faults: BTreeMap::new(),
         };
         let slots = self.lock();
         let workers = slots.iter().map(|(&id, slot)| SlotCounters {
             id,
             traffic: Arc::clone(&slot.traffic),
             replaced: slot.replaced.clone(),
+            faults: slot.faults.clone(),
         });
         std::iter::once(primary).chain(workers).collect()
     }
@@ -82,6 +91,11 @@ impl Counters {
     /// Notes that a process of slot `id` was replaced.
     pub fn replaced(&self, id: WorkerId, reason: RestartReason) {
         *self.lock().entry(id).or_default().replaced.entry(reason).or_default() += 1;
+    }
+
+    /// Notes that a request met a fault of worker `id`.
+    pub fn worker_fault(&self, id: WorkerId, fault: WorkerFault) {
+        *self.lock().entry(id).or_default().faults.entry(fault).or_default() += 1;
     }
 
     pub fn reloaded(&self, outcome: ReloadOutcome) {
@@ -109,5 +123,7 @@ mod tests {
         counters.traffic(WorkerId(1)).record(200, Duration::ZERO);
         counters.traffic(WorkerId(1)).record(200, Duration::ZERO);
         assert_eq!(counters.traffic(WorkerId(1)).by_status().next(), Some((200, 2)));
+        (0..3).for_each(|_| counters.worker_fault(WorkerId(1), WorkerFault::Closed));
+        assert_eq!(counters.slots()[1].faults, BTreeMap::from([(WorkerFault::Closed, 3)]));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod counters;
 pub mod events;
+pub mod faults;
 pub mod registry;
 pub mod response;
 pub mod samples;

@@ -64,7 +64,7 @@ fn a_worker_has_to_answer_in_time() {
     let start = Instant::now();
     let detail = cluster.get("/slow?ms=20000").problem(504);
     in_time(start.elapsed());
-    assert!(detail.contains("worker 1 did not answer in time"), "{detail}");
+    assert!(detail.contains("did not answer in time"), "{detail}");
     assert_eq!(cluster.get("/slow?ms=1").text(), "slow");
 }
 
@@ -180,11 +180,8 @@ fn one_address_does_not_take_the_connections_of_others() {
     assert!(mine.iter_mut().all(is_served));
     let (answer, _) = until_closed(&cluster, b"GET /cluster/info HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(status(&answer), 503, "{answer}");
-    assert!(
-        answer.contains("\r\nretry-after: 1\r\n") && answer.contains("--max-connections-per-ip"),
-        "{answer}"
-    );
-    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(answer.contains("\r\nRetry-After: 1\r\n") && answer.contains("from this address"), "{answer}");
+    assert!(answer.contains("Connection: close"), "{answer}");
     assert_eq!(cluster.metric("connections_refused_total"), 1);
     let mut other = connect_from([127, 0, 0, 2], cluster.address);
     other.write_all(b"GET /cluster/info HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();

@@ -100,7 +100,7 @@ fn the_dashboard_comes_with_a_strict_policy_and_is_fed() {
     page.write_all(b"GET /events/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut lines = BufReader::new(page).lines().map_while(Result::ok);
     let mut wait_for = |text: &str| assert!(lines.any(|line| line.contains(text)), "{text}");
-    wait_for("content-type: text/event-stream");
+    wait_for("Content-Type: text/event-stream");
     wait_for("event: history");
     wait_for("event: now");
     wait_for("\"desired\":2");

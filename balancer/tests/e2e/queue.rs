@@ -98,11 +98,15 @@ fn there_is_a_clear_no_when_the_queue_is_full() {
     assert!(start.elapsed() < Duration::from_millis(1000), "at once");
     assert_eq!(answer.header("retry-after"), Some("1"));
     let detail = answer.problem(503);
-    assert!(detail.contains("--max-concurrency") && detail.contains("--queue"), "{detail}");
+    assert!(detail.contains("busy") && !detail.contains("--"), "{detail}");
+    let said = cluster.events().into_iter().find(|event| event["fault"] == "queue-full").unwrap();
+    let said = said["message"].as_str().unwrap();
+    assert!(said.contains("--max-concurrency") && said.contains("--queue"), "{said}");
     for mut client in waiting {
         assert_eq!(client.receive(false).unwrap().status, 200);
     }
     assert_eq!(rejections(&cluster, "full"), 1);
+    assert_eq!(cluster.metric("rejections_total{reason=\"queue-full\"}"), 1);
     let seen = cluster.get("/seen").json();
     assert!(!seen["seen"].as_array().unwrap().contains(&json!("too-many")));
 }
@@ -126,7 +130,10 @@ fn nobody_waits_longer_than_is_said() {
     let answer = cluster.get("/pid");
     let waited = start.elapsed();
     let detail = answer.problem(503);
-    assert!(detail.contains("within 400ms"), "{detail}");
+    assert!(detail.contains("busy"), "{detail}");
+    let said = cluster.events().into_iter().find(|event| event["fault"] == "queue-timeout").unwrap();
+    let said = said["message"].as_str().unwrap();
+    assert!(said.contains("within 400ms (--queue-timeout)"), "{said}");
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert!(waited >= Duration::from_millis(400) && waited < Duration::from_millis(2500), "{waited:?}");
     assert_eq!((rejections(&cluster, "timeout"), cluster.metric("requests_queued")), (1, 0));

@@ -11,7 +11,7 @@ mod state;
 mod workers;
 
 pub use access_log::{ACCESS_LOG, ACCESS_LOG_FORMAT};
-pub use balancing::{MAX_CONCURRENCY, QUEUE, QUEUE_TIMEOUT, STICKY_SECRET, STRATEGY};
+pub use balancing::{MAX_CONCURRENCY, MAX_TUNNELS, QUEUE, QUEUE_TIMEOUT, STICKY_SECRET, STRATEGY};
 pub use bundled_worker::{
     CPU_QUEUE, CPU_THREADS, CRASH_ENABLED, FIBONACCI_MAX, MAX_BODY, POD_NAME, WORKER_NAME,
     WORKER_SHUTDOWN_TIMEOUT, WORKER_THREADS,
@@ -137,6 +137,7 @@ mod tests {
             find ADMIN_HOSTS: ["a b", "a,,b"];
             find CONTROL: ["x".repeat(108).leak()];
             find MAX_CONCURRENCY: ["0"];
+            find MAX_TUNNELS: ["0"];
             get QUEUE: ["-1", "100001"];
             get QUEUE_TIMEOUT: NO_DURATION;
             get HEAD_TIMEOUT: NO_DURATION;

@@ -52,7 +52,7 @@ impl Http1Client {
             identity,
             fields: FieldBuffer::default(),
             has_ended: false,
-            scanner: Scanner::default(),
+            scanner: Scanner::for_requests(),
         }
     }
 

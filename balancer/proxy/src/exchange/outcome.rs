@@ -2,6 +2,7 @@
 
 use balancer_http1::HttpError;
 
+use crate::download::DownloadError;
 use crate::error::ProxyError;
 use crate::upload::UploadError;
 
@@ -11,7 +12,7 @@ pub(crate) enum Outcome {
     /// The client has the whole response; `keep` when its connection may be kept.
     Complete { status: u16, sent: u64, keep: bool },
     /// The client has part of the response, and gets no more of it.
-    Truncated { status: u16, sent: u64 },
+    Truncated { status: u16, sent: u64, error: DownloadError },
     /// The worker failed before the client had seen anything.
     Failed(ProxyError),
     /// The client sends no valid body.

@@ -29,6 +29,8 @@ pub(crate) struct BodyPlan {
     pub(crate) keeps_client: bool,
     /// The worker's connection may be kept, as far as the worker says.
     pub(crate) keeps_upstream: bool,
+    /// It is an event stream, which may be silent for any time between two events.
+    pub(crate) is_event_stream: bool,
 }
 
 /// The state of the exchange when the head has come.
@@ -78,7 +80,25 @@ fn body(
     // Where a request ends whose body still comes cannot be known.
     let keeps_client =
         context.keeps_alive && state.is_received && to != Framing::UntilClose && !state.is_draining;
-    BodyPlan { status, from: response.framing, to, keeps_client, keeps_upstream: response.keeps_alive() }
+    BodyPlan {
+        status,
+        from: response.framing,
+        to,
+        keeps_client,
+        keeps_upstream: response.keeps_alive(),
+        is_event_stream: is_event_stream(response),
+    }
+}
+
+/// Is it a stream of server-sent events (WHATWG HTML, section 9.2)? Such a stream has no
+/// length, so responses that have one, which are nearly all, are not looked at.
+fn is_event_stream(response: &ResponseHead<'_, ProxyField>) -> bool {
+    if !matches!(response.framing, Framing::Chunked | Framing::UntilClose) {
+        return false;
+    }
+    let content_type = response.fields.first_named(b"content-type").unwrap_or_default();
+    let media_type = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 #[cfg(test)]
@@ -147,6 +167,16 @@ mod tests {
         let until_close = body("1.1", "200 OK", ALIVE);
         assert_eq!((until_close.from, until_close.to), (Framing::UntilClose, Framing::Chunked));
         assert!(until_close.keeps_client && !until_close.keeps_upstream);
+    }
+
+    #[test]
+    fn event_streams_are_known_by_their_type() {
+        let is_stream = |fields: &str| body("1.1", &format!("200 OK\r\n{fields}"), ALIVE).is_event_stream;
+        assert!(is_stream("Content-Type: text/event-stream"));
+        assert!(is_stream("content-type: Text/Event-Stream ; charset=utf-8\r\nTransfer-Encoding: chunked"));
+        assert!(!is_stream("Content-Type: text/event-stream\r\nContent-Length: 5"));
+        assert!(!is_stream("Content-Type: text/event-streams"));
+        assert!(!is_stream("X: text/event-stream"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use balancer_http1::scan::Scanner;
+use balancer_http1::scan::{MAX_RESPONSE_HEAD, Scanner};
 use balancer_http1::{Framing, HttpError, ResponseHead};
 use balancer_pool::{Hold, Lease};
 
@@ -38,6 +38,7 @@ impl Exchange<'_> {
     }
 
     async fn carry_out(&mut self, mut upstream: Upstream) -> Outcome {
+        let mut interim_bytes = 0;
         loop {
             let length = match self.receive_head(&mut upstream).await {
                 Ok(length) => length,
@@ -49,6 +50,10 @@ impl Exchange<'_> {
             };
             match plan {
                 Plan::Interim { .. } => {
+                    interim_bytes += length;
+                    if interim_bytes > MAX_RESPONSE_HEAD {
+                        return Outcome::Failed(ProxyError::InvalidResponse(TOO_MANY_INTERIM));
+                    }
                     if self.client.flush(self.proxy.limits.client_timeout).await.is_err() {
                         return Outcome::ClientClosed;
                     }
@@ -62,7 +67,7 @@ impl Exchange<'_> {
     /// Sends the request, as far as it has come, until a head is in the worker's read
     /// buffer. Returns the length of that head in bytes.
     async fn receive_head(&mut self, upstream: &mut Upstream) -> Result<usize, Outcome> {
-        let mut scanner = Scanner::default();
+        let mut scanner = Scanner::for_responses();
         self.upload.stall.touch();
         poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = self.upload.poll(self.client, upstream, cx) {
@@ -79,9 +84,13 @@ impl Exchange<'_> {
                         return Poll::Ready(Err(Outcome::Failed(ProxyError::InvalidResponse(error))));
                     }
                 }
+                upstream.read_buffer.make_room();
                 match upstream.read_buffer.poll_fill(&mut upstream.stream, cx) {
-                    Poll::Ready(Ok(0) | Err(_)) => {
+                    Poll::Ready(Ok(0)) => {
                         return Poll::Ready(Err(Outcome::Failed(ProxyError::WorkerClosed)));
+                    }
+                    Poll::Ready(Err(err)) => {
+                        return Poll::Ready(Err(Outcome::Failed(ProxyError::WorkerReset(err))));
                     }
                     Poll::Ready(Ok(_)) => {
                         self.upload.stall.touch();
@@ -111,7 +120,7 @@ impl Exchange<'_> {
         }
         Poll::Ready(match body_deadline {
             Some(_) => Outcome::Rejected(SLOW_BODY),
-            None => Outcome::Failed(ProxyError::ResponseTimeout),
+            None => Outcome::Failed(ProxyError::ResponseTimeout(limits.response_timeout)),
         })
     }
 
@@ -147,10 +156,14 @@ impl Exchange<'_> {
 
     async fn tunnel(&mut self, mut upstream: Upstream) -> Outcome {
         let client_timeout = self.proxy.limits.client_timeout;
+        // Others may have become tunnels since the worker was picked.
+        if !self.lease.hold_tunnel(self.proxy.limits.max_tunnels) {
+            self.client.write_buffer.clear();
+            return Outcome::Failed(ProxyError::MaxTunnels);
+        }
         if self.client.flush(client_timeout).await.is_err() {
             return Outcome::ClientClosed;
         }
-        self.lease.hold(Hold::Tunnel);
         let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout).await;
         if let Err(error) = result {
             tracing::debug!(worker = self.lease.id.0, %error, "a tunnel broke");
@@ -160,7 +173,15 @@ impl Exchange<'_> {
 
     async fn download(&mut self, mut upstream: Upstream, plan: BodyPlan) -> Outcome {
         let mut download = Download::new(plan.from, plan.to);
-        let result = self.carry(&mut download, &mut upstream).await;
+        if let Err(error) = download.stage(self.client, &mut upstream) {
+            // The client has seen nothing of this response yet.
+            self.client.write_buffer.clear();
+            return Outcome::Failed(ProxyError::InvalidResponse(error));
+        }
+        if plan.is_event_stream {
+            self.lease.hold(Hold::Stream);
+        }
+        let result = self.carry(&mut download, &mut upstream, plan.is_event_stream).await;
         let (status, sent) = (plan.status, download.sent());
         match result {
             Ok(()) => {
@@ -171,14 +192,20 @@ impl Exchange<'_> {
             }
             Err(error) => {
                 tracing::debug!(worker = self.lease.id.0, %error, "a response is truncated");
-                Outcome::Truncated { status, sent }
+                Outcome::Truncated { status, sent, error }
             }
         }
     }
 
-    /// Carries the response's body, and what is still to come of the request's.
-    async fn carry(&mut self, download: &mut Download, upstream: &mut Upstream) -> Result<(), DownloadError> {
-        download.stage(self.client, upstream)?;
+    /// Carries the response's body, and what is still to come of the request's. A worker
+    /// may be silent within an event stream; only a client that does not read has a
+    /// deadline then.
+    async fn carry(
+        &mut self,
+        download: &mut Download,
+        upstream: &mut Upstream,
+        is_event_stream: bool,
+    ) -> Result<(), DownloadError> {
         let mut is_uploading = true;
         poll_fn(|cx| {
             if is_uploading {
@@ -204,11 +231,16 @@ impl Exchange<'_> {
             }
             let limits = &self.proxy.limits;
             let waits_for_client = !self.client.write_buffer.is_flushed() || !upstream.read_buffer.is_empty();
-            self.lease.hold(if waits_for_client { Hold::ClientWait } else { Hold::Request });
+            if is_event_stream && !waits_for_client {
+                return Poll::Pending;
+            }
+            if !is_event_stream {
+                self.lease.hold(if waits_for_client { Hold::ClientWait } else { Hold::Request });
+            }
             let (timeout, error) = if waits_for_client {
                 (limits.client_timeout, DownloadError::ClientTimeout)
             } else {
-                (limits.response_timeout, DownloadError::WorkerTimeout)
+                (limits.response_timeout, DownloadError::WorkerTimeout(limits.response_timeout))
             };
             let deadline = download.stall.deadline(timeout);
             if self.client.timer.poll(deadline, cx) { Poll::Ready(Err(error)) } else { Poll::Pending }
@@ -217,4 +249,7 @@ impl Exchange<'_> {
     }
 }
 
+/// Interim responses may have as many bytes in all as a head may: a worker that sends
+/// them without end would never meet its timeout (as Go's `net/http` has it since 1.23).
+const TOO_MANY_INTERIM: HttpError = HttpError::bad("there are more than 262144 bytes of interim responses");
 const SLOW_BODY: HttpError = HttpError::new(408, "the request's body did not arrive in time");

@@ -1,15 +1,14 @@
 //! The head that a worker gets.
 
-use shared_protocol::REQUEST_ID_HEADER;
-
 use balancer_http1::{FieldKind, Framing, RequestHead};
 
 use super::request_id::RequestId;
 use crate::field::ProxyField;
-use crate::forwarded::ClientIdentity;
+use crate::forwarded::{self, ClientIdentity};
 use crate::text;
 
-/// Appends the head that a worker gets for `request`.
+/// Appends the head that a worker gets for `request`. Fields stay in their order and keep
+/// the names as the client wrote them; what the balancer adds comes last.
 pub fn write_request(
     out: &mut Vec<u8>,
     request: &RequestHead<'_, ProxyField>,
@@ -19,57 +18,87 @@ pub fn write_request(
     out.extend_from_slice(request.method);
     out.extend_from_slice(if request.resource.rootless { b" /" } else { b" " });
     out.extend_from_slice(request.resource.path);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
     // An HTTP/1.0 request need not name a host, the HTTP/1.1 request to a worker must.
     let host = request.host.unwrap_or(b"localhost");
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    text::field(out, b"host", host);
-    let mut forwarded_for = None;
-    let mut is_forwarded = false;
+    if request.host.is_none() {
+        text::field(out, b"Host", host);
+    }
+    let (mut is_forwarded, mut has_length, mut has_expect) = (false, false, false);
     for field in request.fields.iter() {
         match field.kind {
-            FieldKind::Other => {}
-            FieldKind::Custom(ProxyField::ForwardedFor) => {
-                forwarded_for = Some(field.value);
-                continue;
+            FieldKind::Other if !request.fields.is_nominated(&field) => {
+                text::field(out, field.name, field.value);
             }
-            FieldKind::Custom(ProxyField::Forwarded) if identity.is_trusted => is_forwarded = true,
-            _ => continue,
-        }
-        if !request.fields.is_nominated(&field) {
-            text::field(out, field.name, field.value);
+            FieldKind::Custom(ProxyField::Forwarded) if identity.is_trusted => {
+                is_forwarded = true;
+                if !request.fields.is_nominated(&field) {
+                    text::field(out, field.name, field.value);
+                }
+            }
+            FieldKind::Host => text::field(out, field.name, host),
+            FieldKind::ContentLength => {
+                has_length = true;
+                text::number(out, field.name, length(request.framing));
+            }
+            FieldKind::TransferEncoding => text::field(out, field.name, b"chunked"),
+            // It may come in several lines.
+            FieldKind::Expect if expects_continue(request) && !has_expect => {
+                has_expect = true;
+                text::field(out, field.name, b"100-continue");
+            }
+            _ => {}
         }
     }
-    text::field(out, REQUEST_ID_HEADER.as_bytes(), id.as_bytes());
+    if !has_length && request.framing == Framing::Empty && announces_length(request.method) {
+        text::field(out, b"Content-Length", b"0");
+    }
+    text::field(out, text::X_REQUEST_ID, id.as_bytes());
     if !is_forwarded {
-        text::field(out, b"x-forwarded-proto", b"http");
-        text::field(out, b"x-forwarded-host", host);
+        text::field(out, b"X-Forwarded-Proto", b"http");
+        text::field(out, b"X-Forwarded-Host", host);
     }
-    out.extend_from_slice(b"x-forwarded-for: ");
-    if let Some(before) = forwarded_for.filter(|_| identity.is_trusted) {
-        out.extend_from_slice(before);
-        out.extend_from_slice(b", ");
-    }
-    out.extend_from_slice(identity.address.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    write_body_fields(out, request);
-    if let Some(upgrade) = request.upgrade {
-        text::field(out, b"connection", b"upgrade");
-        text::field(out, b"upgrade", upgrade);
+    forwarded::write_forwarded_for(out, &request.fields, identity);
+    if request.upgrades {
+        write_upgrade(out, request);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_body_fields(out: &mut Vec<u8>, request: &RequestHead<'_, ProxyField>) {
-    text::framing(out, request.framing);
-    if request.framing == Framing::Empty && announces_length(request.method) {
-        text::field(out, b"content-length", b"0");
+/// The length of a body that has one; 0 for none.
+fn length(framing: Framing) -> u64 {
+    match framing {
+        Framing::Length(length) => length,
+        Framing::Empty | Framing::Chunked | Framing::UntilClose => 0,
     }
-    if request.expects_continue && request.framing != Framing::Empty {
-        text::field(out, b"expect", b"100-continue");
-    }
+}
+
+/// Is the worker asked whether it wants the body?
+fn expects_continue(request: &RequestHead<'_, ProxyField>) -> bool {
+    request.expects_continue && request.framing != Framing::Empty
 }
 
 /// Methods whose requests say that they have no body (RFC 9110, section 8.6).
 fn announces_length(method: &[u8]) -> bool {
     matches!(method, b"POST" | b"PUT" | b"PATCH")
+}
+
+/// Appends the request to upgrade: `Connection` without what else it named, and the
+/// protocols of all lines as one list (RFC 9110, sections 5.3 and 7.8).
+fn write_upgrade(out: &mut Vec<u8>, request: &RequestHead<'_, ProxyField>) {
+    let named = |kind| request.fields.iter().filter(move |field| field.kind == kind);
+    let connection = named(FieldKind::Connection).next();
+    text::field(out, connection.map_or(b"Connection".as_slice(), |field| field.name), b"upgrade");
+    let mut separator: Option<&[u8]> = None;
+    for field in named(FieldKind::Upgrade).filter(|field| !field.value.is_empty()) {
+        if separator.is_none() {
+            out.extend_from_slice(field.name);
+        }
+        out.extend_from_slice(separator.unwrap_or(b": "));
+        out.extend_from_slice(field.value);
+        separator = Some(b", ");
+    }
+    if separator.is_some() {
+        out.extend_from_slice(b"\r\n");
+    }
 }

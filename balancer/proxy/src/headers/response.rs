@@ -1,6 +1,6 @@
 //! The head that a client gets.
 
-use shared_protocol::{REQUEST_ID_HEADER, WORKER_ID_HEADER, WorkerId};
+use shared_protocol::WorkerId;
 
 use balancer_http1::{FieldKind, Framing, ResponseHead};
 
@@ -30,7 +30,8 @@ pub struct StickyCookie<'a> {
     pub is_secure: bool,
 }
 
-/// Appends the head that a client gets for `response`.
+/// Appends the head that a client gets for `response`. Fields stay in their order and keep
+/// the names as the worker wrote them; what the balancer adds comes last.
 pub fn write_response(
     out: &mut Vec<u8>,
     response: &ResponseHead<'_, ProxyField>,
@@ -40,9 +41,27 @@ pub fn write_response(
     out.extend_from_slice(response.status_line);
     out.extend_from_slice(b"\r\n");
     let is_bodiless = response.status < 200 || response.status == 204;
+    let (mut is_framed, mut connection_name) = (false, b"Connection".as_slice());
     for field in response.fields.iter() {
         let is_kept = match field.kind {
-            FieldKind::ContentLength => headers.framing == Framing::Empty && !is_bodiless,
+            FieldKind::ContentLength => match headers.framing {
+                Framing::Length(length) => {
+                    is_framed = true;
+                    text::number(out, field.name, length);
+                    false
+                }
+                Framing::Empty => !is_bodiless,
+                Framing::Chunked | Framing::UntilClose => false,
+            },
+            FieldKind::TransferEncoding if headers.framing == Framing::Chunked => {
+                is_framed = true;
+                text::field(out, field.name, b"chunked");
+                false
+            }
+            FieldKind::Connection => {
+                connection_name = field.name;
+                false
+            }
             FieldKind::Upgrade => response.status == 101 || response.status == 426,
             FieldKind::Host | FieldKind::Expect | FieldKind::Other => true,
             FieldKind::Custom(ProxyField::ForwardedFor | ProxyField::Forwarded) => true,
@@ -52,17 +71,18 @@ pub fn write_response(
             text::field(out, field.name, field.value);
         }
     }
-    text::framing(out, headers.framing);
-    out.extend_from_slice(WORKER_ID_HEADER.as_bytes());
-    out.extend_from_slice(b": ");
-    text::decimal(out, u64::from(headers.worker.0));
-    out.extend_from_slice(b"\r\n");
-    text::field(out, REQUEST_ID_HEADER.as_bytes(), headers.request_id.as_bytes());
+    match headers.framing {
+        Framing::Length(length) if !is_framed => text::number(out, b"Content-Length", length),
+        Framing::Chunked if !is_framed => text::field(out, b"Transfer-Encoding", b"chunked"),
+        _ => {}
+    }
+    text::number(out, text::X_WORKER_ID, u64::from(headers.worker.0));
+    text::field(out, text::X_REQUEST_ID, headers.request_id.as_bytes());
     if let Some(StickyCookie { sticky, is_secure }) = headers.cookie {
         sticky.write(out, headers.worker, is_secure);
     }
     if let Some(connection) = headers.connection {
-        text::field(out, b"connection", connection.as_bytes());
+        text::field(out, connection_name, connection.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -30,15 +30,15 @@ fn response(head: &str, framing: Framing) -> String {
     String::from_utf8(out).unwrap()
 }
 
-const OURS: &str = "x-request-id: id\r\nx-forwarded-proto: http\r\nx-forwarded-host: a\r\n\
-                    x-forwarded-for: 192.0.2.7\r\n";
+const OURS: &str = "X-Request-Id: id\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
+                    X-Forwarded-For: 192.0.2.7\r\n";
 
 #[test]
 fn hop_by_hop_fields_and_those_that_connection_names_stay_behind() {
     let head = "GET http://a/b?c HTTP/1.1\r\nHost: a\r\nConnection: close, X-Private\r\n\
                 Connection: x-other ,,\r\nX-Private: 1\r\nx-other: 2\r\nKeep-Alive: timeout=5\r\n\
                 TE: trailers\r\nProxy: p\r\nClose: 4\r\nX-Kept: 3\r\nx-request-id: mine\r\n\r\n";
-    assert_eq!(request(head, false), format!("GET /b?c HTTP/1.1\r\nhost: a\r\nX-Kept: 3\r\n{OURS}\r\n"));
+    assert_eq!(request(head, false), format!("GET /b?c HTTP/1.1\r\nHost: a\r\nX-Kept: 3\r\n{OURS}\r\n"));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn connection_cannot_name_away_what_frames_or_routes_the_message() {
                 Content-Length: 3\r\n\r\n";
     assert_eq!(
         request(head, false),
-        format!("POST / HTTP/1.1\r\nhost: a\r\n{OURS}content-length: 3\r\n\r\n")
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n{OURS}\r\n")
     );
 }
 
@@ -55,19 +55,22 @@ fn connection_cannot_name_away_what_frames_or_routes_the_message() {
 fn forwarding_fields_come_from_the_connection_unless_the_client_is_trusted() {
     let head = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
                 Forwarded: for=1.1.1.1\r\nX_Forwarded_For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n\r\n";
-    assert_eq!(request(head, false), format!("GET / HTTP/1.1\r\nhost: a\r\n{OURS}\r\n"));
+    assert_eq!(request(head, false), format!("GET / HTTP/1.1\r\nHost: a\r\n{OURS}\r\n"));
     let trusted = request(head, true);
-    assert!(trusted.contains("x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n"), "{trusted}");
+    assert!(trusted.contains("X-Forwarded-For: 1.1.1.1, 192.0.2.7\r\n"), "{trusted}");
     assert!(trusted.contains("X-Forwarded-Proto: https\r\n") && trusted.contains("X-Real-IP: 1.1.1.1"));
-    assert!(!trusted.contains("proto: http\r\n") && !trusted.contains("X_Forwarded"), "{trusted}");
+    assert!(!trusted.contains("Proto: http\r\n") && !trusted.contains("X_Forwarded"), "{trusted}");
 }
 
 #[test]
 fn an_upgrade_and_an_expectation_are_passed_on() {
     let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    assert!(request(head, false).ends_with("connection: upgrade\r\nupgrade: websocket\r\n\r\n"));
+    assert!(request(head, false).ends_with("Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"));
     let head = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-Continue\r\n\r\n";
-    assert!(request(head, false).ends_with("transfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n"));
+    let put = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n";
+    assert_eq!(request(head, false), format!("{put}{OURS}\r\n"));
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nCONNECTION: Upgrade\r\nupgrade: a\r\nUpgrade: websocket\r\n\r\n";
+    assert!(request(head, false).ends_with("CONNECTION: upgrade\r\nupgrade: a, websocket\r\n\r\n"));
 }
 
 #[test]
@@ -76,11 +79,62 @@ fn responses_lose_what_is_of_the_workers_connection_and_get_our_fields() {
                 Content-Length: 5\r\nx-worker-id: 99\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
     assert_eq!(
         response(head, Framing::Length(5)),
-        "HTTP/1.1 200 Fine\r\nSet-Cookie: a\r\nSet-Cookie: b\r\ncontent-length: 5\r\n\
-         x-worker-id: 12\r\nx-request-id: id\r\n\r\n"
+        "HTTP/1.1 200 Fine\r\nContent-Length: 5\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\
+         X-Worker-Id: 12\r\nX-Request-Id: id\r\n\r\n"
     );
     let head = "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n";
     assert!(!response(head, Framing::Empty).contains("ength"));
     let head = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
     assert!(response(head, Framing::Empty).contains("Content-Length: 5"));
+}
+
+#[test]
+fn names_are_passed_on_as_the_other_side_wrote_them() {
+    let head = "POST / HTTP/1.1\r\nhOST: a\r\naccept: */*\r\nCONTENT-Length: 03\r\nEXPECT: 100-Continue\r\n\
+                expect: 100-continue\r\nx-FORWARDED-for: 1.1.1.1\r\nX-Forwarded-Proto: http\r\n\r\n";
+    assert_eq!(
+        request(head, true),
+        "POST / HTTP/1.1\r\nhOST: a\r\naccept: */*\r\nCONTENT-Length: 3\r\nEXPECT: 100-continue\r\n\
+         X-Forwarded-Proto: http\r\nX-Request-Id: id\r\nx-FORWARDED-for: 1.1.1.1, 192.0.2.7\r\n\r\n"
+    );
+    let head = "POST / HTTP/1.1\r\ntransfer-ENCODING: Chunked\r\nHost: a\r\n\r\n";
+    assert!(
+        request(head, false).starts_with("POST / HTTP/1.1\r\ntransfer-ENCODING: chunked\r\nHost: a\r\nX-")
+    );
+    assert!(
+        request("POST / HTTP/1.0\r\n\r\n", false)
+            .starts_with("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nX-Request-Id: ")
+    );
+    let head = "HTTP/1.1 200 OK\r\ncontent-LENGTH: 05\r\nServer: x\r\n\r\n";
+    assert!(
+        response(head, Framing::Length(5)).contains("\r\ncontent-LENGTH: 5\r\nServer: x\r\nX-Worker-Id: 12")
+    );
+    let head = "HTTP/1.1 200 OK\r\nTRANSFER-encoding: Chunked\r\nServer: x\r\n\r\n";
+    assert!(response(head, Framing::Chunked).contains("\r\nTRANSFER-encoding: chunked\r\nServer: x\r\nX-"));
+    assert!(
+        response("HTTP/1.1 200 OK\r\n\r\n", Framing::Chunked).contains("\r\nTransfer-Encoding: chunked\r\n")
+    );
+}
+
+#[test]
+fn lines_of_a_trusted_proxy_are_one_list() {
+    let of = |fields: &str| {
+        let text = request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), true);
+        assert_eq!(text.matches("X-Forwarded-For: ").count(), 1, "{text}");
+        text.split("X-Forwarded-For: ").nth(1).unwrap().split("\r\n").next().unwrap().to_owned()
+    };
+    for (fields, expected) in [
+        (
+            "X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2,3.3.3.3\r\n",
+            "1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7",
+        ),
+        ("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: \r\n", "1.1.1.1, 192.0.2.7"),
+        ("X-Forwarded-For:\r\nX-Forwarded-For: , 2.2.2.2,\r\n", "2.2.2.2, 192.0.2.7"),
+        ("X-Forwarded-For:\r\n", "192.0.2.7"),
+        ("", "192.0.2.7"),
+    ] {
+        assert_eq!(of(fields), expected, "{fields:?}");
+    }
+    let both = request("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=1\r\nForwarded: for=2\r\n\r\n", true);
+    assert!(both.contains("Forwarded: for=1\r\nForwarded: for=2\r\n"), "{both}");
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pingora::ErrorType;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::upstreams::peer::HttpPeer;
@@ -47,8 +48,9 @@ impl Upstream {
             Ok(Ok(stream)) => {
                 Ok(Self { stream, read_buffer: ReadBuffer::default(), is_reused: false, generation })
             }
+            Ok(Err(err)) if *err.etype() == ErrorType::ConnectRefused => Err(ConnectError::Refused),
             Ok(Err(err)) => Err(ConnectError::Failed(err)),
-            Err(_) => Err(ConnectError::Timeout),
+            Err(_) => Err(ConnectError::Timeout(CONNECT_TIMEOUT)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Answers: read, rewritten, and read again by somebody else.
 
-use balancer_http1::scan::{MAX_FIELDS, Scanner};
+use balancer_http1::scan::{MAX_RESPONSE_FIELDS, Scanner};
 use balancer_http1::{FieldBuffer, Framing, ResponseHead};
 use balancer_proxy::headers::{RequestId, ResponseHeaders, write_response};
 use fastrand::Rng;
@@ -21,7 +21,7 @@ const OURS: &[&str] = &[
 ];
 
 pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
-    let Ok(Some(length)) = Scanner::default().find(input) else { return false };
+    let Ok(Some(length)) = Scanner::for_responses().find(input) else { return false };
     let (head, to_head) = (&input[..length], rng.u8(..4) == 0);
     let mut buffer = FieldBuffer::default();
     let Ok(response) = ResponseHead::parse(head, to_head, &mut buffer) else { return false };
@@ -40,7 +40,7 @@ pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
     write_response(&mut out, &response, headers);
     check_form(&out);
 
-    let mut space = [EMPTY_HEADER; MAX_FIELDS + 10];
+    let mut space = [EMPTY_HEADER; MAX_RESPONSE_FIELDS + 10];
     let mut theirs = httparse::Response::new(&mut space);
     assert_eq!(theirs.parse(&out), Ok(Status::Complete(out.len())));
     assert_eq!((theirs.version, theirs.code), (Some(1), Some(response.status)));
@@ -62,7 +62,7 @@ pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
     for name in ["keep-alive", "proxy-connection", "te", "trailer"] {
         assert_eq!(values(fields, name).len(), 0, "{name}");
     }
-    let mut space = [EMPTY_HEADER; MAX_FIELDS];
+    let mut space = [EMPTY_HEADER; MAX_RESPONSE_FIELDS];
     let mut before = httparse::Response::new(&mut space);
     if before.parse(head).is_ok() {
         for name in named(before.headers).iter().filter(|name| !OURS.contains(&name.as_str())) {

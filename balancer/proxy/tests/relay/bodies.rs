@@ -111,13 +111,13 @@ fn http_1_0_gets_no_chunks_and_may_keep_its_connection() {
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
     let relay = played(|mut stream| stream.write_all(chunked).unwrap());
     let answer = relay.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    assert!(answer.ends_with("\r\n\r\nbody") && answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nbody") && answer.contains("Connection: close"), "{answer}");
     let upstream = Upstream::start();
     let relay = Relay::start(&[upstream.address], ProxyLimits::default());
     let mut client = relay.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     for _ in 0..2 {
         let answer = read_until(&mut client, "\r\n\r\nok");
-        assert!(answer.contains("connection: keep-alive"), "{answer}");
+        assert!(answer.contains("Connection: keep-alive"), "{answer}");
         client.write_all(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
     }
 }
@@ -164,7 +164,7 @@ fn an_early_answer_is_passed_on_while_the_request_still_comes() {
     });
     let mut client = relay.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc");
     let answer = read_until(&mut client, "\r\n\r\nno");
-    assert!(status(&answer) == 413 && answer.contains("connection: close"), "{answer}");
+    assert!(status(&answer) == 413 && answer.contains("Connection: close"), "{answer}");
     // It may go on for a while without losing the answer to a reset.
     client.write_all(&[0; 100_000]).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
@@ -193,7 +193,7 @@ fn a_web_socket_is_a_tunnel() {
     let head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
     let mut client = relay.send(head);
     let answer = read_until(&mut client, "\r\n\r\nhello");
-    assert!(status(&answer) == 101 && answer.contains("\r\nconnection: upgrade"), "{answer}");
+    assert!(status(&answer) == 101 && answer.contains("\r\nConnection: upgrade"), "{answer}");
     assert!(answer.contains("Upgrade: websocket") && answer.contains("Sec-WebSocket-Accept: x"), "{answer}");
     for message in 0..1_000 {
         let frame = format!("\u{0}message {message}.");

@@ -215,6 +215,16 @@ const CHUNKS: &[&str] = &[
     "3;\0\r\nabc\r\n",
     "3;a\rb\r\nabc\r\n",
     "3,3\r\nabc\r\n",
+    "3;\r\nabc\r\n0\r\n\r\n",
+    "3; \r\nabc\r\n0\r\n\r\n",
+    "3;a b\r\nabc\r\n0\r\n\r\n",
+    "3;a=\r\nabc\r\n0\r\n\r\n",
+    "3;a=\"b\r\nabc\r\n0\r\n\r\n",
+    "3;a=b \r\nabc\r\n0\r\n\r\n",
+    "3 a\r\nabc\r\n0\r\n\r\n",
+    "3\r\nabc\r\n0;\r\n\r\n",
+    "0\r\nX a\r\n\r\n",
+    "0\r\nX : a\r\n\r\n",
     "3\0\r\nabc\r\n",
     "ffffffffffffffff\r\n",
     "10000000000000003\r\nabc\r\n",
@@ -230,21 +240,21 @@ const CHUNKS: &[&str] = &[
 
 /// Requests that are fine, and what a worker sees first of them.
 const GOOD: &[(&str, &str)] = &[
-    ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"),
-    ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"),
-    ("GET / HTTP/1.1\r\nhOsT:\t a \t\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"),
-    ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nhost: localhost\r\n"),
-    ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"),
-    ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"),
-    ("GET http://A:80/b?c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /b?c HTTP/1.1\r\nhost: a\r\n"),
-    ("GET http://a?c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?c HTTP/1.1\r\nhost: a\r\n"),
-    ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nhost: a\r\n"),
-    ("GET //b HTTP/1.1\r\nHost: a\r\n\r\n", "GET //b HTTP/1.1\r\nhost: a\r\n"),
-    ("GET /%00?|{}\" HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%00?|{}\" HTTP/1.1\r\nhost: a\r\n"),
-    ("M-SEARCH / HTTP/1.1\r\nHost: [::1]:8\r\n\r\n", "M-SEARCH / HTTP/1.1\r\nhost: [::1]:8\r\n"),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\nX: \u{e9}\r\n"),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\nX: \r\n"),
-    ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n"),
+    ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"),
+    ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"),
+    ("GET / HTTP/1.1\r\nhOsT:\t a \t\r\n\r\n", "GET / HTTP/1.1\r\nhOsT: a\r\n"),
+    ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\n"),
+    ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"),
+    ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"),
+    ("GET http://A:80/b?c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /b?c HTTP/1.1\r\nHost: a\r\n"),
+    ("GET http://a?c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?c HTTP/1.1\r\nHost: a\r\n"),
+    ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n"),
+    ("GET //b HTTP/1.1\r\nHost: a\r\n\r\n", "GET //b HTTP/1.1\r\nHost: a\r\n"),
+    ("GET /%00?|{}\" HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%00?|{}\" HTTP/1.1\r\nHost: a\r\n"),
+    ("M-SEARCH / HTTP/1.1\r\nHost: [::1]:8\r\n\r\n", "M-SEARCH / HTTP/1.1\r\nHost: [::1]:8\r\n"),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n"),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n"),
+    ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"),
 ];
 
 /// `refused` gets `expected`, an explanation and the end of its connection.
@@ -252,11 +262,11 @@ fn assert_refused(relay: &Relay, refused: &[u8], expected: u16) {
     let shown = String::from_utf8_lossy(refused);
     let answer = relay.ask(refused);
     assert_eq!(status(&answer), expected, "{shown:?}: {answer}");
-    assert_eq!(answer.matches("\r\nx-request-id: ").count(), 1, "{shown:?} was answered once: {answer}");
+    assert_eq!(answer.matches("\r\nX-Request-Id: ").count(), 1, "{shown:?} was answered once: {answer}");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains("\r\ncontent-type: application/problem+json\r\n"), "{shown:?}: {answer}");
+    assert!(head.contains("\r\nContent-Type: application/problem+json\r\n"), "{shown:?}: {answer}");
     assert!(
-        head.contains("\r\nconnection: close") && head.contains("\r\nx-request-id: "),
+        head.contains("\r\nConnection: close") && head.contains("\r\nX-Request-Id: "),
         "{shown:?}: {answer}"
     );
     let problem: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -345,6 +355,8 @@ fn limits_of_size_have_their_own_statuses() {
     let long = "a".repeat(9_000);
     assert_refused(&relay, format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), 414);
     assert_refused(&relay, format!("GET /{}", "a".repeat(20_000)).as_bytes(), 414);
+    assert_refused(&relay, format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(100_000)).as_bytes(), 501);
+    assert_refused(&relay, format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "(".repeat(100_000)).as_bytes(), 400);
     let many = "X: y\r\n".repeat(100);
     assert_refused(&relay, format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n").as_bytes(), 431);
     assert_refused(&relay, format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(40_000)).as_bytes(), 431);

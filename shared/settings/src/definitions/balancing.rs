@@ -37,7 +37,19 @@ group! {
     MAX_CONCURRENCY: Optional<u64> = Draft::positive("CLUSTER_MAX_CONCURRENCY")
         .flag("max-concurrency")
         .example("64")
-        .help("Requests that one worker holds at a time, upgraded connections included; further ones wait")
+        .help(
+            "Requests that one worker holds at a time; further ones wait. Upgraded connections, such as \
+             WebSockets, do not count (--max-tunnels)",
+        )
+        .unset("no limit");
+
+    MAX_TUNNELS: Optional<u64> = Draft::positive("CLUSTER_MAX_TUNNELS")
+        .flag("max-tunnels")
+        .example("1000")
+        .help(
+            "Upgraded connections, such as WebSockets, that one worker holds at a time; when all workers have \
+             as many, a request to upgrade gets 503",
+        )
         .unset("no limit");
 
     /// As many as Passenger lets wait by default (Phusion Passenger,

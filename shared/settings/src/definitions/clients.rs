@@ -46,7 +46,10 @@ group! {
     RESPONSE_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_RESPONSE_TIMEOUT")
         .flag("response-timeout")
         .example("60s")
-        .help("How long a worker may take to begin its response (else 504), and between two parts of it")
+        .help(
+            "How long a worker may take to begin its response (else 504), and between two parts of it; an \
+             event stream (text/event-stream) may be silent for longer",
+        )
         .default("60s");
 
     MAX_REQUEST_BODY: Optional<u64> =
