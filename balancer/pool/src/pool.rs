@@ -121,7 +121,7 @@ impl Pool {
             if let Some(lease) = self.pick(request) {
                 return Ok(lease);
             }
-            if self.has_only_full_tunnels(request) {
+            if self.is_full_of_tunnels(request) {
                 return Err(PickError::MaxTunnels);
             }
             if let Some(queue) = &self.queue
@@ -137,13 +137,14 @@ impl Pool {
         }
     }
 
-    /// Is the number of upgraded connections all that is wrong with the workers? Such
-    /// connections last, so nobody waits for their end.
-    fn has_only_full_tunnels(&self, request: PickRequest<'_>) -> bool {
-        let without = PickRequest { max_tunnels: None, ..request };
+    /// Is it the number of upgraded connections that leaves no worker for the request?
+    /// Such connections last, so nobody waits for their end.
+    fn is_full_of_tunnels(&self, request: PickRequest<'_>) -> bool {
+        let Some(max) = request.max_tunnels else { return false };
         let ready = self.ready.load();
-        ready.iter().any(|worker| allows(without, worker))
-            && !ready.iter().any(|worker| allows(request, worker))
+        let is_full = |worker: &Worker| worker.tunnels() >= max;
+        ready.iter().any(|worker| is_full(worker))
+            && ready.iter().all(|worker| is_full(worker) || !request.allows(worker.generation))
     }
 
     async fn wait_in(&self, queue: &Arc<Queue<Lease>>, request: PickRequest<'_>) -> Result<Lease, PickError> {

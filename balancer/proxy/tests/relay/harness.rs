@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use balancer_access_log::AccessLog;
 use balancer_pool::{Pool, Worker};
 use balancer_proxy::listener::{self, Phase, Serving};
 use balancer_proxy::{OpenRequests, Proxy, ProxyLimits};
+use balancer_state::counters::Counters;
 use shared_protocol::{Generation, WorkerId};
 pub use shared_testkit::connection::{read_all, status};
 use tokio::sync::{Semaphore, watch};
@@ -104,31 +106,39 @@ fn read_chunk(reader: &mut impl BufRead, body: &mut Vec<u8>) -> Option<bool> {
 pub struct Relay {
     pub address: SocketAddr,
     pub pool: Arc<Pool>,
+    pub counters: Arc<Counters>,
     phase: watch::Sender<Phase>,
 }
 
 impl Relay {
     pub fn start(upstreams: &[SocketAddr], limits: ProxyLimits) -> Self {
-        let pool = Arc::new(Pool::default());
+        Self::logged(upstreams, limits, AccessLog::default())
+    }
+
+    /// As [`Self::start`], with an access log.
+    pub fn logged(upstreams: &[SocketAddr], limits: ProxyLimits, access_log: AccessLog) -> Self {
+        let (pool, counters) = (Arc::new(Pool::default()), Arc::new(Counters::default()));
         for (id, &address) in (1..).zip(upstreams) {
+            let traffic = counters.traffic(WorkerId(id));
             pool.publish(Arc::new(Worker::new(
                 WorkerId(id),
                 id,
                 Generation(u64::from(id)),
                 address,
-                Arc::default(),
+                traffic,
             )));
         }
-        let mut proxy =
-            Proxy::new(Arc::clone(&pool), Arc::default(), Arc::default(), OpenRequests::default(), limits);
+        let open = OpenRequests::default();
+        let mut proxy = Proxy::new(Arc::clone(&pool), Arc::default(), Arc::clone(&counters), open, limits);
         proxy.own_routes = false;
+        proxy.access_log = access_log;
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let serving =
             Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
         let listener = listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         listener::serve(listener, 1, &serving).unwrap();
-        Self { address, pool, phase }
+        Self { address, pool, counters, phase }
     }
 
     /// Sends `bytes` on a connection of their own.

@@ -4,7 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod bodies;
+mod faults;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod mutations;
+mod oddities;
 mod strictness;
+mod tunnels;
+#[expect(unreachable_pub, reason = "as above")]
+mod witness;
