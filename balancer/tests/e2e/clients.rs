@@ -183,6 +183,9 @@ fn one_address_does_not_take_the_connections_of_others() {
     assert!(answer.contains("\r\nRetry-After: 1\r\n") && answer.contains("from this address"), "{answer}");
     assert!(answer.contains("Connection: close"), "{answer}");
     assert_eq!(cluster.metric("connections_refused_total"), 1);
+    assert_eq!(cluster.metric("rejections_total{reason=\"max-connections-per-ip\"}"), 1);
+    let said = cluster.fault("max-connections-per-ip");
+    assert!(said["message"].as_str().unwrap().contains("--max-connections-per-ip"), "{said}");
     let mut other = connect_from([127, 0, 0, 2], cluster.address);
     other.write_all(b"GET /cluster/info HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     assert_eq!(status(&read_all(other)), 200, "somebody else");

@@ -232,6 +232,11 @@ impl Cluster {
         self.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// The warning about a request that names this fault, once it is in the log.
+    pub fn fault(&self, kind: &str) -> Value {
+        eventually("it is said", || self.events().into_iter().find(|event| event["fault"] == kind))
+    }
+
     pub fn wait_ready(&self) {
         eventually("all workers are online", || {
             let health = self.admin("/health").json();

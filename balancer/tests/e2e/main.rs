@@ -14,6 +14,7 @@ mod configuration;
 mod crash;
 mod dashboard;
 mod documented;
+mod faults;
 mod forwarding;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;

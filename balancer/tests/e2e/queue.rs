@@ -99,7 +99,7 @@ fn there_is_a_clear_no_when_the_queue_is_full() {
     assert_eq!(answer.header("retry-after"), Some("1"));
     let detail = answer.problem(503);
     assert!(detail.contains("busy") && !detail.contains("--"), "{detail}");
-    let said = cluster.events().into_iter().find(|event| event["fault"] == "queue-full").unwrap();
+    let said = cluster.fault("queue-full");
     let said = said["message"].as_str().unwrap();
     assert!(said.contains("--max-concurrency") && said.contains("--queue"), "{said}");
     for mut client in waiting {
@@ -131,7 +131,7 @@ fn nobody_waits_longer_than_is_said() {
     let waited = start.elapsed();
     let detail = answer.problem(503);
     assert!(detail.contains("busy"), "{detail}");
-    let said = cluster.events().into_iter().find(|event| event["fault"] == "queue-timeout").unwrap();
+    let said = cluster.fault("queue-timeout");
     let said = said["message"].as_str().unwrap();
     assert!(said.contains("within 400ms (--queue-timeout)"), "{said}");
     assert_eq!(answer.header("retry-after"), Some("1"));

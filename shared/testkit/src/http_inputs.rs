@@ -217,9 +217,35 @@ pub fn response(rng: &mut Rng) -> Vec<u8> {
     text
 }
 
+/// What may stand behind a chunk's size, or something like it.
+pub fn extensions(rng: &mut Rng) -> Vec<u8> {
+    const PARTS: &[&str] = &[
+        ";", ";", "=", "a", "b1", " ", "\t", "\"", "\"", "\\", "\"q;\"", "\u{e9}", ",", "\u{1}", "\u{7f}",
+        "\r",
+    ];
+    let length = rng.usize(0..9);
+    (0..length).flat_map(|_| pick(PARTS, rng).bytes()).collect()
+}
+
 /// A chunked body, and bytes behind it.
 pub fn chunks(rng: &mut Rng) -> Vec<u8> {
-    const EXTENSIONS: &[&str] = &["", "", "", ";a", ";a=b", ";a=\"b;c\"", " ;a", " ", ";\u{e9}"];
+    const EXTENSIONS: &[&str] = &[
+        "",
+        "",
+        "",
+        "",
+        "",
+        ";a",
+        ";a=b",
+        ";a=\"b;c\"",
+        " ;a",
+        "\t; a = b ;c",
+        " ",
+        ";",
+        ";a b",
+        ";\u{e9}",
+        ";a=\"\u{e9}\\\"\"",
+    ];
     const TRAILERS: &[&str] =
         &["", "", "", "A: b\r\n", "A: b\r\nC: d\r\n", "x\r\n", " x\r\n", ":\r\n", "A: b\n"];
     let mut text = Vec::new();

@@ -5,7 +5,7 @@ use balancer_http1::chunked::{self, Decoder};
 use fastrand::Rng;
 
 use crate::cut;
-use shared_testkit::oracle::unchunk;
+use shared_testkit::oracle::{extensions_fit, unchunk};
 
 /// Data, bytes read, and whether the end was among them.
 type Decoded = (Vec<u8>, usize, bool);
@@ -32,4 +32,14 @@ fn decode(parts: &[&[u8]]) -> Option<Decoded> {
         used += decoder.decode(part, |bytes| data.extend_from_slice(bytes)).ok()?;
     }
     Some((data, used, decoder.is_done()))
+}
+
+/// Extensions are taken if and only if the grammar has them.
+pub(crate) fn check_extensions(extensions: &[u8], rng: &mut Rng) -> bool {
+    let size: &[u8] = if rng.bool() { b"1" } else { b"0" };
+    let end: &[u8] = if size == b"1" { b"\r\nx\r\n0\r\n\r\n" } else { b"\r\n\r\n" };
+    let body = [size, extensions, end].concat();
+    let is_taken = decode(&cut(&body, rng)).is_some_and(|(_, used, is_done)| is_done && used == body.len());
+    assert_eq!(is_taken, extensions_fit(extensions));
+    is_taken
 }

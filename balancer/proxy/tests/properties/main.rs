@@ -57,6 +57,11 @@ fn chunked_bodies_mean_the_same_to_everybody() {
     hold("a chunked body", http_inputs::chunks, chunks::check);
 }
 
+#[test]
+fn chunk_extensions_have_the_grammar_of_the_standard() {
+    hold("an extension", http_inputs::extensions, chunks::check_extensions);
+}
+
 /// Parts at random that put together are `bytes`.
 fn cut<'a>(bytes: &'a [u8], rng: &mut Rng) -> Vec<&'a [u8]> {
     let mut ends: Vec<usize> = (0..rng.usize(0..6)).map(|_| rng.usize(0..=bytes.len())).collect();

@@ -79,8 +79,10 @@ fn record(stream: TcpStream, seen: &Mutex<Vec<Seen>>, behaviour: &Behaviour) -> 
         };
         let mut body = Vec::new();
         if let Some(length) = field("content-length:") {
-            body.resize(length.parse().ok()?, 0);
-            reader.read_exact(&mut body).ok()?;
+            // Damaged requests may announce more than there is memory.
+            let length: u64 = length.parse().ok()?;
+            let count = reader.by_ref().take(length).read_to_end(&mut body).ok()?;
+            (count as u64 == length).then_some(())?;
         } else if field("transfer-encoding:").is_some() {
             while read_chunk(&mut reader, &mut body)? {}
         }
