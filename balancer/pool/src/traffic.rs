@@ -11,9 +11,10 @@ const BOUNDS_MICROS: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-/// Status codes of HTTP (RFC 9110, section 15).
+/// Status codes with three digits: RFC 9110, section 15, has those up to 599, and some
+/// programs use others, which are passed on.
 const FIRST_STATUS: u16 = 100;
-const STATUSES: usize = 500;
+const STATUSES: usize = 900;
 
 /// Requests that one slot has answered; slot 0 is the primary.
 #[derive(Debug)]
@@ -74,10 +75,11 @@ mod tests {
         traffic.record(200, Duration::from_micros(500));
         traffic.record(200, Duration::from_micros(501));
         traffic.record(599, Duration::from_secs(60));
+        traffic.record(999, Duration::ZERO);
         traffic.record(0, Duration::ZERO);
-        assert_eq!(traffic.by_status().collect::<Vec<_>>(), [(200, 2), (599, 1)]);
+        assert_eq!(traffic.by_status().collect::<Vec<_>>(), [(200, 2), (599, 1), (999, 1)]);
         let latency = traffic.latency();
-        assert_eq!((latency[0], latency[1], latency[14]), (2, 1, 1));
+        assert_eq!((latency[0], latency[1], latency[14]), (3, 1, 1));
         assert_eq!(traffic.total_time(), Duration::from_micros(60_001_001));
     }
 

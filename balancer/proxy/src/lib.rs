@@ -8,6 +8,9 @@
 //!               └─► exchange with one worker (upstream): upload ║ download, or tunnel
 //! ```
 //!
+//! What goes wrong is a [`fault`] of a worker or a rejection: it is counted, said
+//! ([`fault_log`]) and marked in the access log.
+//!
 //! Pingora carries the connections to workers (its connectors and streams). Messages
 //! are read and written by [`balancer_http1`], because every byte of a head has to be
 //! checked anyway, and doing it once makes this path as fast as a proxy in C. One task
