@@ -225,18 +225,17 @@ fn a_log_that_cannot_be_opened_is_refused() {
 #[test]
 fn behind_a_trusted_proxy_the_client_is_the_one_that_it_names() {
     let cluster = logging(&["--trust-forwarded", "--access-log-format", "json"]);
-    let mut count = 1;
-    for (fields, client) in [
+    let cases = [
         // What stands before the last one may be invented.
         (&[("x-forwarded-for", "6.6.6.6, 192.0.2.9")][..], "192.0.2.9"),
         (&[("x-forwarded-for", "6.6.6.6"), ("X-Forwarded-For", "192.0.2.8")], "192.0.2.8"),
         (&[("x-forwarded-for", "192.0.2.7"), ("x-forwarded-for", "")], "192.0.2.7"),
         (&[("x-forwarded-for", "")], "127.0.0.1"),
-    ] {
+    ];
+    for (index, (fields, client)) in cases.into_iter().enumerate() {
         cluster.request("GET", "/cluster/info", fields, b"");
-        let lines = logged(&cluster, count);
-        let line: Value = serde_json::from_str(&lines[count - 1]).unwrap();
+        let lines = logged(&cluster, index + 1);
+        let line: Value = serde_json::from_str(&lines[index]).unwrap();
         assert_eq!(line["client"], client, "{fields:?}");
-        count += 1;
     }
 }
