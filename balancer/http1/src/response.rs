@@ -18,6 +18,9 @@ pub struct ResponseHead<'h, C> {
     pub framing: Framing,
     connection: ConnectionOptions,
     is_1_1: bool,
+    /// It announces a body that it must not have (RFC 9110, section 15.3.5): if that
+    /// comes all the same, it comes where the next response would begin.
+    has_forbidden_body: bool,
 }
 
 impl<'h, C: CustomField> ResponseHead<'h, C> {
@@ -40,13 +43,15 @@ impl<'h, C: CustomField> ResponseHead<'h, C> {
             }
         };
         let status_line = &line["HTTP/1.1 ".len()..];
-        Ok(Self { status, status_line, fields, framing, connection: semantics.connection, is_1_1 })
+        let has_forbidden_body = status == 204 && semantics.announces_body();
+        let connection = semantics.connection;
+        Ok(Self { status, status_line, fields, framing, connection, is_1_1, has_forbidden_body })
     }
 
     /// May the connection carry another request once this response is complete?
     pub fn keeps_alive(&self) -> bool {
         let persistent = !self.connection.close && (self.is_1_1 || self.connection.keep_alive);
-        persistent && self.framing != Framing::UntilClose
+        persistent && self.framing != Framing::UntilClose && !self.has_forbidden_body
     }
 }
 

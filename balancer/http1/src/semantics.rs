@@ -76,6 +76,11 @@ impl<'h> Semantics<'h> {
         self.content_length.is_some()
     }
 
+    /// Do the fields announce a body that is not empty?
+    pub(crate) fn announces_body(&self) -> bool {
+        self.transfer_encodings > 0 || self.content_length.is_some_and(|length| length > 0)
+    }
+
     /// How the body is delimited (RFC 9112, section 6.3).
     ///
     /// # Errors

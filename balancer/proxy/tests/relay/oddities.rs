@@ -1,6 +1,7 @@
 //! Answers that are odd and right: they pass, and leave no trace.
 
 use std::io::Write;
+use std::sync::{Arc, Mutex};
 
 use balancer_proxy::ProxyLimits;
 
@@ -93,5 +94,28 @@ fn a_response_may_have_a_larger_head_than_a_request() {
                 && answer.contains("\r\nX-Field-998: x")
                 && head.starts_with(&answer[..100])
         );
+    }
+}
+
+/// A worker that announces a body where none may be can send it later: it would be the
+/// beginning of what the next client gets, if the connection were kept.
+#[test]
+fn a_connection_is_not_used_again_when_a_body_may_come_that_must_not() {
+    for (fields, is_kept) in
+        [("Content-Length: 8", false), ("Transfer-Encoding: chunked", false), ("Content-Length: 0", true)]
+    {
+        let ports = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&ports);
+        let upstream = Upstream::with(move |stream, _| {
+            seen.lock().unwrap().push(stream.peer_addr().unwrap().port());
+            let _ = stream.write_all(format!("HTTP/1.1 204 No Content\r\n{fields}\r\n\r\n").as_bytes());
+        });
+        let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+        let requests =
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answers = relay.ask(requests.as_bytes());
+        assert_eq!(answers.matches("HTTP/1.1 204 No Content\r\n").count(), 2, "{answers}");
+        let ports = ports.lock().unwrap();
+        assert_eq!((ports.len(), ports[0] == ports[1]), (2, is_kept), "{fields}");
     }
 }
