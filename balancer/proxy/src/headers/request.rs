@@ -25,6 +25,7 @@ pub fn write_request(
         text::field(out, b"Host", host);
     }
     let (mut is_forwarded, mut has_length, mut has_expect) = (false, false, false);
+    let mut id_name = text::X_REQUEST_ID;
     for field in request.fields.iter() {
         match field.kind {
             FieldKind::Other if !request.fields.is_nominated(&field) => {
@@ -36,6 +37,7 @@ pub fn write_request(
                     text::field(out, field.name, field.value);
                 }
             }
+            FieldKind::Custom(ProxyField::RequestId) if field.value == id.as_bytes() => id_name = field.name,
             FieldKind::Host => text::field(out, field.name, host),
             FieldKind::ContentLength => {
                 has_length = true;
@@ -53,7 +55,7 @@ pub fn write_request(
     if !has_length && request.framing == Framing::Empty && announces_length(request.method) {
         text::field(out, b"Content-Length", b"0");
     }
-    text::field(out, text::X_REQUEST_ID, id.as_bytes());
+    text::field(out, id_name, id.as_bytes());
     if !is_forwarded {
         text::field(out, b"X-Forwarded-Proto", b"http");
         text::field(out, b"X-Forwarded-Host", host);

@@ -138,3 +138,12 @@ fn lines_of_a_trusted_proxy_are_one_list() {
     let both = request("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=1\r\nForwarded: for=2\r\n\r\n", true);
     assert!(both.contains("Forwarded: for=1\r\nForwarded: for=2\r\n"), "{both}");
 }
+
+#[test]
+fn an_id_that_is_passed_on_keeps_its_name_and_a_new_one_has_ours() {
+    let with = |field: &str| request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"), false);
+    assert!(with("x-REQUEST-id: id").contains("\r\nx-REQUEST-id: id\r\n"));
+    let replaced = with("x-request-id: not well formed");
+    assert!(replaced.contains("\r\nX-Request-Id: id\r\n"), "{replaced}");
+    assert_eq!(replaced.to_ascii_lowercase().matches("x-request-id:").count(), 1);
+}
