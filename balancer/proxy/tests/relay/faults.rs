@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use balancer_proxy::ProxyLimits;
 use balancer_state::faults::Rejection;
 use shared_testkit::eventually;
 
-use crate::harness::{TIMEOUT, read_until, status};
+use crate::harness::{TIMEOUT, read_all, read_until, status};
 use crate::witness::Witness;
 
 /// A worker that plays `script` on each connection, once the head of a request has come.
@@ -53,17 +54,29 @@ fn hold(mut stream: TcpStream) {
     let _ = stream.read(&mut [0]);
 }
 
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_millis(300);
 
-fn limits() -> ProxyLimits {
+/// Workers that do not go on in time are found out soon. Not for other faults: on a busy
+/// machine everybody is late.
+fn impatient() -> ProxyLimits {
     ProxyLimits { response_timeout: SHORT, ..ProxyLimits::default() }
+}
+
+/// A relay in front of `worker`, which is to show `fault`.
+fn witness(name: &str, worker: SocketAddr, fault: &str) -> Witness {
+    let limits = if fault.ends_with("timeout") { impatient() } else { ProxyLimits::default() };
+    Witness::start(name, &[worker], limits)
 }
 
 /// One fault, met by a POST, which is not repeated.
 fn assert_fault(name: &str, worker: SocketAddr, expected: (u16, &str), reason: &str) {
-    let witness = Witness::start(name, &[worker], limits());
-    let (code, fault) = expected;
+    let witness = witness(name, worker, expected.1);
     let answer = witness.ask("POST");
+    assert_traces(&witness, &answer, name, expected, reason);
+}
+
+/// What the fault of a worker leaves behind, beside `answer`.
+fn assert_traces(witness: &Witness, answer: &str, name: &str, (code, fault): (u16, &str), reason: &str) {
     // Behind interim responses.
     let answer = &answer[answer.rfind("HTTP/1.1 ").unwrap_or_default()..];
     assert_eq!(status(answer), code, "{name}: {answer}");
@@ -91,7 +104,7 @@ fn a_worker_that_gives_no_answer_is_said_to() {
     assert_fault("half-a-head", saying("HTTP/1.1 200 OK\r\nContent-"), (502, "closed"), "closed");
     assert_fault("interim-only", saying("HTTP/1.1 103 Early Hints\r\n\r\n"), (502, "closed"), "closed");
     assert_fault("reset", worker(|stream| reset(&stream)), (502, "reset"), "broke the connection");
-    assert_fault("slow", worker(hold), (504, "response-timeout"), "within 150ms (--response-timeout)");
+    assert_fault("slow", worker(hold), (504, "response-timeout"), "within 300ms (--response-timeout)");
     let slow_head = worker(|mut stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
         hold(stream);
@@ -155,68 +168,68 @@ fn a_malformed_answer_is_said_with_the_reason_and_the_client_is_told_nothing_of_
     let large = [b"HTTP/1.1 200 OK\r\nA: ".as_slice(), &[b'b'; 270_000], b"\r\n\r\n"].concat();
     assert_fault("large-head", saying(large), (502, "invalid-response"), "262144 bytes");
     let flood = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(20_000);
-    let witness = Witness::start("flood", &[saying(flood)], limits());
+    let witness = Witness::start("flood", &[saying(flood)], ProxyLimits::default());
     assert!(witness.ask("POST").contains("HTTP/1.1 502 "), "behind the interim responses");
     assert_eq!(witness.counts(), [("invalid-response", 1)]);
     assert!(witness.warning()["message"].as_str().unwrap().contains("interim"));
 }
 
-/// A worker that sends a head and the beginning of a body, so that the client has them,
-/// and then does what `end` says.
-fn cutting(
-    head: &'static str,
-    part: &'static str,
+/// One fault within an answer. The worker sends a head, sends `part` once the client has
+/// the head, and does what `end` says once the client has read `shown`.
+fn assert_cut(
+    name: &str,
+    (head, part, shown): (&'static str, &'static str, &str),
     end: impl Fn(TcpStream) + Send + Sync + Clone + 'static,
-) -> SocketAddr {
-    worker(move |mut stream| {
+    fault: &str,
+    reason: &str,
+) {
+    let (client_has, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let worker = worker(move |mut stream| {
+        let gate = gate.lock().unwrap();
         stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n").as_bytes()).unwrap();
-        // Not together with the head, which may be answered otherwise.
-        thread::sleep(Duration::from_millis(40));
+        gate.recv_timeout(TIMEOUT).unwrap();
         stream.write_all(part.as_bytes()).unwrap();
+        gate.recv_timeout(TIMEOUT).unwrap();
         end(stream);
-    })
+    });
+    let witness = witness(name, worker, fault);
+    let mut client = witness.relay.send(witness.request("POST").as_bytes());
+    let mut answer = read_until(&mut client, "\r\n\r\n");
+    client_has.send(()).unwrap();
+    answer.push_str(&read_until(&mut client, shown));
+    client_has.send(()).unwrap();
+    answer.push_str(&read_all(client));
+    assert_traces(&witness, &answer, name, (200, fault), reason);
 }
 
 #[test]
 fn a_cut_answer_is_no_plain_200() {
     const LENGTH: &str = "Content-Length: 10";
     const CHUNKED: &str = "Transfer-Encoding: chunked";
-    let end = drop::<TcpStream>;
-    assert_fault(
-        "cut-length",
-        cutting(LENGTH, "body", end),
-        (200, "truncated"),
-        "closed the connection within",
-    );
-    assert_fault("cut-chunk", cutting(CHUNKED, "6\r\nbody", end), (200, "truncated"), "closed");
-    assert_fault("cut-between", cutting(CHUNKED, "4\r\nbody\r\n", end), (200, "truncated"), "closed");
-    assert_fault("cut-trailer", cutting(CHUNKED, "0\r\nA: b\r\n", end), (200, "truncated"), "closed");
-    let resets = |stream: TcpStream| {
-        // What was sent has to arrive first: a reset throws it away.
-        thread::sleep(Duration::from_millis(40));
-        reset(&stream);
+    let (body, close) = ("body", drop::<TcpStream>);
+    let resets = |stream: TcpStream| reset(&stream);
+    let goes_wrong = |mut stream: TcpStream| {
+        stream.write_all(b"x").unwrap();
+        hold(stream);
     };
-    assert_fault("cut-reset", cutting(LENGTH, "body", resets), (200, "truncated"), "broke the connection");
-    assert_fault(
-        "cut-open",
-        cutting("Server: x", "body", resets),
-        (200, "truncated"),
-        "broke the connection",
-    );
-    let pause = "did not go on with its response within 150ms (--response-timeout)";
-    assert_fault("pause", cutting(LENGTH, "body", hold), (200, "truncated-timeout"), pause);
-    assert_fault(
-        "bad-chunk",
-        cutting(CHUNKED, "4\r\nbody\r\nx", hold),
-        (200, "invalid-response"),
-        "hexadecimal",
-    );
+    let closed = "closed the connection within";
+    assert_cut("cut-length", (LENGTH, body, body), close, "truncated", closed);
+    assert_cut("cut-chunk", (CHUNKED, "6\r\nbody", body), close, "truncated", closed);
+    assert_cut("cut-between", (CHUNKED, "4\r\nbody\r\n", body), close, "truncated", closed);
+    assert_cut("cut-trailer", (CHUNKED, "4\r\nbody\r\n0\r\nA: b\r\n", body), close, "truncated", closed);
+    assert_cut("cut-reset", (LENGTH, body, body), resets, "truncated", "broke the connection");
+    assert_cut("cut-open", ("Server: x", body, body), resets, "truncated", "broke the connection");
+    let pause = "did not go on with its response within 300ms (--response-timeout)";
+    assert_cut("pause", (LENGTH, body, body), hold, "truncated-timeout", pause);
+    let chunk = "4\r\nbody\r\n";
+    assert_cut("bad-chunk", (CHUNKED, chunk, body), goes_wrong, "invalid-response", "hexadecimal");
 }
 
 #[test]
 fn a_fault_that_a_retry_makes_good_is_said_and_counted_and_marks_nothing() {
     let good = saying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    let witness = Witness::start("made-good", &[nobody(), good], limits());
+    let witness = Witness::start("made-good", &[nobody(), good], ProxyLimits::default());
     assert_eq!(witness.status("POST"), 200);
     assert_eq!(witness.counts(), [("refused", 1)]);
     assert_eq!(witness.warning()["fault"], "refused");
@@ -227,7 +240,7 @@ fn a_fault_that_a_retry_makes_good_is_said_and_counted_and_marks_nothing() {
 
 #[test]
 fn the_last_real_fault_is_what_a_request_ends_with() {
-    let witness = Witness::start("nobody-left", &[saying(""), saying("")], limits());
+    let witness = Witness::start("nobody-left", &[saying(""), saying("")], ProxyLimits::default());
     let answer = witness.ask("GET");
     assert!(status(&answer) == 502 && answer.contains("ended before it had answered"), "{answer}");
     assert_eq!(witness.counts(), [("closed", 2)]);
@@ -237,7 +250,7 @@ fn the_last_real_fault_is_what_a_request_ends_with() {
 
 #[test]
 fn a_flood_of_faults_is_one_line_and_all_are_counted() {
-    let witness = Witness::start("often", &[saying("")], limits());
+    let witness = Witness::start("often", &[saying("")], ProxyLimits::default());
     (0..30).for_each(|_| assert_eq!(witness.status("POST"), 502));
     assert_eq!(witness.counts(), [("closed", 30)]);
     assert_eq!(witness.warning()["suppressed"], 0);
@@ -275,7 +288,7 @@ fn a_client_that_does_not_read_is_no_fault_of_the_worker() {
 
 #[test]
 fn a_request_that_nobody_can_take_is_said_and_counted() {
-    let witness = Witness::start("nobody", &[], limits());
+    let witness = Witness::start("nobody", &[], ProxyLimits::default());
     let answer = witness.ask("GET");
     assert!(status(&answer) == 503 && answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
     let said = witness.warning();
@@ -296,11 +309,11 @@ fn an_event_stream_may_be_silent_and_its_client_may_leave() {
         let (first, second) = if chunked { ("3\r\na\n\n\r\n", "3\r\nb\n\n\r\n") } else { ("a\n\n", "b\n\n") };
         let events = worker(move |mut stream| {
             stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{first}").as_bytes()).unwrap();
-            thread::sleep(4 * SHORT);
+            thread::sleep(2 * SHORT);
             stream.write_all(second.as_bytes()).unwrap();
             hold(stream);
         });
-        let witness = Witness::start(&format!("events-{chunked}"), &[events], limits());
+        let witness = Witness::start(&format!("events-{chunked}"), &[events], impatient());
         let mut client = witness.relay.send(witness.request("GET").as_bytes());
         read_until(&mut client, "a\n\n");
         let worker = witness.relay.pool.ready()[0].clone();
