@@ -19,6 +19,7 @@ pub enum FieldKind<C> {
     ContentLength,
     TransferEncoding,
     Connection,
+    KeepAlive,
     Upgrade,
     Expect,
     /// Describes one connection and ends there (RFC 9110, section 7.6.1), or is
@@ -42,7 +43,7 @@ impl<C: CustomField> FieldKind<C> {
             7 if is("upgrade") => Self::Upgrade,
             7 if is("trailer") => Self::HopByHop,
             10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::HopByHop,
+            10 if is("keep-alive") => Self::KeepAlive,
             14 if is("content-length") => Self::ContentLength,
             16 if is("proxy-connection") => Self::HopByHop,
             17 if is("transfer-encoding") => Self::TransferEncoding,

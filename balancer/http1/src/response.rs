@@ -6,6 +6,7 @@ use crate::field::{self, FieldBuffer, Fields};
 use crate::framing::Framing;
 use crate::kind::CustomField;
 use crate::line::first_line;
+use crate::semantics::Semantics;
 use crate::syntax;
 
 /// The head of a response, as a view of its bytes.
@@ -17,6 +18,7 @@ pub struct ResponseHead<'h, C> {
     pub fields: Fields<'h, C>,
     pub framing: Framing,
     connection: ConnectionOptions,
+    keep_alive_timeout: Option<u64>,
     is_1_1: bool,
     /// It announces a body that it must not have (RFC 9110, section 15.3.5): if that
     /// comes all the same, it comes where the next response would begin.
@@ -44,14 +46,29 @@ impl<'h, C: CustomField> ResponseHead<'h, C> {
         };
         let status_line = &line["HTTP/1.1 ".len()..];
         let has_forbidden_body = status == 204 && semantics.announces_body();
-        let connection = semantics.connection;
-        Ok(Self { status, status_line, fields, framing, connection, is_1_1, has_forbidden_body })
+        let Semantics { connection, keep_alive_timeout, .. } = semantics;
+        Ok(Self {
+            status,
+            status_line,
+            fields,
+            framing,
+            connection,
+            keep_alive_timeout,
+            is_1_1,
+            has_forbidden_body,
+        })
     }
 
     /// May the connection carry another request once this response is complete?
     pub fn keeps_alive(&self) -> bool {
         let persistent = !self.connection.close && (self.is_1_1 || self.connection.keep_alive);
         persistent && self.framing != Framing::UntilClose && !self.has_forbidden_body
+    }
+
+    /// Seconds for which the sender keeps the idle connection, if it says so (`timeout` of
+    /// `Keep-Alive`; RFC 2068, section 19.7.1.1).
+    pub fn keep_alive_timeout(&self) -> Option<u64> {
+        self.keep_alive_timeout
     }
 }
 
@@ -97,6 +114,20 @@ mod tests {
             (response.framing, response.keeps_alive())
         });
         assert_eq!(to_head, Some((Framing::Empty, true)));
+    }
+
+    #[test]
+    fn how_long_an_idle_connection_is_kept_may_be_told() {
+        let timeout = |value: &str| {
+            let text = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {value}\r\n\r\n");
+            read(&text, false, |response| response.keep_alive_timeout()).unwrap()
+        };
+        assert_eq!(timeout("timeout=5"), Some(5));
+        assert_eq!(timeout("max=100, TIMEOUT = \"72\""), Some(72));
+        assert_eq!(timeout("timeout=0"), Some(0));
+        for unknown in ["", "timeout", "timeout=", "timeout=-1", "timeout=5s", "max=5", "300"] {
+            assert_eq!(timeout(unknown), None, "{unknown}");
+        }
     }
 
     #[test]

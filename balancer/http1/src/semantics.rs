@@ -15,6 +15,8 @@ pub(crate) struct Semantics<'h> {
     transfer_encodings: usize,
     is_chunked: bool,
     pub(crate) connection: ConnectionOptions,
+    /// Seconds for which the sender keeps an idle connection, as `Keep-Alive` says.
+    pub(crate) keep_alive_timeout: Option<u64>,
     pub(crate) has_upgrade: bool,
     /// One of the protocols to upgrade to is HTTP/2.
     pub(crate) offers_h2c: bool,
@@ -46,6 +48,7 @@ impl<'h> Semantics<'h> {
                 self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
             }
             FieldKind::Connection => self.connection.read(value),
+            FieldKind::KeepAlive => self.keep_alive_timeout = syntax::keep_alive_timeout(value),
             FieldKind::Upgrade => {
                 self.has_upgrade = true;
                 self.offers_h2c |= syntax::list(value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));

@@ -109,6 +109,16 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim).filter(|element| !element.is_empty())
 }
 
+/// The `timeout` parameter of a `Keep-Alive` field in seconds, if there is a valid one.
+pub(crate) fn keep_alive_timeout(value: &[u8]) -> Option<u64> {
+    let text = list(value).find_map(|parameter| {
+        let mut parts = parameter.splitn(2, |&byte| byte == b'=').map(trim);
+        parts.next().filter(|name| name.eq_ignore_ascii_case(b"timeout")).and(parts.next())
+    })?;
+    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
+    content_length(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use crate::fault::{self, Fault};
 use crate::policy::{self, Failure, MAX_ATTEMPTS, Stage};
 use crate::proxy::Proxy;
 use crate::upload::Upload;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, idle_pool};
 
 /// The processes that have failed a request.
 struct Excluded {
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     upload: &mut Upload,
 ) -> Outcome {
     let mut excluded = Excluded::new();
-    let mut failed = None;
+    let (mut failed, mut sent) = (None, 0);
     let outcome = loop {
         let lease = match pick(proxy, context, client, &mut excluded).await {
             Ok(lease) => lease,
@@ -81,7 +81,9 @@ pub(crate) async fn run(
         };
         let attempts = context.upstream.attempts;
         tracing::debug!(worker = worker.0.0, attempts, %error, "an attempt failed");
-        let retries = policy::may_retry(failure(&error, context, upload)) && proxy.retry_budget.withdraw();
+        sent += usize::from(upload.has_begun());
+        let failure = failure(&error, context, upload, sent);
+        let retries = policy::may_retry(failure) && proxy.retry_budget.withdraw();
         // A worker may close an idle connection at any time: that is no fault of it.
         if !(retries && is_reused && fault::may_be_of_idle_connection(&error)) {
             report_failure(proxy, context, worker, &error);
@@ -127,7 +129,7 @@ fn report_truncation(proxy: &Proxy, context: &RequestContext, worker: (WorkerId,
 }
 
 /// What the retry policy asks about an attempt that failed with `error`.
-fn failure(error: &ProxyError, context: &RequestContext, upload: &Upload) -> Failure {
+fn failure(error: &ProxyError, context: &RequestContext, upload: &Upload, sent: usize) -> Failure {
     Failure {
         stage: if upload.has_begun() { Stage::Sent } else { Stage::Connecting },
         timed_out: matches!(
@@ -137,6 +139,7 @@ fn failure(error: &ProxyError, context: &RequestContext, upload: &Upload) -> Fai
         idempotent: context.is_idempotent && !matches!(error, ProxyError::InvalidResponse(_)),
         replayable: upload.is_replayable(),
         attempts: context.upstream.attempts,
+        sent,
     }
 }
 
@@ -165,7 +168,7 @@ async fn pick(
         if client.poll_closed(cx).is_ready() {
             return Poll::Ready(Err(Outcome::ClientClosed));
         }
-        // Most such clients have given up, and other requests wait for the room.
+        // With half-close: most such clients have given up, and others wait for the room.
         if client.has_ended && proxy.pool.has_concurrency_limit() {
             return Poll::Ready(Err(Outcome::Failed(ProxyError::ClientHalfClosed)));
         }
@@ -182,9 +185,12 @@ async fn attempt(
     upload: &mut Upload,
     lease: Lease,
 ) -> Attempt {
-    // A retry does not trust a second idle connection.
+    // A retry does not trust a second idle connection, and what may not be sent again trusts
+    // one only so soon after its last use that the worker cannot be closing it.
     let is_first = context.upstream.attempts == 1;
-    let idle = if is_first { Upstream::idle(lease.generation) } else { None };
+    let is_repeatable = context.is_idempotent && upload.will_be_replayable();
+    let idle_time = if is_repeatable { idle_pool::IDLE_TIMEOUT } else { policy::RECENT };
+    let idle = if is_first { Upstream::idle(lease.generation, idle_time) } else { None };
     let upstream = match idle {
         Some(upstream) => upstream,
         None => match Upstream::connect(&proxy.connector, lease.generation, lease.address).await {

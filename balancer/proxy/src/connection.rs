@@ -11,7 +11,7 @@ use crate::request::{self, AfterResponse};
 /// Serves requests until the connection ends.
 pub(crate) async fn serve(proxy: &Proxy, stream: ClientStream, address: IpAddr) {
     let identity = ClientIdentity::new(address, proxy.limits.trust_forwarded);
-    let mut client = Http1Client::new(stream, identity);
+    let mut client = Http1Client::new(stream, identity, proxy.limits.half_close);
     let _permit = match proxy.ip_limit.enter(address, &proxy.counters.connections_refused) {
         Decision::Admitted(permit) => permit,
         Decision::Refused(_permit) => {

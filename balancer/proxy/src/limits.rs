@@ -28,6 +28,9 @@ pub struct ProxyLimits {
     pub max_connections_per_ip: Option<u32>,
     /// Upgraded connections that one worker process may hold; `None` for any number.
     pub max_tunnels: Option<u64>,
+    /// A client that ends its sending side after its request still gets the response;
+    /// otherwise it has gone.
+    pub half_close: bool,
     /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` fields are true.
     pub trust_forwarded: bool,
 }
@@ -46,6 +49,7 @@ impl Default for ProxyLimits {
             max_request_body: u64::MAX,
             max_connections_per_ip: None,
             max_tunnels: None,
+            half_close: false,
             trust_forwarded: false,
         }
     }

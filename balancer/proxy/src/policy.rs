@@ -5,8 +5,15 @@ use std::time::Duration;
 
 use balancer_pool::WaitPolicy;
 
-/// Most workers that one request is handed to, the first included.
+/// Most workers that one request is tried with, the first included.
 pub(crate) const MAX_ATTEMPTS: usize = 4;
+/// Most workers that one request is sent to. A request that makes its worker end has to be
+/// taken for the cause when a second one ends as well: it must not go through them all.
+pub(crate) const MAX_SENT: usize = 2;
+/// A connection that was used within this time is not about to be closed by its worker:
+/// the shortest idle timeout that programs have is a second, and is less by as much as this
+/// machine may be behind.
+pub(crate) const RECENT: Duration = Duration::from_millis(900);
 /// How long a request waits when no worker is ready.
 pub(crate) const WAIT: WaitPolicy = WaitPolicy {
     starting: Duration::from_secs(5),
@@ -16,7 +23,7 @@ pub(crate) const WAIT: WaitPolicy = WaitPolicy {
 
 /// The same for a request that has just met a worker's death: on a busy machine it
 /// takes the supervisor longer than a moment to learn of it.
-pub(crate) const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::from_secs(1), ..WAIT };
+pub(crate) const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::from_millis(300), ..WAIT };
 
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +44,10 @@ pub(crate) struct Failure {
     pub(crate) idempotent: bool,
     /// All of the body that was read is still in memory.
     pub(crate) replayable: bool,
-    /// Workers that the request was handed to so far.
+    /// Workers that the request was tried with so far.
     pub(crate) attempts: usize,
+    /// Those of them that it was sent to, in whole or in part.
+    pub(crate) sent: usize,
 }
 
 /// May the request be handed to another worker? A request that may have run is
@@ -46,7 +55,9 @@ pub(crate) struct Failure {
 pub(crate) fn may_retry(failure: Failure) -> bool {
     let is_safe = match failure.stage {
         Stage::Connecting => true,
-        Stage::Sent => failure.idempotent && failure.replayable && !failure.timed_out,
+        Stage::Sent => {
+            failure.idempotent && failure.replayable && !failure.timed_out && failure.sent < MAX_SENT
+        }
     };
     is_safe && failure.attempts < MAX_ATTEMPTS
 }
@@ -55,8 +66,14 @@ pub(crate) fn may_retry(failure: Failure) -> bool {
 mod tests {
     use super::*;
 
-    const DIED: Failure =
-        Failure { stage: Stage::Sent, timed_out: false, idempotent: true, replayable: true, attempts: 1 };
+    const DIED: Failure = Failure {
+        stage: Stage::Sent,
+        timed_out: false,
+        idempotent: true,
+        replayable: true,
+        attempts: 1,
+        sent: 1,
+    };
 
     #[test]
     fn a_failed_connect_is_retried_for_any_method() {
@@ -79,6 +96,14 @@ mod tests {
     #[test]
     fn nothing_is_retried_without_its_whole_body() {
         assert!(!may_retry(Failure { replayable: false, ..DIED }));
+    }
+
+    #[test]
+    fn a_request_is_sent_to_two_workers_at_most() {
+        assert!(may_retry(Failure { attempts: 2, ..DIED }), "one of them refused the connection");
+        assert!(!may_retry(Failure { attempts: 2, sent: 2, ..DIED }));
+        let refused = Failure { stage: Stage::Connecting, attempts: 3, sent: 1, ..DIED };
+        assert!(may_retry(refused), "the second one is still to be found");
     }
 
     #[test]

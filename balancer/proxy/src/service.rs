@@ -9,6 +9,7 @@ use crate::client::ClientStream;
 use crate::connection;
 use crate::listener::Service;
 use crate::proxy::Proxy;
+use crate::timer;
 use crate::upstream::idle_pool;
 
 impl Service for Proxy {
@@ -19,6 +20,7 @@ impl Service for Proxy {
     }
 
     fn maintain(&self) {
+        timer::beat(Self::MAINTENANCE_INTERVAL);
         idle_pool::sweep(&self.pool);
     }
 

@@ -86,6 +86,15 @@ impl Upload {
         self.is_replayable
     }
 
+    /// Will it be possible to send it again, when all of it has come?
+    pub(crate) fn will_be_replayable(&self) -> bool {
+        match &self.body {
+            None => self.is_replayable,
+            Some(Body::Length(left)) => self.is_replayable && *left <= MAX_REPLAYABLE as u64 / 2,
+            Some(Body::Chunked(_)) => false,
+        }
+    }
+
     /// Has any of it been written to the worker's connection?
     pub(crate) fn has_begun(&self) -> bool {
         self.write_buffer.sent() > 0 || !self.is_replayable

@@ -24,6 +24,7 @@ mod limits;
 mod load;
 mod memory;
 mod operations;
+mod peers;
 mod program;
 mod queue;
 mod reload;

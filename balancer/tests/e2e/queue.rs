@@ -143,7 +143,7 @@ fn nobody_waits_longer_than_is_said() {
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
 fn a_client_that_goes_away_leaves_the_queue() {
-    let cluster = capped(1, &["--queue-timeout", "30s"]);
+    let cluster = capped(1, &["--queue-timeout", "30s", "--half-close"]);
     let mut holder = hold(&cluster, 2500);
     let leaver = send(&cluster, "/held?ms=1&name=leaver");
     wait_queued(&cluster, 1);

@@ -47,7 +47,7 @@ fn curl_with_http_1_0_gets_an_answer_that_it_understands() {
 #[test]
 #[ignore = "needs netcat and node: bash .ci/setup"]
 fn netcat_that_ends_its_side_gets_its_answer() {
-    let cluster = Balancer::program(1, &["--health-path", "/pid"]).start_ready();
+    let cluster = Balancer::program(1, &["--health-path", "/pid", "--half-close"]).start_ready();
     let (host, port) = (cluster.address.ip().to_string(), cluster.address.port().to_string());
     // -N: shutdown(2) of the sending side at the end of input.
     let mut netcat = Command::new("nc")

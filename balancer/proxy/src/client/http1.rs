@@ -30,6 +30,8 @@ pub(crate) struct Http1Client {
     pub(crate) fields: FieldBuffer<ProxyField>,
     /// The client sends no more, but may still read.
     pub(crate) has_ended: bool,
+    /// It may do so while it waits for a response.
+    half_close: bool,
     scanner: Scanner,
 }
 
@@ -43,7 +45,7 @@ pub(crate) enum NextHead {
 }
 
 impl Http1Client {
-    pub(crate) fn new(stream: ClientStream, identity: ClientIdentity) -> Self {
+    pub(crate) fn new(stream: ClientStream, identity: ClientIdentity, half_close: bool) -> Self {
         Self {
             stream,
             read_buffer: ReadBuffer::default(),
@@ -52,6 +54,7 @@ impl Http1Client {
             identity,
             fields: FieldBuffer::default(),
             has_ended: false,
+            half_close,
             scanner: Scanner::for_requests(),
         }
     }
@@ -107,14 +110,15 @@ impl Http1Client {
     }
 
     /// Watches a client that is not expected to send anything, and keeps what it sends
-    /// in advance. Ready when its connection is broken.
+    /// in advance. Ready when it has gone: its connection is broken, or it has ended its
+    /// sending side, unless it may do that.
     pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.has_ended && self.read_buffer.has_room() {
             if ready!(self.poll_fill(cx)).is_err() {
                 return Poll::Ready(());
             }
         }
-        Poll::Pending
+        if self.has_ended && !self.half_close { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Sends the content of the write buffer.

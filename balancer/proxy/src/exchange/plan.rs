@@ -29,6 +29,8 @@ pub(crate) struct BodyPlan {
     pub(crate) keeps_client: bool,
     /// The worker's connection may be kept, as far as the worker says.
     pub(crate) keeps_upstream: bool,
+    /// Seconds for which the worker keeps its idle connection, if it says so.
+    pub(crate) keep_alive_timeout: Option<u64>,
     /// It is an event stream, which may be silent for any time between two events.
     pub(crate) is_event_stream: bool,
 }
@@ -86,6 +88,7 @@ fn body(
         to,
         keeps_client,
         keeps_upstream: response.keeps_alive(),
+        keep_alive_timeout: response.keep_alive_timeout(),
         is_event_stream: is_event_stream(response),
     }
 }

@@ -186,7 +186,7 @@ impl Exchange<'_> {
         match result {
             Ok(()) => {
                 if plan.keeps_upstream && self.upload.is_complete() && upstream.read_buffer.is_empty() {
-                    upstream.keep();
+                    upstream.keep(plan.keep_alive_timeout);
                 }
                 Outcome::Complete { status, sent, keep: plan.keeps_client }
             }

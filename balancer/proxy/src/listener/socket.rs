@@ -3,11 +3,21 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 /// Connections that the kernel may hold until they are accepted.
 const BACKLOG: i32 = 4096;
+
+/// After so long without a byte the kernel asks whether the client is there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Questions without an answer after which the client is gone.
+const KEEPALIVE_COUNT: u32 = 6;
+/// How long bytes may stay unacknowledged, in milliseconds: as long as it takes to find out
+/// an idle client.
+const USER_TIMEOUT_MS: u32 = 120_000;
 
 /// Binds `address`. Port 0 takes a free one.
 ///
@@ -27,9 +37,22 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     // Small responses leave at once. Linux hands this down to accepted connections, which
     // spares each of them a system call.
     sockopt::set_tcp_nodelay(&socket, true)?;
+    detect_dead_peers(&socket)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+/// Has the kernel find out clients that are gone without a word, such as those behind a link
+/// that went down: idle ones by probes (SO_KEEPALIVE), others by what they do not
+/// acknowledge (tcp(7)). Accepted connections inherit all of it.
+fn detect_dead_peers(listener: &OwnedFd) -> io::Result<()> {
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(listener, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(listener, KEEPALIVE_COUNT)?;
+    sockopt::set_tcp_user_timeout(listener, USER_TIMEOUT_MS)?;
+    Ok(())
 }
 
 /// Makes listeners for `threads` threads where `first` listens, which keeps the

@@ -26,9 +26,10 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// An idle connection to the worker, if this thread has one.
-    pub(crate) fn idle(generation: Generation) -> Option<Self> {
-        let stream = idle_pool::take(generation)?;
+    /// A connection to the worker that has been idle for less than `idle_time`, if this
+    /// thread has one.
+    pub(crate) fn idle(generation: Generation, idle_time: Duration) -> Option<Self> {
+        let stream = idle_pool::take(generation, idle_time)?;
         Some(Self { stream, read_buffer: ReadBuffer::default(), is_reused: true, generation })
     }
 
@@ -54,8 +55,14 @@ impl Upstream {
         }
     }
 
-    /// Keeps the connection for a later request. The response to its last one is complete.
-    pub(crate) fn keep(self) {
-        idle_pool::put(self.generation, self.stream);
+    /// Keeps the connection for a later request, for as long as the worker does, which may
+    /// have told its timeout in seconds. The response to its last request is complete.
+    pub(crate) fn keep(self, timeout: Option<u64>) {
+        let longest = timeout.map_or(idle_pool::IDLE_TIMEOUT, |seconds| {
+            idle_pool::IDLE_TIMEOUT.min(Duration::from_secs(seconds.saturating_sub(1)))
+        });
+        if !longest.is_zero() {
+            idle_pool::put(self.generation, self.stream, longest);
+        }
     }
 }

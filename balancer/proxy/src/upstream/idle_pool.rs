@@ -13,9 +13,10 @@ use shared_protocol::Generation;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
-/// How long an idle connection is kept. Bundled workers keep theirs longer (75 s), so
-/// none is closed just as a request is sent on it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept, unless its worker keeps it for a shorter time.
+/// Bundled workers keep theirs longer (75 s), so none is closed just as a request is sent
+/// on it.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most idle connections that a thread keeps to one worker.
 const MAX_IDLE: usize = 256;
 /// Time between two sweeps.
@@ -24,6 +25,15 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 struct IdleConnection {
     stream: Stream,
     since: Instant,
+    /// How long it is kept.
+    longest: Duration,
+}
+
+impl IdleConnection {
+    /// Is it idle for less than `idle_time`, and kept?
+    fn is_within(&self, idle_time: Duration) -> bool {
+        self.since.elapsed() < idle_time.min(self.longest)
+    }
 }
 
 /// This thread's idle connections.
@@ -42,8 +52,10 @@ thread_local! {
 }
 
 impl IdlePool {
-    fn pop(&mut self, generation: Generation) -> Option<IdleConnection> {
-        self.workers.iter_mut().find(|worker| worker.generation == generation)?.connections.pop()
+    /// The connection that was used last, if it has been idle for less than `idle_time`.
+    fn pop(&mut self, generation: Generation, idle_time: Duration) -> Option<IdleConnection> {
+        let worker = self.workers.iter_mut().find(|worker| worker.generation == generation)?;
+        worker.connections.pop_if(|connection| connection.is_within(idle_time))
     }
 
     fn push(&mut self, generation: Generation, connection: IdleConnection) {
@@ -60,26 +72,26 @@ impl IdlePool {
 
     fn retain(&mut self, is_ready: impl Fn(Generation) -> bool) {
         self.workers.retain_mut(|worker| {
-            worker.connections.retain(|connection| connection.since.elapsed() < IDLE_TIMEOUT);
+            worker.connections.retain(|connection| connection.is_within(IDLE_TIMEOUT));
             is_ready(worker.generation)
         });
     }
 }
 
-/// Takes an idle connection to the worker that is still open, as far as this thread
-/// knows.
-pub(crate) fn take(generation: Generation) -> Option<Stream> {
+/// Takes a connection to the worker that has been idle for less than `idle_time` and is
+/// still open, as far as this thread knows.
+pub(crate) fn take(generation: Generation, idle_time: Duration) -> Option<Stream> {
     loop {
-        let IdleConnection { mut stream, since } = IDLE.with_borrow_mut(|idle| idle.pop(generation))?;
-        if since.elapsed() < IDLE_TIMEOUT && is_quiet(&mut stream) {
-            return Some(stream);
+        let mut connection = IDLE.with_borrow_mut(|idle| idle.pop(generation, idle_time))?;
+        if is_quiet(&mut connection.stream) {
+            return Some(connection.stream);
         }
     }
 }
 
-/// Keeps a connection to the worker.
-pub(crate) fn put(generation: Generation, stream: Stream) {
-    let connection = IdleConnection { stream, since: Instant::now() };
+/// Keeps a connection to the worker, for `longest` at most.
+pub(crate) fn put(generation: Generation, stream: Stream, longest: Duration) {
+    let connection = IdleConnection { stream, since: Instant::now(), longest };
     IDLE.with_borrow_mut(|idle| idle.push(generation, connection));
 }
 

@@ -31,7 +31,7 @@ fn workers_see_what_a_second_parser_reads() {
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     let first = if seconds.is_some() { fastrand::u64(..) } else { 0 };
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], ProxyLimits { half_close: true, ..ProxyLimits::default() });
     let (mut tried, mut reached) = (0, 0);
     while tried < CONNECTIONS || Instant::now() < end {
         let mut rng = Rng::with_seed(first.wrapping_add(tried));

@@ -277,7 +277,7 @@ fn assert_refused(relay: &Relay, refused: &[u8], expected: u16) {
 #[test]
 fn malformed_and_ambiguous_heads_are_refused_and_reach_nobody() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], ProxyLimits { half_close: true, ..ProxyLimits::default() });
     for (expected, line) in LINES {
         // The first line of a head may be empty; a second one may not be missing.
         let raw = if line.is_empty() {
@@ -300,7 +300,7 @@ fn malformed_and_ambiguous_heads_are_refused_and_reach_nobody() {
 #[test]
 fn every_control_character_is_refused_wherever_it_stands() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], ProxyLimits { half_close: true, ..ProxyLimits::default() });
     for byte in (0..=0x1f_u8).chain([0x7f]) {
         for (before, after) in [
             ("G", "T / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -322,7 +322,7 @@ fn every_control_character_is_refused_wherever_it_stands() {
 #[test]
 fn malformed_chunks_are_refused_and_complete_nothing() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], ProxyLimits { half_close: true, ..ProxyLimits::default() });
     for chunks in CHUNKS {
         let raw = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
         assert_refused(&relay, raw.as_bytes(), 400);
@@ -336,7 +336,7 @@ fn malformed_chunks_are_refused_and_complete_nothing() {
 #[test]
 fn good_requests_reach_a_worker_in_one_form() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], ProxyLimits { half_close: true, ..ProxyLimits::default() });
     for (raw, expected) in GOOD {
         let answer = relay.ask_and_end(raw.as_bytes());
         assert_eq!(status(&answer), 200, "{raw:?}: {answer}");
@@ -350,8 +350,10 @@ fn good_requests_reach_a_worker_in_one_form() {
 #[test]
 fn limits_of_size_have_their_own_statuses() {
     let upstream = Upstream::start();
-    let relay =
-        Relay::start(&[upstream.address], ProxyLimits { max_request_body: 10, ..ProxyLimits::default() });
+    let relay = Relay::start(
+        &[upstream.address],
+        ProxyLimits { max_request_body: 10, half_close: true, ..ProxyLimits::default() },
+    );
     let long = "a".repeat(9_000);
     assert_refused(&relay, format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), 414);
     assert_refused(&relay, format!("GET /{}", "a".repeat(20_000)).as_bytes(), 414);
@@ -379,7 +381,7 @@ fn limits_of_size_have_their_own_statuses() {
 #[test]
 fn what_follows_a_body_is_the_next_request_and_nothing_else() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], ProxyLimits { half_close: true, ..ProxyLimits::default() });
     let raw = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
                POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: u\r\n\r\n\
                GET /3 HTTP/1.1\r\nHost: a\r\n\r\n\

@@ -81,6 +81,16 @@ group! {
         )
         .unset("no limit");
 
+    HALF_CLOSE: Setting<bool> = Draft::boolean("CLUSTER_HALF_CLOSE")
+        .flag("half-close")
+        .switch()
+        .example("true")
+        .help(
+            "A client that ends its sending side after its request, as nc -N does, still gets the response; \
+             otherwise it has gone, and its request is given up (499)",
+        )
+        .default("false");
+
     TRUST_FORWARDED: Setting<bool> = Draft::boolean("CLUSTER_TRUST_FORWARDED")
         .flag("trust-forwarded")
         .switch()
