@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::member::Limits;
+use super::limits::Limits;
 use super::seeded::{Bug, seeded};
 
 /// Between two looks at a worker that is found to have moved, or may not be replaced yet.

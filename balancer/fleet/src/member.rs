@@ -2,34 +2,18 @@
 //! a time go in, effects come out. During a rollout two members have the same id:
 //! one serves, the other is on trial or on its way out.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use shared_protocol::{Generation, WorkerId};
 
 use super::backoff::Backoff;
 use super::health::{Hang, Health, Load};
+use super::limits::Limits;
 use super::phase::{AfterExit, Escalation, Phase, Process, Trouble};
 use super::recycle::RecycleBudget;
 use super::seeded::{Bug, seeded};
 use super::{Effect, Jitter};
 use shared_protocol::RestartReason;
-
-/// Deadlines and thresholds of every member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Limits {
-    /// From launch to ready.
-    pub startup: Duration,
-    /// From retirement to SIGTERM, while requests are in flight.
-    pub drain: Duration,
-    /// From SIGTERM to SIGKILL.
-    pub kill: Duration,
-    /// How long the requests of a worker that misses its probes may stand still.
-    pub hang: Duration,
-    /// Missed probes in a row that take a worker out of turn.
-    pub fall: u32,
-    /// Answered probes in a row that make a starting worker ready.
-    pub rise: u32,
-}
 
 /// What a member is to its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -114,7 +114,7 @@ fn more_telling(failed: Option<ProxyError>, outcome: Outcome) -> Outcome {
 fn report_failure(proxy: &Proxy, context: &RequestContext, worker: (WorkerId, u32), error: &ProxyError) {
     if let Some(Fault::Worker(fault)) = fault::of_failure(error) {
         proxy.counters.worker_fault(worker.0, fault);
-        proxy.fault_log.worker_failed(worker, fault, context, error);
+        proxy.fault_log.worker_failed(worker, fault, context.name(), error);
     }
 }
 
@@ -124,7 +124,7 @@ fn report_truncation(proxy: &Proxy, context: &RequestContext, worker: (WorkerId,
         && let Some(fault) = fault::of_truncation(error)
     {
         proxy.counters.worker_fault(worker.0, fault);
-        proxy.fault_log.worker_failed(worker, fault, context, error);
+        proxy.fault_log.worker_failed(worker, fault, context.name(), error);
     }
 }
 

@@ -11,6 +11,7 @@ use balancer_http1::RequestHead;
 use balancer_pool::Lease;
 use balancer_pool::traffic::Traffic;
 
+use crate::fault_log::RequestName;
 use crate::field::ProxyField;
 use crate::forwarded::{self, ClientIdentity};
 use crate::headers::RequestId;
@@ -141,6 +142,12 @@ impl RequestContext {
             (true, false) => Some("keep-alive"),
             (true, true) => None,
         }
+    }
+
+    /// What it is called where a fault is said.
+    pub(crate) fn name(&self) -> RequestName<'_> {
+        let (method, path) = self.request_line.parts();
+        RequestName([method, path, self.id.as_bytes()])
     }
 
     /// The request is over: counts and logs it. `sent` is the length of the response's

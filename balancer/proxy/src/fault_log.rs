@@ -11,7 +11,6 @@ use balancer_state::faults::{Rejection, WorkerFault};
 use shared_protocol::WorkerId;
 use tracing::warn;
 
-use crate::context::RequestContext;
 use crate::fault::Fault;
 
 /// Time between two lines for one worker and kind. Metrics count every fault.
@@ -20,6 +19,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// When each kind of fault was said last. It has an entry for each slot and kind at most.
 #[derive(Debug, Default)]
 pub(crate) struct FaultLog(Mutex<HashMap<(WorkerId, &'static str), Said>>);
+
+/// Method, path without its query, and id of a request, for people.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestName<'a>(pub(crate) [&'a [u8]; 3]);
 
 #[derive(Debug)]
 struct Said {
@@ -53,14 +56,12 @@ impl FaultLog {
         &self,
         (worker, pid): (WorkerId, u32),
         fault: WorkerFault,
-        context: &RequestContext,
+        request: RequestName<'_>,
         reason: &dyn std::fmt::Display,
     ) {
         let kind = Fault::Worker(fault).name();
         let Some(suppressed) = self.admit(worker, kind, Instant::now()) else { return };
-        let (method, path) = context.request_line.parts();
-        let (method, path) = (String::from_utf8_lossy(method), String::from_utf8_lossy(path));
-        let request_id = String::from_utf8_lossy(context.id.as_bytes());
+        let [method, path, request_id] = request.0.map(String::from_utf8_lossy);
         warn!(%worker, pid, fault = kind, %method, %path, %request_id, suppressed, "a request failed: {reason}");
     }
 
@@ -68,14 +69,12 @@ impl FaultLog {
     pub(crate) fn rejected(
         &self,
         rejection: Rejection,
-        context: &RequestContext,
+        request: RequestName<'_>,
         reason: &dyn std::fmt::Display,
     ) {
         let kind = Fault::Rejected(rejection).name();
         let Some(suppressed) = self.admit(WorkerId::PRIMARY, kind, Instant::now()) else { return };
-        let (method, path) = context.request_line.parts();
-        let (method, path) = (String::from_utf8_lossy(method), String::from_utf8_lossy(path));
-        let request_id = String::from_utf8_lossy(context.id.as_bytes());
+        let [method, path, request_id] = request.0.map(String::from_utf8_lossy);
         warn!(fault = kind, %method, %path, %request_id, suppressed, "a request was rejected: {reason}");
     }
 }

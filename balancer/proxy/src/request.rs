@@ -146,7 +146,7 @@ async fn conclude(
 /// Counts and says that the balancer rejects a request, for `reason`.
 fn reject(proxy: &Proxy, context: &RequestContext, rejection: Rejection, reason: &dyn Display) {
     proxy.counters.rejections.add(rejection);
-    proxy.fault_log.rejected(rejection, context, reason);
+    proxy.fault_log.rejected(rejection, context.name(), reason);
 }
 
 /// Sends the balancer's own response to a request without a body.

@@ -124,7 +124,7 @@ mod tests {
         let (start, mut timer) = (Instant::now(), Timer::default());
         let deadline = start + 10 * second;
         beat(second);
-        poll_fn(|cx| Poll::Ready(assert!(!timer.poll(deadline, cx)))).await;
+        assert!(!poll_fn(|cx| Poll::Ready(timer.poll(deadline, cx))).await);
         tokio::time::advance(12 * second).await;
         beat(second);
         poll_fn(|cx| if timer.poll(deadline, cx) { Poll::Ready(()) } else { Poll::Pending }).await;

@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 /// A deadline that is met later than this was missed because nothing ran here.
 const LATE: Duration = Duration::from_millis(100);
 
+/// The time of the event loop, whose clock tests may move.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Clock {
     frozen: Duration,
@@ -18,7 +23,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// The fleet's time.
     pub(crate) fn now(self) -> Instant {
-        self.fleets(crate::supervisor::now())
+        self.fleets(now())
     }
 
     /// A moment of this machine in the fleet's time.
@@ -60,6 +65,6 @@ mod tests {
         assert!(!clock.reaches(Some(start + 2 * SECOND)).await);
         assert_eq!(clock.now(), start + 2 * SECOND);
         assert!(clock.reaches(Some(start + 3 * SECOND)).await);
-        assert_eq!(clock.machines(clock.now()), crate::supervisor::now());
+        assert_eq!(clock.machines(clock.now()), now());
     }
 }

@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Instant;
 
 use balancer_pool::{Worker, Workload};
 use balancer_state::ClusterState;
@@ -16,7 +15,7 @@ use shared_protocol::Generation;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::handle::Command;
 use crate::measure::StartUsage;
 use crate::notify;
@@ -209,7 +208,7 @@ impl<S: System> Supervisor<S> {
                 Role::Retiring | Role::Abandoned => registry::Role::Retiring,
             },
             state: member.phase.worker_state(),
-            since: now(),
+            since: clock::now(),
             pid: running.map(|running| running.pid),
             shim: running.and_then(RunningProcess::shim),
             worker: running.and_then(|running| running.worker.clone()),
@@ -228,11 +227,6 @@ fn exit(status: Option<&ExitStatus>) -> Exit {
         how: status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string()),
         orderly: status.is_some_and(orderly),
     }
-}
-
-/// Of the event loop's clock, which tests may move.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

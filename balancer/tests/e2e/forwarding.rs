@@ -24,8 +24,8 @@ fn http_1_0_is_answered() {
 }
 
 #[test]
-fn a_client_that_stops_sending_still_gets_its_answer() {
-    let cluster = Balancer::cluster(1).start_ready();
+fn a_client_that_stops_sending_gets_its_answer_with_half_close() {
+    let cluster = Balancer::cluster(1).with(&["--half-close"]).start_ready();
     let mut connection = Connection::open(cluster.address).unwrap();
     let body = json!({"n": 30}).to_string();
     connection

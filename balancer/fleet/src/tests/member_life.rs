@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use shared_protocol::{Generation, RestartReason, WorkerId, WorkerState};
 
-use crate::member::{History, Limits, Member, Role, may_eject};
+use crate::limits::Limits;
+use crate::member::{History, Member, Role, may_eject};
 use crate::phase::{AfterExit, Phase, Process};
 use crate::recycle::{RecycleBudget, RecyclePolicy};
 use crate::{Effect, Jitter, Load, PortChoice};

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use shared_protocol::Generation;
 
-use super::world::LIMITS;
 use crate::phase::{Escalation, Phase, Process};
-use crate::{Fleet, Health, Lifecycle, Member};
+use crate::{Fleet, Health, Lifecycle, Limits, Member};
 
 /// Deaths that are told apart.
 const DEATHS: u32 = 2;
@@ -22,8 +21,9 @@ pub(super) fn normalise(
 ) {
     let shift = now.duration_since(base);
     let deadline = |at: &mut Instant| *at = at.checked_sub(shift).map_or(base, |at| at.max(base));
+    let limits = fleet.settings.limits;
     for member in &mut fleet.members {
-        normalise_member(member, now, base, &deadline, rename);
+        normalise_member(member, &limits, now, base, &deadline, rename);
     }
     if let Some(rollout) = &mut fleet.rollout {
         rollout.began = base;
@@ -40,15 +40,22 @@ pub(super) fn normalise(
     }
 }
 
-fn normalise_health(health: &mut Health, now: Instant, base: Instant, deadline: &impl Fn(&mut Instant)) {
-    let age = now.saturating_duration_since(health.heard).min(LIMITS.hang);
+fn normalise_health(
+    health: &mut Health,
+    limits: &Limits,
+    now: Instant,
+    base: Instant,
+    deadline: &impl Fn(&mut Instant),
+) {
+    let age = now.saturating_duration_since(health.heard).min(limits.hang);
     health.heard = base.checked_sub(age).expect("ages are short");
-    health.misses = health.misses.min(LIMITS.fall);
+    health.misses = health.misses.min(limits.fall);
     health.look_at.iter_mut().for_each(deadline);
 }
 
 fn normalise_member(
     member: &mut Member,
+    limits: &Limits,
     now: Instant,
     base: Instant,
     deadline: &impl Fn(&mut Instant),
@@ -74,7 +81,7 @@ fn normalise_member(
         Phase::AtGate { since, .. } => *since = base,
         Phase::Online { process: found, since, budget, health, .. } => {
             process(found);
-            normalise_health(health, now, base, deadline);
+            normalise_health(health, limits, now, base, deadline);
             let age: Duration = now.saturating_duration_since(*since).min(debt);
             *since = base.checked_sub(age).expect("ages are short");
             budget.until.iter_mut().for_each(deadline);
