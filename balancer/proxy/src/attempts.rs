@@ -2,10 +2,13 @@
 //! that worker fails and the request allows it.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::task::Poll;
 
 use balancer_pool::{Lease, PickRequest};
 use shared_protocol::{Generation, WorkerId};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::client::Http1Client;
 use crate::context::RequestContext;
@@ -58,6 +61,25 @@ struct Attempt {
     is_reused: bool,
 }
 
+/// An attempt that was followed by another one.
+struct FailedAttempt {
+    error: ProxyError,
+    /// Where the worker listens.
+    address: SocketAddr,
+}
+
+impl FailedAttempt {
+    /// Has the worker ended, as far as can be seen? The kernel takes connections for one
+    /// that lives, whatever it does with them.
+    async fn is_of_dead_worker(&self) -> bool {
+        if !matches!(self.error, ProxyError::WorkerClosed | ProxyError::WorkerReset(_)) {
+            return true;
+        }
+        let connected = timeout(policy::ALIVE_CHECK, TcpStream::connect(self.address)).await;
+        matches!(connected, Ok(Err(_)))
+    }
+}
+
 /// Has the request carried out by a worker.
 pub(crate) async fn run(
     proxy: &Proxy,
@@ -68,12 +90,12 @@ pub(crate) async fn run(
     let mut excluded = Excluded::new();
     let (mut failed, mut sent) = (None, 0);
     let outcome = loop {
-        let lease = match pick(proxy, context, client, &mut excluded).await {
+        let lease = match pick(proxy, context, client, &mut excluded, failed.as_ref()).await {
             Ok(lease) => lease,
             Err(outcome) => break more_telling(failed, outcome),
         };
         context.upstream.begin_attempt(&lease);
-        let (worker, generation) = ((lease.id, lease.pid), lease.generation);
+        let (worker, generation, address) = ((lease.id, lease.pid), lease.generation, lease.address);
         let Attempt { outcome, is_reused } = attempt(proxy, context, client, upload, lease).await;
         let Outcome::Failed(error) = outcome else {
             report_truncation(proxy, context, worker, &outcome);
@@ -91,7 +113,7 @@ pub(crate) async fn run(
         if !retries {
             break Outcome::Failed(error);
         }
-        failed = Some(error);
+        failed = Some(FailedAttempt { error, address });
         excluded.add(generation);
         excluded.stale = is_reused.then_some(generation);
         upload.rewind();
@@ -103,9 +125,9 @@ pub(crate) async fn run(
 
 /// How a request ends that gets no further worker: what the last one did says more than
 /// that no other one is ready.
-fn more_telling(failed: Option<ProxyError>, outcome: Outcome) -> Outcome {
+fn more_telling(failed: Option<FailedAttempt>, outcome: Outcome) -> Outcome {
     match (failed, outcome) {
-        (Some(failed), Outcome::Failed(ProxyError::NoWorkerReady)) => Outcome::Failed(failed),
+        (Some(failed), Outcome::Failed(ProxyError::NoWorkerReady)) => Outcome::Failed(failed.error),
         (_, outcome) => outcome,
     }
 }
@@ -148,6 +170,7 @@ async fn pick(
     context: &RequestContext,
     client: &mut Http1Client,
     excluded: &mut Excluded,
+    failed: Option<&FailedAttempt>,
 ) -> Result<Lease, Outcome> {
     let affinity = context.affinity;
     let max_tunnels = if context.upgrades { proxy.limits.max_tunnels } else { None };
@@ -157,7 +180,13 @@ async fn pick(
     }
     excluded.readmit_stale();
     let excluded = excluded.as_slice();
-    let wait = if excluded.is_empty() { policy::WAIT } else { policy::WAIT_AFTER_FAILURE };
+    let wait = match failed {
+        Some(failed) if !excluded.is_empty() => {
+            let is_dead = Box::pin(failed.is_of_dead_worker()).await;
+            if is_dead { policy::WAIT_AFTER_FAILURE } else { policy::WAIT_FOR_STARTS }
+        }
+        _ => policy::WAIT,
+    };
     // Boxed: seldom needed, and large beside all else that a request keeps.
     let request = PickRequest { excluded, affinity, max_tunnels };
     let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait));

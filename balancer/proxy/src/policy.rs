@@ -23,7 +23,14 @@ pub(crate) const WAIT: WaitPolicy = WaitPolicy {
 
 /// The same for a request that has just met a worker's death: on a busy machine it
 /// takes the supervisor longer than a moment to learn of it.
-pub(crate) const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::from_millis(300), ..WAIT };
+pub(crate) const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::from_secs(1), ..WAIT };
+
+/// The same for a request whose last worker lives: there is no death to be learned of.
+pub(crate) const WAIT_FOR_STARTS: WaitPolicy = WaitPolicy { grace: Duration::ZERO, ..WAIT };
+
+/// How long a worker may take to accept the connection that shows whether it lives. One
+/// whose backlog is full takes longer, and lives.
+pub(crate) const ALIVE_CHECK: Duration = Duration::from_millis(50);
 
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

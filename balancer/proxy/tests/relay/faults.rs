@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balancer_proxy::ProxyLimits;
 use balancer_state::faults::Rejection;
@@ -241,7 +241,9 @@ fn a_fault_that_a_retry_makes_good_is_said_and_counted_and_marks_nothing() {
 #[test]
 fn the_last_real_fault_is_what_a_request_ends_with() {
     let witness = Witness::start("nobody-left", &[saying(""), saying("")], ProxyLimits::default());
+    let start = Instant::now();
     let answer = witness.ask("GET");
+    assert!(start.elapsed() < Duration::from_millis(700), "both live, so there is nobody to wait for");
     assert!(status(&answer) == 502 && answer.contains("ended before it had answered"), "{answer}");
     assert_eq!(witness.counts(), [("closed", 2)]);
     assert_eq!(witness.logged(), (502, Some("closed".to_owned())));
