@@ -36,10 +36,8 @@ fn access_line(cluster: &Cluster, path: &str) -> Value {
     let file = cluster.directory().join("access.log");
     eventually("it is in the access log", || {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines
-            .filter(|line| line["request"].as_str().is_some_and(|request| request.contains(path)))
-            .next_back()
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.rfind(|line| line["request"].as_str().is_some_and(|request| request.contains(path)))
     })
 }
 
