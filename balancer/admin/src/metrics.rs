@@ -104,6 +104,21 @@ impl Snapshot {
             "Connections beyond those that an address may have",
             refused,
         )?;
+        let buffers = &counters.buffers;
+        let help = "Memory that is held by bodies and responses of slow clients";
+        encoder
+            .encode_descriptor("buffered", help, Some(&Unit::Bytes), MetricType::Gauge)?
+            .encode_gauge(&buffers.held.load(Relaxed))?;
+        let help = "Requests and responses for which the memory of buffers was used up";
+        let mut refused = encoder.encode_descriptor("buffer_rejections", help, None, MetricType::Counter)?;
+        for (part, count) in
+            [("request", &buffers.requests_refused), ("response", &buffers.responses_refused)]
+        {
+            let labels = [("part", part)];
+            refused
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(&count.load(Relaxed), None)?;
+        }
         let help = "Lines of the access log that were lost";
         counter(encoder, "access_log_dropped_lines", help, counters.access_log_dropped.load(Relaxed))
     }

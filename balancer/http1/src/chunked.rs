@@ -174,15 +174,25 @@ impl Decoder {
 
 /// Appends `data`, which must not be empty, to `out` as one chunk.
 pub fn encode(data: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let nibbles = (usize::BITS - data.len().leading_zeros()).div_ceil(4);
-    for index in (0..nibbles).rev() {
-        out.push(DIGITS[(data.len() >> (4 * index)) & 15]);
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(data);
-    out.extend_from_slice(b"\r\n");
+    encode_with(data, |part| out.extend_from_slice(part));
 }
+
+/// As [`encode`], for what is no [`Vec`]: passes the parts of the chunk to `out`, in order.
+pub fn encode_with(data: &[u8], mut out: impl FnMut(&[u8])) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let nibbles = (usize::BITS - data.len().leading_zeros()).div_ceil(4) as usize;
+    let mut line = [b'\r'; SIZE_LINE];
+    for (index, digit) in line[..nibbles].iter_mut().enumerate() {
+        *digit = DIGITS[(data.len() >> (4 * (nibbles - 1 - index))) & 15];
+    }
+    line[nibbles + 1] = b'\n';
+    out(&line[..nibbles + 2]);
+    out(data);
+    out(b"\r\n");
+}
+
+/// Longest size of a chunk in hexadecimal digits, and the line's end.
+const SIZE_LINE: usize = usize::BITS as usize / 4 + 2;
 
 /// The last chunk, which ends a body.
 pub const LAST: &[u8] = b"0\r\n\r\n";

@@ -17,6 +17,7 @@ use crate::exchange::{Exchange, Outcome};
 use crate::fault::{self, Fault};
 use crate::policy::{self, Failure, MAX_ATTEMPTS, Stage};
 use crate::proxy::Proxy;
+use crate::receive;
 use crate::upload::Upload;
 use crate::upstream::{Upstream, idle_pool};
 
@@ -87,6 +88,10 @@ pub(crate) async fn run(
     client: &mut Http1Client,
     upload: &mut Upload,
 ) -> Outcome {
+    if let Err(outcome) = receive::receive(proxy, context, client, upload).await {
+        context.received = upload.received();
+        return outcome;
+    }
     let mut excluded = Excluded::new();
     let (mut failed, mut sent) = (None, 0);
     let outcome = loop {
@@ -209,7 +214,7 @@ async fn pick(
 /// Hands the request to the leased worker.
 async fn attempt(
     proxy: &Proxy,
-    context: &RequestContext,
+    context: &mut RequestContext,
     client: &mut Http1Client,
     upload: &mut Upload,
     lease: Lease,

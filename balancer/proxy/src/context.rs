@@ -61,7 +61,7 @@ pub(crate) struct UpstreamStats {
     traffic: Option<Arc<Traffic>>,
     /// When the first worker was picked: the wait for one does not count.
     started: Option<Instant>,
-    took: Duration,
+    took: Option<Duration>,
 }
 
 impl UpstreamStats {
@@ -73,9 +73,10 @@ impl UpstreamStats {
         self.traffic = Some(Arc::clone(&lease.traffic));
     }
 
-    /// No worker has a part in the request any more.
+    /// No worker has a part in the request any more. The first call counts.
     pub(crate) fn end(&mut self) {
-        self.took = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        let started = self.started;
+        self.took.get_or_insert_with(|| started.map_or(Duration::ZERO, |started| started.elapsed()));
     }
 }
 
@@ -158,7 +159,7 @@ impl RequestContext {
             status,
             attempts: self.upstream.attempts,
             total: self.started.elapsed(),
-            upstream: self.upstream.took,
+            upstream: self.upstream.took.unwrap_or_default(),
             received: self.received,
             sent,
             fault: self.fault,

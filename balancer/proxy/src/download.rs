@@ -1,5 +1,7 @@
-//! The response on its way to the client, as it comes.
+//! The response on its way to the client, as it comes. A client that takes it slowly
+//! gets it from memory, and its worker is free as soon as all of it is there.
 
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use balancer_http1::chunked::{self, Decoder};
 use balancer_http1::{Framing, HttpError};
 
 use crate::client::Http1Client;
+use crate::read_ahead::{ReadAhead, ReadAheadLimits};
 use crate::stall::Stall;
 use crate::upstream::Upstream;
 use crate::write_buffer::poll_write;
@@ -18,14 +21,19 @@ enum Body {
     UntilClose,
 }
 
-pub(crate) struct Download {
+pub(crate) struct Download<'a> {
     /// What is still to come; `None` once the worker has sent all of it.
     body: Option<Body>,
     /// The client gets chunks.
     is_chunked: bool,
     sent: u64,
-    /// Touched whenever part of the response has come or gone.
+    pub(crate) ahead: ReadAhead<'a>,
+    /// Why no more comes from the worker; told once the client has what did come.
+    failure: Option<DownloadError>,
+    /// Touched whenever part of the response has come.
     pub(crate) stall: Stall,
+    /// Touched whenever part of the response has gone.
+    pub(crate) client_stall: Stall,
 }
 
 /// Why a response ended early.
@@ -45,21 +53,56 @@ pub(crate) enum DownloadError {
     InvalidChunks(HttpError),
 }
 
-impl Download {
-    /// The worker frames the body as in `from`, the client gets it as in `to`.
-    pub(crate) fn new(from: Framing, to: Framing) -> Self {
+impl<'a> Download<'a> {
+    /// The worker frames the body as in `from`, the client gets it as in `to`. With
+    /// `limits` it is read ahead of a slow client.
+    pub(crate) fn new(from: Framing, to: Framing, limits: Option<ReadAheadLimits<'a>>) -> Self {
         let body = match from {
             Framing::Empty => None,
             Framing::Length(length) => Some(Body::Length(length)),
             Framing::Chunked => Some(Body::Chunked(Decoder::default())),
             Framing::UntilClose => Some(Body::UntilClose),
         };
-        Self { body, is_chunked: to == Framing::Chunked, sent: 0, stall: Stall::default() }
+        Self {
+            body,
+            is_chunked: to == Framing::Chunked,
+            sent: 0,
+            ahead: ReadAhead::new(limits),
+            failure: None,
+            stall: Stall::default(),
+            client_stall: Stall::default(),
+        }
     }
 
     /// Bytes of the body that the client got so far, or that are in its write buffer.
     pub(crate) fn sent(&self) -> u64 {
-        self.sent
+        self.sent.saturating_sub(self.ahead.buffer.len() as u64)
+    }
+
+    /// Has all of the response come that will come?
+    pub(crate) fn is_received(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Does the client have all that has come through here?
+    pub(crate) fn is_flushed(&self, client: &Http1Client) -> bool {
+        client.write_buffer.is_flushed() && self.ahead.buffer.is_empty()
+    }
+
+    /// Has the worker failed within its response?
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// No more comes from the worker.
+    pub(crate) fn fail(&mut self, failure: DownloadError) {
+        self.body = None;
+        self.failure = Some(failure);
+    }
+
+    /// How it ended, once the client has all that has come.
+    fn result(&mut self) -> Result<(), DownloadError> {
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     /// Moves what has come into the client's write buffer, behind the head if that is
@@ -77,28 +120,7 @@ impl Download {
             return Ok(());
         }
         let out = client.write_buffer.bytes();
-        let (is_chunked, sent) = (self.is_chunked, &mut self.sent);
-        let mut add = |data: &[u8]| {
-            *sent += data.len() as u64;
-            if is_chunked { chunked::encode(data, out) } else { out.extend_from_slice(data) }
-        };
-        let (used, ended) = match self.body.as_mut() {
-            None => (0, true),
-            Some(Body::UntilClose) => {
-                add(input);
-                (input.len(), false)
-            }
-            Some(Body::Length(left)) => {
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                add(&input[..count]);
-                *left -= count as u64;
-                (count, *left == 0)
-            }
-            Some(Body::Chunked(decoder)) => {
-                let used = decoder.decode(input, add)?;
-                (used, decoder.is_done())
-            }
-        };
+        let (used, ended) = self.decode(input, |bytes, _| out.extend_from_slice(bytes))?;
         upstream.read_buffer.consume(used);
         if ended {
             self.end(client);
@@ -106,10 +128,47 @@ impl Download {
         Ok(())
     }
 
+    /// Reads `input` until it or the body ends, and passes it to `out` as the client gets
+    /// it. Returns how many bytes it has read, and whether the body has ended.
+    fn decode(
+        &mut self,
+        input: &[u8],
+        mut out: impl FnMut(&[u8], &mut ReadAhead<'a>),
+    ) -> Result<(usize, bool), HttpError> {
+        let (is_chunked, sent, ahead) = (self.is_chunked, &mut self.sent, &mut self.ahead);
+        let mut add = |data: &[u8]| {
+            *sent += data.len() as u64;
+            if is_chunked { chunked::encode_with(data, |part| out(part, ahead)) } else { out(data, ahead) }
+        };
+        match self.body.as_mut() {
+            None => Ok((0, true)),
+            Some(Body::UntilClose) => {
+                add(input);
+                Ok((input.len(), false))
+            }
+            Some(Body::Length(left)) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                add(&input[..count]);
+                *left -= count as u64;
+                Ok((count, *left == 0))
+            }
+            Some(Body::Chunked(decoder)) => {
+                let used = decoder.decode(input, add)?;
+                Ok((used, decoder.is_done()))
+            }
+        }
+    }
+
     fn end(&mut self, client: &mut Http1Client) {
         self.body = None;
-        if self.is_chunked {
+        if !self.is_chunked {
+            return;
+        }
+        if self.ahead.buffer.is_empty() {
             client.write_buffer.bytes().extend_from_slice(chunked::LAST);
+        } else {
+            // Every room that was made had some more for it.
+            self.ahead.buffer.append(chunked::LAST);
         }
     }
 
@@ -121,15 +180,12 @@ impl Download {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), DownloadError>> {
         loop {
-            while !client.write_buffer.is_flushed() {
-                if ready!(client.write_buffer.poll_write(&mut client.stream, cx)).is_err() {
-                    return Poll::Ready(Err(DownloadError::ClientClosed));
-                }
-                self.stall.touch();
+            if self.poll_flush(client, cx)?.is_pending() {
+                ready!(self.poll_read_ahead(client, upstream, cx));
+                continue;
             }
-            client.write_buffer.clear();
             if self.body.is_none() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(self.result());
             }
             if upstream.read_buffer.is_empty() {
                 let filled = ready!(upstream.read_buffer.poll_fill(&mut upstream.stream, cx));
@@ -144,10 +200,106 @@ impl Download {
             }
             if self.is_chunked || matches!(self.body, Some(Body::Chunked(_))) {
                 self.stage(client, upstream).map_err(DownloadError::InvalidChunks)?;
-            } else {
-                ready!(self.poll_direct(client, upstream, cx))?;
+            } else if self.poll_direct(client, upstream, cx)?.is_pending() {
+                self.ahead.begin_wait();
+                ready!(self.poll_read_ahead(client, upstream, cx));
             }
         }
+    }
+
+    /// Writes what has come. Ready when the client has it.
+    fn poll_flush(
+        &mut self,
+        client: &mut Http1Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), DownloadError>> {
+        while !self.is_flushed(client) {
+            let polled = if client.write_buffer.is_flushed() {
+                let polled = poll_write(&mut client.stream, self.ahead.buffer.unsent(), cx);
+                polled.map_ok(|count| self.ahead.buffer.consume(count))
+            } else {
+                client.write_buffer.poll_write(&mut client.stream, cx).map_ok(|_| ())
+            };
+            match polled {
+                Poll::Ready(Ok(())) => self.has_taken(),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(DownloadError::ClientClosed)),
+                Poll::Pending => {
+                    self.ahead.begin_wait();
+                    return Poll::Pending;
+                }
+            }
+        }
+        client.write_buffer.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client has taken something.
+    fn has_taken(&mut self) {
+        self.client_stall.touch();
+        self.ahead.end_wait();
+    }
+
+    /// Reads once, or keeps what was read, while the client takes nothing. Ready when
+    /// something was done; pending as well when no more is to be kept.
+    fn poll_read_ahead(
+        &mut self,
+        client: &mut Http1Client,
+        upstream: &mut Upstream,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.body.is_none() || !self.ahead.is_on() {
+            return Poll::Pending;
+        }
+        if upstream.read_buffer.is_empty() {
+            match ready!(upstream.read_buffer.poll_fill(&mut upstream.stream, cx)) {
+                Ok(0) if matches!(self.body, Some(Body::UntilClose)) => self.end(client),
+                Ok(0) => self.fail(DownloadError::WorkerClosed),
+                Err(err) => self.fail(DownloadError::WorkerReset(err)),
+                Ok(_) => self.stall.touch(),
+            }
+            return Poll::Ready(());
+        }
+        let Some(count) = self.ahead.reserve(upstream.read_buffer.bytes().len()) else {
+            return Poll::Pending;
+        };
+        let input = &upstream.read_buffer.bytes()[..count];
+        match self.decode(input, |bytes, ahead| ahead.buffer.append(bytes)) {
+            Ok((used, ended)) => {
+                upstream.read_buffer.consume(used);
+                if ended {
+                    self.end(client);
+                }
+            }
+            Err(error) => self.fail(DownloadError::InvalidChunks(error)),
+        }
+        Poll::Ready(())
+    }
+
+    /// Gives the client the rest, without the worker. `timeout` is the longest time until
+    /// it takes the next part.
+    ///
+    /// # Errors
+    /// When the client does not take it, or the worker had failed.
+    pub(crate) async fn finish(
+        &mut self,
+        client: &mut Http1Client,
+        timeout: Duration,
+    ) -> Result<(), DownloadError> {
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = self.poll_flush(client, cx) {
+                return Poll::Ready(result.and_then(|()| self.result()));
+            }
+            if client.poll_closed(cx).is_ready() {
+                return Poll::Ready(Err(DownloadError::ClientClosed));
+            }
+            let deadline = self.client_stall.deadline(timeout);
+            if client.timer.poll(deadline, cx) {
+                Poll::Ready(Err(DownloadError::ClientTimeout))
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     /// Writes from the worker's read buffer to the client's socket, without a copy.
@@ -164,7 +316,7 @@ impl Download {
         };
         let written = ready!(poll_write(&mut client.stream, &input[..count], cx));
         let written = written.map_err(|_| DownloadError::ClientClosed)?;
-        self.stall.touch();
+        self.has_taken();
         self.sent += written as u64;
         upstream.read_buffer.consume(written);
         if let Some(Body::Length(left)) = &mut self.body {

@@ -21,6 +21,8 @@
 //! stream, and HTTP/2 another kind of client beside it, which meet the same exchange.
 
 mod attempts;
+mod block_buffer;
+mod buffer_memory;
 mod client;
 mod connection;
 mod context;
@@ -39,7 +41,9 @@ mod log_fields;
 mod open_requests;
 mod policy;
 mod proxy;
+mod read_ahead;
 mod read_buffer;
+mod receive;
 mod request;
 mod request_line;
 mod responses;

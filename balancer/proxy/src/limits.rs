@@ -24,6 +24,12 @@ pub struct ProxyLimits {
     pub linger_timeout: Duration,
     /// Largest body of a request in bytes.
     pub max_request_body: u64,
+    /// Bytes of a request's body that come before a worker is picked; 0 for none.
+    pub buffer_requests: u64,
+    /// Bytes of a response that are read ahead of a slow client; 0 for none.
+    pub buffer_responses: u64,
+    /// Bytes of memory for all buffers together.
+    pub buffer_memory: u64,
     /// Connections that one address may have open; `None` for any number.
     pub max_connections_per_ip: Option<u32>,
     /// Upgraded connections that one worker process may hold; `None` for any number.
@@ -47,6 +53,9 @@ impl Default for ProxyLimits {
             min_body_rate: 500,
             linger_timeout: seconds(5),
             max_request_body: u64::MAX,
+            buffer_requests: 1 << 20,
+            buffer_responses: 32 << 20,
+            buffer_memory: 256 << 20,
             max_connections_per_ip: None,
             max_tunnels: None,
             half_close: false,

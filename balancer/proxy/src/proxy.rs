@@ -12,6 +12,7 @@ use balancer_state::counters::Counters;
 use balancer_state::registry::Registry;
 use balancer_state::response::Response;
 
+use crate::buffer_memory::BufferMemory;
 use crate::fault_log::FaultLog;
 use crate::ip_limit::IpLimit;
 use crate::limits::ProxyLimits;
@@ -32,6 +33,7 @@ pub struct Proxy {
     pub(crate) open: OpenRequests,
     pub(crate) limits: ProxyLimits,
     pub(crate) ip_limit: IpLimit,
+    pub(crate) buffer_memory: Arc<BufferMemory>,
     pub(crate) connector: TransportConnector,
     pub(crate) retry_budget: RetryBudget,
     pub(crate) fault_log: FaultLog,
@@ -49,6 +51,7 @@ impl Proxy {
             own_routes: true,
             sticky: None,
             access_log: AccessLog::default(),
+            buffer_memory: Arc::new(BufferMemory::new(limits.buffer_memory, Arc::clone(&counters))),
             pool,
             registry,
             counters,

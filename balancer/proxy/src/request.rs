@@ -64,7 +64,7 @@ pub(crate) async fn handle(proxy: &Proxy, client: &mut Http1Client, length: usiz
         // The body is not read, so where the next request would begin cannot be known.
         Answer::Own(response) => respond_and_end(proxy, client, &mut context, &response).await,
         Answer::Worker(buffer) => {
-            let mut upload = Upload::new(buffer, framing, &proxy.limits);
+            let mut upload = Upload::new(buffer, framing, context.is_idempotent, &proxy.limits);
             let outcome = attempts::run(proxy, &mut context, client, &mut upload).await;
             conclude(proxy, client, &mut context, &upload, outcome).await
         }

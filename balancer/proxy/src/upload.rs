@@ -1,21 +1,31 @@
-//! The request on its way to a worker: its head, and its body as it comes.
+//! The request on its way to a worker: its head, and its body, which is received before
+//! there is a worker or as it comes.
 
+mod pace;
+
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use balancer_http1::chunked::{self, Decoder};
 use balancer_http1::{Framing, HttpError};
 use tokio::time::Instant;
 
+use crate::block_buffer::BlockBuffer;
+use crate::buffer_memory::{BufferMemory, Part};
 use crate::client::Http1Client;
 use crate::limits::ProxyLimits;
 use crate::read_buffer::CAPACITY;
 use crate::stall::Stall;
 use crate::upstream::Upstream;
-use crate::write_buffer::WriteBuffer;
+use crate::write_buffer::{WriteBuffer, poll_write};
+use pace::Pace;
 
-/// A request is kept up to this size in bytes, to be sent again to another worker.
+/// A request is kept up to this size in bytes, to be sent again to another worker. A body
+/// that is received before there is a worker is kept whole.
 const MAX_REPLAYABLE: usize = 64 * 1024;
+/// Most bytes by which chunks grow when they are written anew: those that the end of the
+/// input cuts, and the last one.
+pub(crate) const CHUNK_SLACK: usize = 64;
 
 enum Body {
     Length(u64),
@@ -26,7 +36,13 @@ pub(crate) struct Upload {
     /// What is still to come; `None` once the client has sent all of it.
     body: Option<Body>,
     write_buffer: WriteBuffer,
-    /// The write buffer holds the request from its first byte on.
+    /// Length of the head in bytes.
+    head: usize,
+    /// What was received behind the content of the write buffer before there was a worker.
+    overflow: BlockBuffer,
+    /// The request may be sent twice, if nothing of it was dropped.
+    is_idempotent: bool,
+    /// The buffers hold the request from its first byte on.
     is_replayable: bool,
     /// The worker takes no more of it.
     is_refused: bool,
@@ -51,7 +67,12 @@ pub(crate) enum UploadError {
 
 impl Upload {
     /// `write_buffer` holds the head.
-    pub(crate) fn new(write_buffer: WriteBuffer, framing: Framing, limits: &ProxyLimits) -> Self {
+    pub(crate) fn new(
+        write_buffer: WriteBuffer,
+        framing: Framing,
+        is_idempotent: bool,
+        limits: &ProxyLimits,
+    ) -> Self {
         let body = match framing {
             Framing::Length(length) => Some(Body::Length(length)),
             Framing::Chunked => Some(Body::Chunked(Decoder::default())),
@@ -59,7 +80,10 @@ impl Upload {
         };
         Self {
             body,
+            head: write_buffer.len(),
             write_buffer,
+            overflow: BlockBuffer::default(),
+            is_idempotent,
             is_replayable: true,
             is_refused: false,
             received: 0,
@@ -78,7 +102,7 @@ impl Upload {
 
     /// Does the worker have all of it?
     pub(crate) fn is_complete(&self) -> bool {
-        self.is_received() && !self.is_refused && self.write_buffer.is_flushed()
+        self.is_received() && !self.is_refused && self.is_flushed()
     }
 
     /// Can it be sent again from the beginning?
@@ -102,7 +126,7 @@ impl Upload {
 
     /// Does the worker have all that has come so far?
     pub(crate) fn is_flushed(&self) -> bool {
-        self.write_buffer.is_flushed()
+        self.write_buffer.is_flushed() && self.overflow.unsent().is_empty()
     }
 
     /// Bytes of the body that the client has sent so far.
@@ -113,12 +137,49 @@ impl Upload {
     /// Begins again, for another worker.
     pub(crate) fn rewind(&mut self) {
         self.write_buffer.rewind();
+        self.overflow.rewind();
         self.is_refused = false;
+    }
+
+    /// The worker has answered: what it has of the request is not sent again.
+    pub(crate) fn release(&mut self) {
+        if !self.overflow.is_empty() && self.is_flushed() {
+            self.overflow.clear();
+            self.is_replayable = false;
+        }
     }
 
     /// When the client must have gone on with its body; `None` while it is not waited for.
     pub(crate) fn deadline(&self, limits: &ProxyLimits) -> Option<Instant> {
         self.pace.deadline(self.received, limits)
+    }
+
+    /// Receives the body while there is no worker yet, up to `limit` bytes. Ready when it
+    /// is whole, or no more of it can be kept.
+    pub(crate) fn poll_receive(
+        &mut self,
+        client: &mut Http1Client,
+        memory: &Arc<BufferMemory>,
+        limit: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), UploadError>> {
+        while self.body.is_some() {
+            if client.read_buffer.is_empty() {
+                ready!(self.poll_fill(client, cx))?;
+            }
+            let stored = self.write_buffer.len() - self.head + self.overflow.len();
+            let count = client.read_buffer.bytes().len().min(limit.saturating_sub(stored));
+            let fits = self.overflow.is_empty() && self.write_buffer.len() + count <= MAX_REPLAYABLE;
+            let is_full = !fits && count > 0 && !self.overflow.reserve(memory, count + CHUNK_SLACK);
+            if is_full {
+                memory.refused(Part::Request);
+            }
+            if is_full || count == 0 {
+                break;
+            }
+            self.take(client, count, if fits { Place::WriteBuffer } else { Place::Overflow })?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends as much as possible. Ready when nothing is left to do.
@@ -131,18 +192,14 @@ impl Upload {
         // A body that has come with the head goes out with it: one system call here, and
         // one wake-up for the worker.
         if self.write_buffer.sent() == 0
+            && self.overflow.is_empty()
             && self.body.is_some()
             && !client.read_buffer.is_empty()
-            && let Err(error) = self.take(client)
         {
-            return Poll::Ready(Err(UploadError::Rejected(error)));
+            self.take(client, usize::MAX, Place::WriteBuffer)?;
         }
         loop {
-            while !self.write_buffer.is_flushed() && !self.is_refused {
-                // The worker may have answered without reading all: its response counts.
-                self.is_refused = ready!(self.write_buffer.poll_write(&mut upstream.stream, cx)).is_err();
-                self.stall.touch();
-            }
+            ready!(self.poll_flush(upstream, cx));
             if self.is_refused || self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
@@ -150,35 +207,66 @@ impl Upload {
                 self.write_buffer.clear();
             }
             if client.read_buffer.is_empty() {
-                match client.poll_fill(cx) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(UploadError::Rejected(BODY_TOO_SHORT))),
-                    Poll::Ready(Ok(_)) => {
-                        self.pace.end_wait();
-                        self.stall.touch();
-                    }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadError::ClientClosed)),
-                    Poll::Pending => {
-                        self.pace.begin_wait();
-                        return Poll::Pending;
-                    }
+                ready!(self.poll_fill(client, cx))?;
+            }
+            self.take(client, usize::MAX, Place::WriteBuffer)?;
+        }
+    }
+
+    /// Sends what has been received. Ready when the worker has it, or takes no more.
+    fn poll_flush(&mut self, upstream: &mut Upstream, cx: &mut Context<'_>) -> Poll<()> {
+        // The worker may have answered without reading all: its response counts.
+        while !self.write_buffer.is_flushed() && !self.is_refused {
+            self.is_refused = ready!(self.write_buffer.poll_write(&mut upstream.stream, cx)).is_err();
+            self.stall.touch();
+        }
+        while !self.overflow.unsent().is_empty() && !self.is_refused {
+            match ready!(poll_write(&mut upstream.stream, self.overflow.unsent(), cx)) {
+                Err(_) => self.is_refused = true,
+                // Only a whole request can be sent again.
+                Ok(count) if self.body.is_none() && self.is_idempotent => self.overflow.advance(count),
+                Ok(count) => {
+                    self.overflow.consume(count);
+                    self.is_replayable = false;
                 }
             }
-            if let Err(error) = self.take(client) {
-                return Poll::Ready(Err(UploadError::Rejected(error)));
+            self.stall.touch();
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads once from the client, of whose body more is to come.
+    fn poll_fill(&mut self, client: &mut Http1Client, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        match client.poll_fill(cx) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(UploadError::Rejected(BODY_TOO_SHORT))),
+            Poll::Ready(Ok(_)) => {
+                self.pace.end_wait();
+                self.stall.touch();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(UploadError::ClientClosed)),
+            Poll::Pending => {
+                self.pace.begin_wait();
+                Poll::Pending
             }
         }
     }
 
-    /// Moves what has come into the write buffer, framed as the head says.
-    fn take(&mut self, client: &mut Http1Client) -> Result<(), HttpError> {
+    /// Moves what has come, up to `limit` bytes, into a buffer, framed as the head says.
+    fn take(&mut self, client: &mut Http1Client, limit: usize, place: Place) -> Result<(), HttpError> {
         let input = client.read_buffer.bytes();
+        let input = &input[..limit.min(input.len())];
         let before = self.write_buffer.len();
-        let out = self.write_buffer.bytes();
+        let (write_buffer, overflow) = (self.write_buffer.bytes(), &mut self.overflow);
+        let mut add = |bytes: &[u8]| match place {
+            Place::WriteBuffer => write_buffer.extend_from_slice(bytes),
+            Place::Overflow => overflow.append(bytes),
+        };
         let (used, ended) = match &mut self.body {
             None => (0, true),
             Some(Body::Length(left)) => {
                 let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                out.extend_from_slice(&input[..count]);
+                add(&input[..count]);
                 *left -= count as u64;
                 self.received += count as u64;
                 (count, *left == 0)
@@ -187,13 +275,13 @@ impl Upload {
                 let received = &mut self.received;
                 let used = decoder.decode(input, |data| {
                     *received += data.len() as u64;
-                    chunked::encode(data, out);
+                    chunked::encode_with(data, &mut add);
                 })?;
                 if *received > self.max_request_body {
                     return Err(body_too_large(self.max_request_body));
                 }
                 if decoder.is_done() {
-                    out.extend_from_slice(chunked::LAST);
+                    add(chunked::LAST);
                 }
                 (used, decoder.is_done())
             }
@@ -210,6 +298,19 @@ impl Upload {
     }
 }
 
+/// Which buffer a part of the body goes to.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    WriteBuffer,
+    Overflow,
+}
+
+impl From<HttpError> for UploadError {
+    fn from(error: HttpError) -> Self {
+        Self::Rejected(error)
+    }
+}
+
 pub(crate) fn body_too_large(max_request_body: u64) -> HttpError {
     let detail = format!("the body is longer than {max_request_body} bytes; send less");
     HttpError { status: 413, detail: detail.into() }
@@ -217,29 +318,5 @@ pub(crate) fn body_too_large(max_request_body: u64) -> HttpError {
 
 const BODY_TOO_SHORT: HttpError = HttpError::bad("the body is shorter than the head announced");
 
-/// How long a body has been waited for, against how much has come: a client that sends
-/// a byte now and then must not hold a worker for ever.
-#[derive(Debug, Default)]
-struct Pace {
-    waited: Duration,
-    waiting_since: Option<Instant>,
-}
-
-impl Pace {
-    fn begin_wait(&mut self) {
-        self.waiting_since.get_or_insert_with(Instant::now);
-    }
-
-    fn end_wait(&mut self) {
-        if let Some(since) = self.waiting_since.take() {
-            self.waited += since.elapsed();
-        }
-    }
-
-    fn deadline(&self, received: u64, limits: &ProxyLimits) -> Option<Instant> {
-        let since = self.waiting_since?;
-        let earned = Duration::from_secs(received / limits.min_body_rate.max(1));
-        let left = (limits.body_timeout + earned).saturating_sub(self.waited);
-        Some(since + left.min(limits.client_timeout))
-    }
-}
+/// The client did not go on with its body in time.
+pub(crate) const SLOW_BODY: HttpError = HttpError::new(408, "the request's body did not arrive in time");

@@ -5,9 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use shared_settings::definitions::{
-    ACCESS_LOG, ACCESS_LOG_FORMAT, BODY_TIMEOUT, CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT, IDLE_TIMEOUT,
-    MAX_CONCURRENCY, MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY, MAX_TUNNELS, MIN_BODY_RATE, QUEUE,
-    QUEUE_TIMEOUT, RESPONSE_TIMEOUT, STRATEGY, TRUST_FORWARDED,
+    ACCESS_LOG, ACCESS_LOG_FORMAT, BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES,
+    CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_CONCURRENCY, MAX_CONNECTIONS_PER_IP,
+    MAX_REQUEST_BODY, MAX_TUNNELS, MIN_BODY_RATE, QUEUE, QUEUE_TIMEOUT, RESPONSE_TIMEOUT, STRATEGY,
+    TRUST_FORWARDED,
 };
 use shared_settings::{ConfigError, Settings};
 
@@ -64,6 +65,9 @@ pub(super) fn proxy_limits(settings: &Settings) -> Result<ProxyLimits, ConfigErr
         client_timeout: settings.get(&CLIENT_TIMEOUT)?,
         response_timeout: settings.get(&RESPONSE_TIMEOUT)?,
         max_request_body: settings.find(&MAX_REQUEST_BODY)?.unwrap_or(u64::MAX),
+        buffer_requests: settings.get(&BUFFER_REQUESTS)?,
+        buffer_responses: settings.get(&BUFFER_RESPONSES)?,
+        buffer_memory: settings.get(&BUFFER_MEMORY)?,
         max_connections_per_ip: settings.find(&MAX_CONNECTIONS_PER_IP)?,
         max_tunnels: settings.find(&MAX_TUNNELS)?,
         half_close: settings.get(&HALF_CLOSE)?,

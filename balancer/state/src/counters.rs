@@ -23,6 +23,8 @@ pub struct Counters {
     pub primary: Arc<Traffic>,
     /// Clients that had too many connections open already.
     pub connections_refused: AtomicU64,
+    /// What is kept in memory for slow clients.
+    pub buffers: BufferStats,
     /// Lines of the access log that were lost; the log itself adds to it.
     pub access_log_dropped: Arc<AtomicU64>,
     /// Valid requests that the balancer rejected.
@@ -30,6 +32,18 @@ pub struct Counters {
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,
+}
+
+/// What is kept in memory for slow clients: bodies of requests until they are whole,
+/// and responses that their workers have finished with.
+#[derive(Debug, Default)]
+pub struct BufferStats {
+    /// Bytes of the bounded memory that buffers hold now.
+    pub held: AtomicU64,
+    /// Requests that went to a worker early because the memory was used up.
+    pub requests_refused: AtomicU64,
+    /// Responses that occupied their worker because the memory was used up.
+    pub responses_refused: AtomicU64,
 }
 
 /// One slot's counters; they outlive its processes.

@@ -270,6 +270,12 @@ impl Draft<u64> {
         Self::new(variable, "N", expects, |text| parse::whole(text, 1..=u64::MAX)).hyphen_values()
     }
 
+    /// An amount of bytes that may be zero.
+    pub(crate) const fn size_or_none(variable: &'static str) -> Self {
+        let expects = "an amount such as 64KiB or 1MiB, or 0";
+        Self::new(variable, "SIZE", expects, parse::bytes_or_none).hyphen_values()
+    }
+
     /// An amount of bytes above zero.
     pub(crate) const fn size(variable: &'static str, expects: &'static str) -> Self {
         Self::new(variable, "SIZE", expects, parse::bytes).hyphen_values()

@@ -32,6 +32,11 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= YEAR)
 }
 
+/// An amount of bytes, such as `64KiB`; `0` for none.
+pub(crate) fn bytes_or_none(text: &str) -> Option<u64> {
+    text.parse().ok().map(|size: ByteSize| size.as_u64())
+}
+
 /// An amount of bytes above zero, such as `512`, `256MiB` or `1GB`.
 pub(crate) fn bytes(text: &str) -> Option<u64> {
     text.parse().ok().map(|size: ByteSize| size.as_u64()).filter(|&bytes| bytes > 0)
@@ -164,6 +169,10 @@ mod tests {
         for bad in ["0", "", "-1", "lots", "5 parsecs"] {
             assert_eq!(bytes(bad), None, "{bad:?}");
         }
+        assert_eq!(
+            (bytes_or_none("0"), bytes_or_none("64KiB"), bytes_or_none("-1")),
+            (Some(0), Some(65_536), None)
+        );
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) struct BodyPlan {
     pub(crate) keep_alive_timeout: Option<u64>,
     /// It is an event stream, which may be silent for any time between two events.
     pub(crate) is_event_stream: bool,
+    /// It may be read ahead of a slow client.
+    pub(crate) reads_ahead: bool,
 }
 
 /// The state of the exchange when the head has come.
@@ -82,6 +84,8 @@ fn body(
     // Where a request ends whose body still comes cannot be known.
     let keeps_client =
         context.keeps_alive && state.is_received && to != Framing::UntilClose && !state.is_draining;
+    let is_event_stream = is_event_stream(response);
+    let is_live = is_event_stream || wants_no_buffering(response);
     BodyPlan {
         status,
         from: response.framing,
@@ -89,7 +93,8 @@ fn body(
         keeps_client,
         keeps_upstream: response.keeps_alive(),
         keep_alive_timeout: response.keep_alive_timeout(),
-        is_event_stream: is_event_stream(response),
+        is_event_stream,
+        reads_ahead: response.framing != Framing::Empty && !context.upgrades && !is_live,
     }
 }
 
@@ -102,6 +107,12 @@ fn is_event_stream(response: &ResponseHead<'_, ProxyField>) -> bool {
     let content_type = response.fields.first_named(b"content-type").unwrap_or_default();
     let media_type = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
     media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// Does the program want to know how far its client is? It says so as to nginx.
+fn wants_no_buffering(response: &ResponseHead<'_, ProxyField>) -> bool {
+    let value = response.fields.first_named(b"x-accel-buffering").unwrap_or_default();
+    value.eq_ignore_ascii_case(b"no")
 }
 
 #[cfg(test)]
@@ -180,6 +191,24 @@ mod tests {
         assert!(!is_stream("Content-Type: text/event-stream\r\nContent-Length: 5"));
         assert!(!is_stream("Content-Type: text/event-streams"));
         assert!(!is_stream("X: text/event-stream"));
+    }
+
+    #[test]
+    fn only_a_body_that_is_not_live_is_read_ahead() {
+        let reads_ahead =
+            |request, fields: &str| body(request, &format!("200 OK{fields}"), ALIVE).reads_ahead;
+        let plain =
+            ["", "\r\nContent-Type: text/plain", "\r\nX-Accel-Buffering: yes", "\r\nContent-Length: 9"];
+        assert!(plain.into_iter().all(|fields| reads_ahead("1.1", fields)));
+        for live in [
+            "\r\nContent-Type: text/event-stream",
+            "\r\ncontent-type: Text/Event-Stream ; charset=utf-8",
+            "\r\nx-accel-buffering: No",
+            "\r\nContent-Length: 0",
+        ] {
+            assert!(!reads_ahead("1.1", live), "{live}");
+        }
+        assert!(!reads_ahead("1.1\r\nConnection: upgrade\r\nUpgrade: websocket", "\r\nContent-Length: 9"));
     }
 
     #[test]

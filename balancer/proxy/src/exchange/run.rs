@@ -1,11 +1,12 @@
 //! Carries an exchange out.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use balancer_http1::scan::{MAX_RESPONSE_HEAD, Scanner};
 use balancer_http1::{Framing, HttpError, ResponseHead};
 use balancer_pool::{Hold, Lease};
+use shared_protocol::WorkerId;
 
 use super::outcome::Outcome;
 use super::plan::{BodyPlan, ExchangeState, Plan, plan};
@@ -15,50 +16,72 @@ use crate::download::{Download, DownloadError};
 use crate::error::ProxyError;
 use crate::headers::{self, ResponseHeaders, StickyCookie};
 use crate::proxy::Proxy;
+use crate::read_ahead::ReadAheadLimits;
 use crate::tunnel;
-use crate::upload::{Upload, UploadError};
+use crate::upload::{SLOW_BODY, Upload, UploadError};
 use crate::upstream::Upstream;
 
 pub(crate) struct Exchange<'a> {
     pub(crate) proxy: &'a Proxy,
-    pub(crate) context: &'a RequestContext,
+    pub(crate) context: &'a mut RequestContext,
     pub(crate) client: &'a mut Http1Client,
     pub(crate) upload: &'a mut Upload,
     /// The hold on the worker, from the pick until the worker has done its part.
     pub(crate) lease: Lease,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     pub(crate) async fn run(mut self, upstream: Upstream) -> Outcome {
-        let outcome = self.carry_out(upstream).await;
-        if !matches!(outcome, Outcome::Complete { .. }) {
+        let (mut download, plan) = match self.carry_out(upstream).await {
+            Err(outcome) => {
+                if !matches!(outcome, Outcome::Complete { .. }) {
+                    self.lease.abandoned();
+                }
+                return outcome;
+            }
+            Ok(received) => received,
+        };
+        if download.has_failed() {
             self.lease.abandoned();
         }
-        outcome
+        let Self { proxy, context, client, lease, .. } = self;
+        let worker = lease.id;
+        // The worker is free for others, however long the client takes.
+        drop(lease);
+        context.upstream.end();
+        let result = match download.is_flushed(client) {
+            true => Ok(()),
+            false => download.finish(client, proxy.limits.client_timeout).await,
+        };
+        let (status, sent) = (plan.status, download.sent());
+        match result {
+            Ok(()) => Outcome::Complete { status, sent, keep: plan.keeps_client },
+            Err(error) => truncated(worker, plan, sent, error),
+        }
     }
 
-    async fn carry_out(&mut self, mut upstream: Upstream) -> Outcome {
+    /// Carries out the part of the worker, until all of its response is here.
+    ///
+    /// # Errors
+    /// When there is no such response: the exchange is over.
+    async fn carry_out(&mut self, mut upstream: Upstream) -> Result<(Download<'a>, BodyPlan), Outcome> {
         let mut interim_bytes = 0;
         loop {
-            let length = match self.receive_head(&mut upstream).await {
-                Ok(length) => length,
-                Err(outcome) => return outcome,
-            };
-            let plan = match self.write_head(&mut upstream, length) {
-                Ok(plan) => plan,
-                Err(error) => return Outcome::Failed(ProxyError::InvalidResponse(error)),
-            };
+            let length = self.receive_head(&mut upstream).await?;
+            let plan = self
+                .write_head(&mut upstream, length)
+                .map_err(|error| Outcome::Failed(ProxyError::InvalidResponse(error)))?;
             match plan {
                 Plan::Interim { .. } => {
                     interim_bytes += length;
                     if interim_bytes > MAX_RESPONSE_HEAD {
-                        return Outcome::Failed(ProxyError::InvalidResponse(TOO_MANY_INTERIM));
+                        return Err(Outcome::Failed(ProxyError::InvalidResponse(TOO_MANY_INTERIM)));
                     }
                     if self.client.flush(self.proxy.limits.client_timeout).await.is_err() {
-                        return Outcome::ClientClosed;
+                        return Err(Outcome::ClientClosed);
                     }
                 }
-                Plan::Tunnel => return self.tunnel(upstream).await,
+                Plan::Tunnel => return Err(self.tunnel(upstream).await),
                 Plan::Body(body) => return self.download(upstream, body).await,
             }
         }
@@ -127,7 +150,7 @@ impl Exchange<'_> {
     /// Takes the head of `length` bytes out of the worker's read buffer, decides what
     /// follows it, and writes what the client gets of it into the client's write buffer.
     fn write_head(&mut self, upstream: &mut Upstream, length: usize) -> Result<Plan, HttpError> {
-        let (proxy, context, worker) = (self.proxy, self.context, self.lease.id);
+        let (proxy, context, worker) = (self.proxy, &*self.context, self.lease.id);
         let state = ExchangeState {
             is_received: self.upload.is_received(),
             has_continued: self.upload.has_continued,
@@ -171,85 +194,137 @@ impl Exchange<'_> {
         Outcome::Complete { status: 101, sent, keep: false }
     }
 
-    async fn download(&mut self, mut upstream: Upstream, plan: BodyPlan) -> Outcome {
-        let mut download = Download::new(plan.from, plan.to);
+    async fn download(
+        &mut self,
+        mut upstream: Upstream,
+        plan: BodyPlan,
+    ) -> Result<(Download<'a>, BodyPlan), Outcome> {
+        self.upload.release();
+        let proxy = self.proxy;
+        let limit = usize::try_from(proxy.limits.buffer_responses).unwrap_or(usize::MAX);
+        let reads_ahead = plan.reads_ahead && limit > 0;
+        let limits = reads_ahead.then_some(ReadAheadLimits { memory: &proxy.buffer_memory, limit });
+        let mut download = Download::new(plan.from, plan.to, limits);
         if let Err(error) = download.stage(self.client, &mut upstream) {
             // The client has seen nothing of this response yet.
             self.client.write_buffer.clear();
-            return Outcome::Failed(ProxyError::InvalidResponse(error));
+            return Err(Outcome::Failed(ProxyError::InvalidResponse(error)));
         }
         if plan.is_event_stream {
             self.lease.hold(Hold::Stream);
         }
-        let result = self.carry(&mut download, &mut upstream, plan.is_event_stream).await;
-        let (status, sent) = (plan.status, download.sent());
-        match result {
-            Ok(()) => {
-                if plan.keeps_upstream && self.upload.is_complete() && upstream.read_buffer.is_empty() {
-                    upstream.keep(plan.keep_alive_timeout);
-                }
-                Outcome::Complete { status, sent, keep: plan.keeps_client }
-            }
-            Err(error) => {
-                tracing::debug!(worker = self.lease.id.0, %error, "a response is truncated");
-                Outcome::Truncated { status, sent, error }
-            }
+        if let Err(error) = self.carry(&mut download, &mut upstream, plan.is_event_stream).await {
+            return Err(truncated(self.lease.id, plan, download.sent(), error));
         }
+        let is_over = self.upload.is_complete() && upstream.read_buffer.is_empty() && !download.has_failed();
+        if plan.keeps_upstream && is_over {
+            upstream.keep(plan.keep_alive_timeout);
+        }
+        Ok((download, plan))
     }
 
-    /// Carries the response's body, and what is still to come of the request's. A worker
-    /// may be silent within an event stream; only a client that does not read has a
-    /// deadline then.
+    /// Carries the response's body, and what is still to come of the request's, until
+    /// all of the response is here, if not with the client. A worker may be silent within
+    /// an event stream; only a client that does not read has a deadline then.
     async fn carry(
         &mut self,
-        download: &mut Download,
+        download: &mut Download<'_>,
         upstream: &mut Upstream,
         is_event_stream: bool,
     ) -> Result<(), DownloadError> {
         let mut is_uploading = true;
         poll_fn(|cx| {
-            if is_uploading {
-                match self.upload.poll(self.client, upstream, cx) {
-                    Poll::Ready(Err(UploadError::ClientClosed)) => {
-                        return Poll::Ready(Err(DownloadError::ClientClosed));
+            loop {
+                if is_uploading {
+                    match self.upload.poll(self.client, upstream, cx) {
+                        Poll::Ready(Err(UploadError::ClientClosed)) => {
+                            return Poll::Ready(Err(DownloadError::ClientClosed));
+                        }
+                        // The worker has begun to answer without the rest of it, and may
+                        // end without it.
+                        Poll::Ready(_) => is_uploading = false,
+                        Poll::Pending => {}
                     }
-                    // The worker has begun to answer without the rest of it, and may end
-                    // without it.
-                    Poll::Ready(_) => is_uploading = false,
-                    Poll::Pending => {}
+                }
+                if self.upload.is_received() && self.client.poll_closed(cx).is_ready() {
+                    return Poll::Ready(Err(DownloadError::ClientClosed));
+                }
+                let polled = download.poll(self.client, upstream, cx);
+                if download.stall.has_moved() {
+                    self.lease.moved();
+                }
+                if polled.is_ready() {
+                    return polled;
+                }
+                if download.is_received() {
+                    return Poll::Ready(Ok(()));
+                }
+                match ready!(self.poll_stalled(download, upstream, is_event_stream, cx)) {
+                    Stalled::SlowClient => download.ahead.begin(),
+                    Stalled::Client => return Poll::Ready(Err(DownloadError::ClientTimeout)),
+                    Stalled::Worker if download.is_flushed(self.client) => {
+                        return Poll::Ready(Err(DownloadError::WorkerTimeout(
+                            self.proxy.limits.response_timeout,
+                        )));
+                    }
+                    Stalled::Worker => {
+                        download.fail(DownloadError::WorkerTimeout(self.proxy.limits.response_timeout));
+                    }
                 }
             }
-            if self.upload.is_received() && self.client.poll_closed(cx).is_ready() {
-                return Poll::Ready(Err(DownloadError::ClientClosed));
-            }
-            let polled = download.poll(self.client, upstream, cx);
-            if download.stall.has_moved() {
-                self.lease.moved();
-            }
-            if let Poll::Ready(result) = polled {
-                return Poll::Ready(result);
-            }
-            let limits = &self.proxy.limits;
-            let waits_for_client = !self.client.write_buffer.is_flushed() || !upstream.read_buffer.is_empty();
-            if is_event_stream && !waits_for_client {
-                return Poll::Pending;
-            }
-            if !is_event_stream {
-                self.lease.hold(if waits_for_client { Hold::ClientWait } else { Hold::Request });
-            }
-            let (timeout, error) = if waits_for_client {
-                (limits.client_timeout, DownloadError::ClientTimeout)
-            } else {
-                (limits.response_timeout, DownloadError::WorkerTimeout(limits.response_timeout))
-            };
-            let deadline = download.stall.deadline(timeout);
-            if self.client.timer.poll(deadline, cx) { Poll::Ready(Err(error)) } else { Poll::Pending }
         })
         .await
     }
+
+    /// Ready when the side that is to go on with the response has not done so in time.
+    fn poll_stalled(
+        &mut self,
+        download: &mut Download<'_>,
+        upstream: &Upstream,
+        is_event_stream: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Stalled> {
+        let limits = &self.proxy.limits;
+        let waits_for_client = !download.is_flushed(self.client) || !upstream.read_buffer.is_empty();
+        let waits_for_worker = !waits_for_client || download.ahead.is_on();
+        if is_event_stream && !waits_for_client {
+            return Poll::Pending;
+        }
+        if !is_event_stream {
+            self.lease.hold(if waits_for_worker { Hold::Request } else { Hold::ClientWait });
+        }
+        let deadlines = [
+            (
+                Stalled::Client,
+                waits_for_client.then(|| download.client_stall.deadline(limits.client_timeout)),
+            ),
+            (Stalled::Worker, waits_for_worker.then(|| download.stall.deadline(limits.response_timeout))),
+            (Stalled::SlowClient, download.ahead.slow_at().filter(|_| waits_for_client)),
+        ];
+        let deadlines = deadlines.into_iter().filter_map(|(stalled, at)| at.map(|at| (stalled, at)));
+        match deadlines.min_by_key(|(_, deadline)| *deadline) {
+            Some((stalled, deadline)) if self.client.timer.poll(deadline, cx) => Poll::Ready(stalled),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// What has not gone on in time.
+#[derive(Debug, Clone, Copy)]
+enum Stalled {
+    /// The client has taken nothing for the client timeout.
+    Client,
+    /// The worker has sent nothing for the response timeout.
+    Worker,
+    /// The client has kept the response waiting for so long that it counts as slow.
+    SlowClient,
+}
+
+fn truncated(worker: WorkerId, plan: BodyPlan, sent: u64, error: DownloadError) -> Outcome {
+    tracing::debug!(worker = worker.0, %error, "a response is truncated");
+    Outcome::Truncated { status: plan.status, sent, error }
 }
 
 /// Interim responses may have as many bytes in all as a head may: a worker that sends
 /// them without end would never meet its timeout (as Go's `net/http` has it since 1.23).
 const TOO_MANY_INTERIM: HttpError = HttpError::bad("there are more than 262144 bytes of interim responses");
-const SLOW_BODY: HttpError = HttpError::new(408, "the request's body did not arrive in time");

@@ -62,6 +62,36 @@ group! {
             )
             .unset("no limit");
 
+    BUFFER_REQUESTS: Setting<u64> = Draft::size_or_none("CLUSTER_BUFFER_REQUESTS")
+        .flag("buffer-requests")
+        .example("1MiB")
+        .help(
+            "A request goes to a worker once its body is whole, or this much of it has come: slow clients \
+             occupy no worker. A whole body can be sent again to another worker. 0 passes bodies on as they \
+             come, which clients need that talk with the program while they send. Not for upgrades and \
+             Expect: 100-continue",
+        )
+        .default("1MiB");
+
+    BUFFER_RESPONSES: Setting<u64> = Draft::size_or_none("CLUSTER_BUFFER_RESPONSES")
+        .flag("buffer-responses")
+        .example("32MiB")
+        .help(
+            "A response that its client takes slowly is read up to this much ahead; the worker is free when \
+             all of it is here. Nothing is held back. 0 lets workers wait for their clients. Not for upgrades, \
+             event streams and responses with X-Accel-Buffering: no",
+        )
+        .default("32MiB");
+
+    BUFFER_MEMORY: Setting<u64> = Draft::size_or_none("CLUSTER_BUFFER_MEMORY")
+        .flag("buffer-memory")
+        .example("256MiB")
+        .help(
+            "Memory for all buffered requests and responses together, beside the first 64 KiB of each \
+             request; while it is used up, workers wait for slow clients",
+        )
+        .default("256MiB");
+
     MAX_CONNECTIONS: Optional<usize> =
         Draft::new("CLUSTER_MAX_CONNECTIONS", "N", "a whole number above zero", |text| {
             parse::whole(text, 1..=usize::MAX)

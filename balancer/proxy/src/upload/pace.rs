@@ -1,0 +1,34 @@
+//! When a client must have gone on with its body.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::ProxyLimits;
+
+/// How long a body has been waited for, against how much has come: a client that sends
+/// a byte now and then must not hold a worker for ever.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    waited: Duration,
+    waiting_since: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn begin_wait(&mut self) {
+        self.waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn end_wait(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += since.elapsed();
+        }
+    }
+
+    pub(super) fn deadline(&self, received: u64, limits: &ProxyLimits) -> Option<Instant> {
+        let since = self.waiting_since?;
+        let earned = Duration::from_secs(received / limits.min_body_rate.max(1));
+        let left = (limits.body_timeout + earned).saturating_sub(self.waited);
+        Some(since + left.min(limits.client_timeout))
+    }
+}
