@@ -84,8 +84,8 @@ fn body(
     // Where a request ends whose body still comes cannot be known.
     let keeps_client =
         context.keeps_alive && state.is_received && to != Framing::UntilClose && !state.is_draining;
-    let is_event_stream = is_event_stream(response);
-    let is_live = is_event_stream || wants_no_buffering(response);
+    let has_events = has_events(response);
+    let is_live = has_events || wants_no_buffering(response);
     BodyPlan {
         status,
         from: response.framing,
@@ -93,17 +93,14 @@ fn body(
         keeps_client,
         keeps_upstream: response.keeps_alive(),
         keep_alive_timeout: response.keep_alive_timeout(),
-        is_event_stream,
+        // Such a stream has no length.
+        is_event_stream: has_events && !matches!(response.framing, Framing::Length(_) | Framing::Empty),
         reads_ahead: response.framing != Framing::Empty && !context.upgrades && !is_live,
     }
 }
 
-/// Is it a stream of server-sent events (WHATWG HTML, section 9.2)? Such a stream has no
-/// length, so responses that have one, which are nearly all, are not looked at.
-fn is_event_stream(response: &ResponseHead<'_, ProxyField>) -> bool {
-    if !matches!(response.framing, Framing::Chunked | Framing::UntilClose) {
-        return false;
-    }
+/// Does it carry server-sent events (WHATWG HTML, section 9.2)?
+fn has_events(response: &ResponseHead<'_, ProxyField>) -> bool {
     let content_type = response.fields.first_named(b"content-type").unwrap_or_default();
     let media_type = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
     media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")

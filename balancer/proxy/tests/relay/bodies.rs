@@ -18,7 +18,7 @@ fn played(script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
     played_by(ProxyLimits::default(), script)
 }
 
-fn played_by(limits: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
+pub(crate) fn played_by(limits: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'static) -> Relay {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let relay = Relay::start(&[listener.local_addr().unwrap()], limits);
     thread::spawn(move || {
@@ -30,7 +30,7 @@ fn played_by(limits: ProxyLimits, script: impl FnOnce(TcpStream) + Send + 'stati
     relay
 }
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(crate) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
 fn large_bodies_pass_unchanged_in_both_directions() {
@@ -159,7 +159,8 @@ fn a_body_is_sent_only_after_the_worker_has_asked_for_it() {
 
 #[test]
 fn an_early_answer_is_passed_on_while_the_request_still_comes() {
-    let relay = played(|mut stream| {
+    let limits = ProxyLimits { buffer_requests: 0, ..ProxyLimits::default() };
+    let relay = played_by(limits, |mut stream| {
         stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno").unwrap();
     });
     let mut client = relay.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc");

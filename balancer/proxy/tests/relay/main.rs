@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod bodies;
+mod buffers;
 mod faults;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
