@@ -53,7 +53,7 @@ impl Default for ProxyLimits {
             min_body_rate: 500,
             linger_timeout: seconds(5),
             max_request_body: u64::MAX,
-            buffer_requests: 1 << 20,
+            buffer_requests: 256 << 10,
             buffer_responses: 32 << 20,
             buffer_memory: 256 << 20,
             max_connections_per_ip: None,

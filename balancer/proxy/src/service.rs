@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::buffer_memory;
 use crate::client::ClientStream;
 use crate::connection;
 use crate::listener::Service;
@@ -21,6 +22,7 @@ impl Service for Proxy {
 
     fn maintain(&self) {
         timer::beat(Self::MAINTENANCE_INTERVAL);
+        buffer_memory::trim();
         idle_pool::sweep(&self.pool);
     }
 

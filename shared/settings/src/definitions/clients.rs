@@ -71,7 +71,7 @@ group! {
              come, which clients need that talk with the program while they send. Not for upgrades and \
              Expect: 100-continue",
         )
-        .default("1MiB");
+        .default("256KiB");
 
     BUFFER_RESPONSES: Setting<u64> = Draft::size_or_none("CLUSTER_BUFFER_RESPONSES")
         .flag("buffer-responses")
