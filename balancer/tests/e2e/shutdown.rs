@@ -195,7 +195,7 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
 
 #[test]
 fn a_request_whose_answer_is_out_does_not_hold_up_the_end() {
-    let mut cluster = Balancer::cluster(1).start_ready();
+    let mut cluster = Balancer::cluster(1).with(&["--buffer-requests", "0"]).start_ready();
     let mut client = Connection::open(cluster.address).unwrap();
     let head = "POST /cluster/shared-state HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
     client.write(format!("{head}content-length: 10485760\r\n\r\n{{").as_bytes()).unwrap();

@@ -1,7 +1,9 @@
 //! Who is busy and who is hung, told apart with a program of one thread.
 
 use std::fs;
-use std::sync::mpsc;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -200,4 +202,67 @@ fn a_candidate_goes_before_a_worker_when_memory_runs_out() {
     assert_eq!(cluster.operate(&["reload"]).0, 0);
     let after: Vec<_> = cluster.worker_pids().into_iter().map(score).collect();
     assert_eq!(after, [primary + 100, primary + 100], "candidates that have taken over are workers");
+}
+
+/// Eight clients that do `slowly` beside GETs; all of them are served, by the same processes.
+fn beside_gets(slowly: impl Fn(SocketAddr) -> u16 + Send + Sync + 'static) {
+    let cluster = one_thread(4, &[]).start_ready();
+    let pids = cluster.worker_pids();
+    let (address, slowly) = (cluster.address, Arc::new(slowly));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let slowly = Arc::clone(&slowly);
+            thread::spawn(move || slowly(address))
+        })
+        .collect();
+    let mut gets = 0;
+    while clients.iter().any(|client| !client.is_finished()) {
+        let start = Instant::now();
+        assert_eq!(cluster.get("/").status, 200);
+        assert!(start.elapsed() < Duration::from_secs(2), "a GET took {:?}", start.elapsed());
+        gets += 1;
+        thread::sleep(Duration::from_millis(50));
+    }
+    for client in clients {
+        assert_eq!(client.join().unwrap(), 200);
+    }
+    assert!(gets >= 20, "only {gets} GETs were beside them");
+    assert_eq!(cluster.worker_pids(), pids);
+}
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn slow_uploads_occupy_no_worker() {
+    beside_gets(|address| {
+        let mut client = Connection::open(address).unwrap();
+        client.write(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\n\r\n").unwrap();
+        for _ in 0..30 {
+            client.write(&[b'x'; 1_000]).unwrap();
+            thread::sleep(Duration::from_millis(100));
+        }
+        client.receive(false).unwrap().status
+    });
+}
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn slow_readers_occupy_no_worker() {
+    beside_gets(|address| {
+        let mut client = TcpStream::connect(address).unwrap();
+        write!(client, "GET /large?mb=20 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let (mut part, mut received, mut first) = (vec![0; 1 << 16], 0, None);
+        loop {
+            match client.read(&mut part).unwrap() {
+                0 => break,
+                count => received += count,
+            }
+            first.get_or_insert_with(|| String::from_utf8_lossy(&part[..12]).into_owned());
+            // Slow in the beginning, when a worker would be occupied, and fast in the end.
+            if received < 2 << 20 {
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+        assert!(received > 20 << 20, "{received}");
+        if first.as_deref() == Some("HTTP/1.1 200") { 200 } else { 0 }
+    });
 }

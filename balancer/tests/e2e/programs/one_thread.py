@@ -24,7 +24,10 @@ class Handler(BaseHTTPRequestHandler):
             with open(os.environ["BEGUN"], "a") as begun:
                 begun.write(f"{os.getpid()}\n")
             time.sleep(float(parse_qs(url.query)["s"][0]))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = f"{os.getpid()}".encode()
+        if url.path == "/large":
+            body = bytes(int(parse_qs(url.query)["mb"][0]) << 20)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
