@@ -94,7 +94,8 @@ impl Health {
             true => limits.hang / 2,
             false => limits.hang,
         };
-        self.look_at = Some((self.heard + longest).max(now + RECHECK));
+        let due = self.heard + longest;
+        self.look_at = Some(if due > now { due } else { now + RECHECK });
         let still = now.saturating_duration_since(self.heard);
         if still < longest || seeded(Bug::SparesTheStalled) {
             return None;
@@ -165,6 +166,17 @@ mod tests {
         assert_eq!(hung_after(one, 100), Some(30));
         let given_up = |_, start| Load { abandoned: 1, ..Load::none(start) };
         assert_eq!(hung_after(given_up, 100), Some(30), "it may still be at work on it");
+    }
+
+    #[test]
+    fn it_is_looked_at_on_the_dot() {
+        let start = Instant::now();
+        let (mut health, one) = (Health::new(start), Load { requests: 1, ..Load::none(start) });
+        let due = start + LIMITS.hang;
+        (0..3).for_each(|_| assert_eq!(health.missed(&one, &LIMITS, due - SECOND / 2), None));
+        assert_eq!(health.look_at(), Some(due), "also when a probe was missed just before");
+        assert!(health.look(&one, &LIMITS, due).is_some());
+        assert_eq!(health.look_at(), Some(due + RECHECK), "not again at once if it may not be replaced");
     }
 
     #[test]
