@@ -54,11 +54,16 @@ fn answer_another(relay: &Relay) {
     }
 }
 
+/// Keeps all bodies of these tests.
+fn roomy() -> ProxyLimits {
+    ProxyLimits { buffer_requests: 1 << 20, ..ProxyLimits::default() }
+}
+
 #[test]
 fn a_worker_sees_nothing_of_a_body_that_is_not_whole() {
     for (length, is_chunked) in [(1_000, false), (30_000, true), (300_000, false), (300_000, true)] {
         let upstream = Upstream::start();
-        let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+        let relay = Relay::start(&[upstream.address], roomy());
         let body = bytes(length);
         let request = if is_chunked { chunked(&body) } else { put(&body) };
         let (most, last) = request.split_at(request.len() - 1);
@@ -124,12 +129,8 @@ fn what_is_to_be_judged_by_its_head_is_not_held_back() {
 #[test]
 fn a_body_that_is_refused_reaches_no_worker() {
     let short = Duration::from_millis(200);
-    let limits = ProxyLimits {
-        max_request_body: 200_000,
-        body_timeout: short,
-        min_body_rate: u64::MAX,
-        ..ProxyLimits::default()
-    };
+    let limits =
+        ProxyLimits { max_request_body: 200_000, body_timeout: short, min_body_rate: u64::MAX, ..roomy() };
     let upstream = Upstream::start();
     let relay = Relay::start(&[upstream.address], limits);
     let chunk = |size| [format!("{size:x}\r\n").into_bytes(), vec![b'x'; size], b"\r\n".to_vec()].concat();
@@ -161,7 +162,7 @@ fn a_whole_body_is_sent_again_when_a_worker_dies_and_the_method_allows_it() {
                 stream.shutdown(Shutdown::Both).unwrap();
             }
         });
-        let relay = Relay::start(&[upstream.address; 2], ProxyLimits::default());
+        let relay = Relay::start(&[upstream.address; 2], roomy());
         let body = bytes(length);
         let mut client = relay.send(&with_length(method, &body));
         assert_eq!(status(&read_until(&mut client, "\r\n\r\n")), expected, "{method} {length}");
@@ -175,7 +176,7 @@ fn a_whole_body_is_sent_again_when_a_worker_dies_and_the_method_allows_it() {
 #[test]
 fn a_client_that_leaves_frees_its_memory() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], roomy());
     let request = put(&bytes(500_000));
     let client = relay.send(&request[..300_000]);
     eventually("it is kept", || (held(&relay) > 200_000).then_some(()));
@@ -206,7 +207,7 @@ fn what_the_memory_has_no_room_for_streams() {
 #[test]
 fn bodies_may_follow_one_another_without_a_wait() {
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits::default());
+    let relay = Relay::start(&[upstream.address], roomy());
     let (first, second) = (bytes(200_000), bytes(90_000));
     let mut client = relay.send(&[&put(&first)[..], &chunked(&second), GET, &put(&first)].concat());
     for _ in 0..4 {
