@@ -177,11 +177,16 @@ fn clients_that_leave_and_requests_that_fail_are_logged_as_well() {
     leaver.reset();
     let lines: Vec<Value> =
         logged(&cluster, 3).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let said =
-        |line: &Value| (line["status"].as_u64(), line["attempts"].as_u64(), line["bytes"].as_u64() > Some(0));
-    assert_eq!(said(&lines[0]), (Some(502), Some(1), true), "{}", lines[0]);
+    let said = |line: &Value| (line["status"].as_u64(), line["bytes"].as_u64() > Some(0));
+    assert_eq!(
+        (said(&lines[0]), lines[0]["attempts"].as_u64()),
+        ((Some(502), true), Some(1)),
+        "{}",
+        lines[0]
+    );
     assert_eq!((lines[1]["status"].as_u64(), lines[1]["attempts"].as_u64() > Some(1)), (Some(502), true));
-    assert_eq!(said(&lines[2]), (Some(499), Some(1), false), "{}", lines[2]);
+    // Its first worker may still be one that has ended.
+    assert_eq!(said(&lines[2]), (Some(499), false), "{}", lines[2]);
     assert!(lines[2]["worker"] != 0 && lines[2]["upstreamSeconds"].as_f64() > Some(0.0), "{}", lines[2]);
 }
 
