@@ -93,7 +93,7 @@ pub(crate) async fn run(
         return outcome;
     }
     let mut excluded = Excluded::new();
-    let (mut failed, mut sent) = (None, 0);
+    let (mut failed, mut sent, mut sent_to) = (None, 0, None);
     let outcome = loop {
         let lease = match pick(proxy, context, client, &mut excluded, failed.as_ref()).await {
             Ok(lease) => lease,
@@ -108,7 +108,10 @@ pub(crate) async fn run(
         };
         let attempts = context.upstream.attempts;
         tracing::debug!(worker = worker.0.0, attempts, %error, "an attempt failed");
-        sent += usize::from(upload.has_begun());
+        // The process whose idle connection had ended may have been asked again.
+        if upload.has_begun() && sent_to.replace(generation) != Some(generation) {
+            sent += 1;
+        }
         let failure = failure(&error, context, upload, sent);
         let retries = policy::may_retry(failure) && proxy.retry_budget.withdraw();
         // A worker may close an idle connection at any time: that is no fault of it.
