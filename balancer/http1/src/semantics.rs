@@ -50,7 +50,8 @@ impl<'h> Semantics<'h> {
             FieldKind::Connection => self.connection.read(value),
             FieldKind::KeepAlive => self.keep_alive_timeout = syntax::keep_alive_timeout(value),
             FieldKind::Upgrade => {
-                self.has_upgrade = true;
+                // An empty field names no protocol.
+                self.has_upgrade |= syntax::list(value).next().is_some();
                 self.offers_h2c |= syntax::list(value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             }
             FieldKind::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,

@@ -189,7 +189,7 @@ fn a_client_that_leaves_frees_its_memory() {
 fn what_the_memory_has_no_room_for_streams() {
     const BOUND: u64 = 4 * 65_536;
     let upstream = Upstream::start();
-    let limits = ProxyLimits { buffer_memory: BOUND, ..ProxyLimits::default() };
+    let limits = ProxyLimits { buffer_memory: BOUND, ..roomy() };
     let relay = Relay::start(&[upstream.address], limits);
     let request = put(&bytes(500_000));
     let mut clients: Vec<TcpStream> = (0..8).map(|_| relay.send(&request[..400_000])).collect();
