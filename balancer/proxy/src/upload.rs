@@ -114,7 +114,11 @@ impl Upload {
     pub(crate) fn will_be_replayable(&self) -> bool {
         match &self.body {
             None => self.is_replayable,
-            Some(Body::Length(left)) => self.is_replayable && *left <= MAX_REPLAYABLE as u64 / 2,
+            // What did not fit into the buffer streams: it and what is in blocks is not kept.
+            Some(Body::Length(left)) => {
+                let kept = (self.write_buffer.len() as u64).saturating_add(*left);
+                self.is_replayable && self.overflow.is_empty() && kept <= MAX_REPLAYABLE as u64
+            }
             Some(Body::Chunked(_)) => false,
         }
     }

@@ -1,9 +1,12 @@
 //! Bodies that are received before a worker is picked.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use balancer_proxy::ProxyLimits;
@@ -215,4 +218,32 @@ fn bodies_may_follow_one_another_without_a_wait() {
     }
     let seen = upstream.take();
     assert!(seen[0].body == first && unchunked(&seen[1].body) == second && seen[3].body == first);
+}
+
+#[test]
+fn a_body_that_cannot_be_sent_again_trusts_no_connection_that_was_idle() {
+    // Behind a full buffer, whose blocks are freed as they are sent, and beyond what is kept of
+    // a body that streams. The last one is kept whole.
+    for (buffer_requests, length) in [(256 << 10, (256 << 10) + 9_000), (50_000, 80_000), (0, 30_000)] {
+        let used = Mutex::new(HashSet::new());
+        let upstream = Upstream::with(move |stream, _| {
+            if used.lock().unwrap().insert(stream.peer_addr().unwrap()) {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+            } else {
+                // Its time as an idle connection was over just as the request came.
+                stream.shutdown(Shutdown::Both).unwrap();
+            }
+        });
+        let limits = ProxyLimits { buffer_requests, ..ProxyLimits::default() };
+        let relay = Relay::start(&[upstream.address; 2], limits);
+        let mut client = relay.send(&GET.repeat(2));
+        for _ in 0..2 {
+            assert_eq!(status(&read_until(&mut client, "\r\n\r\nok")), 200);
+        }
+        // Longer than a connection counts as just used.
+        thread::sleep(Duration::from_secs(1));
+        client.write_all(&put(&bytes(length))).unwrap();
+        let answer = read_until(&mut client, "\r\n\r\n");
+        assert_eq!(status(&answer), 200, "{buffer_requests} {length}: {answer}");
+    }
 }
