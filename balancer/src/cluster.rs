@@ -169,7 +169,7 @@ impl Cluster<'_> {
         // ends the primary while workers run.
         let signals =
             Signals::install(handle.clone(), self.access_log).context("could not install signal handlers")?;
-        let launcher = worker_env::launcher(config, self.state_dir.as_ref());
+        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), Arc::clone(&state.output));
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;

@@ -1,6 +1,7 @@
 //! What workers are started with: the program and its environment.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use shared_settings::Definition;
 use shared_settings::definitions::{
@@ -11,10 +12,11 @@ use worker::config::State;
 
 use crate::config::Config;
 use crate::state_dir::StateDir;
+use balancer_state::output::Output;
 use balancer_supervisor::notify;
 use balancer_supervisor::process::{Children, Launcher, Program};
 
-pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>) -> Launcher {
+pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>, output: Arc<Output>) -> Launcher {
     let environment = match config.program {
         Program::Bundled => worker_environment(config, state_dir),
         Program::Command(_) => config.dotenv.clone(),
@@ -24,6 +26,7 @@ pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>) -> Launche
         environment,
         unset: notify::VARIABLES.into_iter().chain(private_variables()).collect(),
         children: Children::default(),
+        output,
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod events;
 pub mod faults;
+pub mod output;
 pub mod registry;
 pub mod response;
 pub mod samples;
@@ -17,6 +18,7 @@ use balancer_pool::Pool;
 
 use counters::Counters;
 use events::Events;
+use output::Output;
 use registry::Registry;
 
 /// The shared state of one cluster. Cloning it shares it.
@@ -26,4 +28,5 @@ pub struct ClusterState {
     pub registry: Arc<Registry>,
     pub counters: Arc<Counters>,
     pub events: Arc<Events>,
+    pub output: Arc<Output>,
 }

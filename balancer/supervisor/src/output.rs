@@ -1,22 +1,39 @@
-//! What workers print, line by line, in the primary's log, tagged with the
-//! worker. Reading never waits for the log, so a flood blocks nobody.
+//! What workers print, line by line, in the primary's log, tagged with the worker, and
+//! among the last lines that operators see. Reading never waits for the log, so a flood
+//! blocks nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use shared_protocol::WorkerId;
+use balancer_state::output::Output;
+use shared_protocol::{Generation, OutputStream, WorkerId};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader};
 use tracing::{debug, error, info, trace, warn};
 
 /// Longer lines are cut, and the cut is marked.
 const MAX_LINE: usize = 16 * 1024;
 
-/// Copies `source` into the log until it ends. `pid` is read for each line.
-pub(crate) async fn relay(source: impl AsyncRead + Unpin, id: WorkerId, pid: Arc<AtomicU32>) {
-    let mut source = BufReader::new(source);
-    let mut line = Vec::new();
-    while let Ok(true) = read_line(&mut source, &mut line).await {
-        log(id, pid.load(Ordering::Relaxed), &String::from_utf8_lossy(&line));
+/// Where the lines of one of a process's two streams go, and what they are tagged with.
+#[derive(Debug, Clone)]
+pub(crate) struct Relay {
+    pub(crate) worker: WorkerId,
+    pub(crate) generation: Generation,
+    /// Read for each line.
+    pub(crate) pid: Arc<AtomicU32>,
+    pub(crate) stream: OutputStream,
+    pub(crate) kept: Arc<Output>,
+}
+
+impl Relay {
+    /// Copies `source` until it ends.
+    pub(crate) async fn run(self, source: impl AsyncRead + Unpin) {
+        let mut source = BufReader::new(source);
+        let mut line = Vec::new();
+        while let Ok(true) = read_line(&mut source, &mut line).await {
+            let (pid, text) = (self.pid.load(Ordering::Relaxed), String::from_utf8_lossy(&line));
+            self.kept.push(self.worker, pid, self.generation, self.stream, &text);
+            log(self.worker, pid, &text);
+        }
     }
 }
 

@@ -22,8 +22,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use balancer_state::output::Output;
 use rustix::process::{Pid, Signal};
-use shared_protocol::{Generation, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage};
+use shared_protocol::{
+    Generation, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -34,8 +37,9 @@ use tracing::warn;
 
 use crate::executable::Executable;
 use crate::oom::{self, Rank};
+use crate::output::Relay;
 use crate::port::Port;
-use crate::{output, shim};
+use crate::shim;
 use balancer_fleet::{Launch, PortPolicy};
 use shared_process::tree;
 
@@ -76,6 +80,8 @@ pub struct Launcher {
     /// Taken from the primary's own environment.
     pub unset: Vec<&'static str>,
     pub children: Children,
+    /// Where the last lines that workers have printed are kept.
+    pub output: Arc<Output>,
 }
 
 /// The pids of all processes that were started here and are not reaped yet.
@@ -167,11 +173,15 @@ impl Launcher {
         self.children.lock().insert(pid);
         let rank = if launch.on_trial { Rank::Candidate } else { Rank::Worker };
         let shown = Arc::new(AtomicU32::new(pid));
+        let relay = |stream| {
+            let (pid, kept) = (Arc::clone(&shown), Arc::clone(&self.output));
+            Relay { worker: id, generation, pid, stream, kept }
+        };
         if let Some(stdout) = child.stdout.take() {
-            relays.spawn(output::relay(stdout, id, Arc::clone(&shown)));
+            relays.spawn(relay(OutputStream::Stdout).run(stdout));
         }
         if let Some(stderr) = child.stderr.take() {
-            relays.spawn(output::relay(stderr, id, Arc::clone(&shown)));
+            relays.spawn(relay(OutputStream::Stderr).run(stderr));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         let is_shim = matches!(self.program, Program::Command(_));

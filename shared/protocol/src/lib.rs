@@ -2,6 +2,7 @@
 
 mod control;
 mod event;
+mod output;
 pub mod problem;
 mod restart;
 mod sample;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use control::{Progress, Scale, Status};
 pub use event::{Event, EventKind};
+pub use output::{OutputLine, OutputStream};
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
 
