@@ -7,9 +7,10 @@
 //! request from the pick on, so a drain that sees zero has really finished.
 //!
 //! ```text
-//! select, request ◄── queue ◄── worker (Worker, Lease) ◄── pool (Pool)
+//! clock, select, request ◄── queue ◄── worker (Worker, Lease) ◄── pool (Pool)
 //! ```
 
+mod clock;
 mod pool;
 mod queue;
 mod request;
@@ -17,6 +18,7 @@ pub mod select;
 pub mod traffic;
 mod worker;
 
+pub use clock::Clock;
 pub use pool::{Balancing, Pool};
 pub use queue::{ConcurrencyLimit, QueueStats};
 pub use request::{PickError, PickRequest, WaitPolicy};

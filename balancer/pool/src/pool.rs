@@ -8,6 +8,7 @@ use shared_protocol::Generation;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock::{self, Clock};
 use crate::queue::{ConcurrencyLimit, Queue, QueueStats};
 use crate::request::{PickError, PickRequest, WaitPolicy};
 use crate::select::{self, Strategy};
@@ -104,7 +105,7 @@ impl Pool {
 
     /// Does the same as [`Self::pick`]. When no worker can be picked, waits: in the
     /// queue while workers are ready and all at their limit, else for a worker to
-    /// become ready, as `policy` says.
+    /// become ready, as `policy` says. The waits are measured by `clock`.
     ///
     /// # Errors
     /// When no worker came in time, or none was worth waiting for.
@@ -112,8 +113,9 @@ impl Pool {
         &self,
         request: PickRequest<'_>,
         policy: WaitPolicy,
+        clock: &impl Clock,
     ) -> Result<Lease, PickError> {
-        let start = Instant::now();
+        let (began, start) = (Instant::now(), clock.now());
         let mut next_start = self.next_start.subscribe();
         loop {
             // Read before the pick, so that no change falls between.
@@ -127,11 +129,11 @@ impl Pool {
             if let Some(queue) = &self.queue
                 && self.ready.load().iter().any(|worker| allows(request, worker))
             {
-                return self.wait_in(queue, request).await;
+                return self.wait_in(queue, request, clock).await;
             }
-            let is_near = next.is_some_and(|next| next <= start + policy.start_horizon);
+            let is_near = next.is_some_and(|next| next <= began + policy.start_horizon);
             let deadline = start + if is_near { policy.starting } else { policy.grace };
-            if tokio::time::timeout_at(deadline, next_start.changed()).await.is_err() {
+            if clock::until(clock, deadline, next_start.changed()).await.is_none() {
                 return Err(PickError::NoWorkerReady);
             }
         }
@@ -147,7 +149,12 @@ impl Pool {
             && ready.iter().all(|worker| is_full(worker) || !request.allows(worker.generation))
     }
 
-    async fn wait_in(&self, queue: &Arc<Queue<Lease>>, request: PickRequest<'_>) -> Result<Lease, PickError> {
+    async fn wait_in(
+        &self,
+        queue: &Arc<Queue<Lease>>,
+        request: PickRequest<'_>,
+        clock: &impl Clock,
+    ) -> Result<Lease, PickError> {
         let Some(mut ticket) = queue.join(request) else {
             // Those in the queue may all be bound to other workers.
             let lease = self.take(request);
@@ -158,8 +165,8 @@ impl Pool {
         };
         serve_queue(queue, &self.ready());
         let queue_timeout = queue.limit.queue_timeout;
-        match tokio::time::timeout(queue_timeout, &mut ticket.lease).await {
-            Ok(Ok(lease)) => Ok(lease),
+        match clock::until(clock, clock.now() + queue_timeout, &mut ticket.lease).await {
+            Some(Ok(lease)) => Ok(lease),
             _ => {
                 ticket.has_timed_out = true;
                 Err(PickError::QueueTimeout(queue_timeout))

@@ -10,8 +10,22 @@ use tokio::time::Instant;
 
 use crate::select::Strategy;
 use crate::{
-    Balancing, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy, Worker, Workload,
+    Balancing, Clock, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy, Worker,
+    Workload,
 };
+
+/// The time as it is.
+struct RealClock;
+
+impl Clock for RealClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn sleep_until(&self, deadline: Instant) {
+        tokio::time::sleep_until(deadline).await;
+    }
+}
 
 fn worker(id: u32, generation: u64) -> Arc<Worker> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -135,16 +149,18 @@ async fn a_request_waits_for_a_starting_worker_but_not_for_nothing() {
     };
     let pool = Arc::new(Pool::default());
     let start = Instant::now();
-    assert!(pool.pick_or_wait(PickRequest::default(), POLICY).await.is_err());
+    assert!(pool.pick_or_wait(PickRequest::default(), POLICY, &RealClock).await.is_err());
     assert_eq!(start.elapsed(), POLICY.grace);
     pool.set_next_start(Some(Instant::now() + Duration::from_secs(20)));
-    assert!(pool.pick_or_wait(PickRequest::default(), POLICY).await.is_err());
+    assert!(pool.pick_or_wait(PickRequest::default(), POLICY, &RealClock).await.is_err());
     assert_eq!(start.elapsed(), POLICY.grace * 2);
 
     pool.set_next_start(Some(Instant::now() + Duration::from_millis(900)));
     let waiting = tokio::spawn({
         let pool = Arc::clone(&pool);
-        async move { pool.pick_or_wait(PickRequest::default(), POLICY).await.ok().map(|lease| lease.id) }
+        async move {
+            pool.pick_or_wait(PickRequest::default(), POLICY, &RealClock).await.ok().map(|lease| lease.id)
+        }
     });
     tokio::time::sleep(Duration::from_secs(2)).await;
     pool.publish(worker(1, 1));
@@ -202,7 +218,7 @@ fn wait_for(pool: &Arc<Pool>, affinity: Option<u32>) -> tokio::task::JoinHandle<
     let pool = Arc::clone(pool);
     tokio::spawn(async move {
         let request = PickRequest { affinity: affinity.map(WorkerId), ..PickRequest::default() };
-        pool.pick_or_wait(request, NO_WAIT).await
+        pool.pick_or_wait(request, NO_WAIT, &RealClock).await
     })
 }
 
@@ -316,7 +332,10 @@ fn nobody_is_forgotten_when_many_threads_come_and_go() {
                         let pool = Arc::clone(&pool);
                         tokio::spawn(async move {
                             for _ in 0..200 {
-                                let lease = pool.pick_or_wait(PickRequest::default(), NO_WAIT).await.unwrap();
+                                let lease = pool
+                                    .pick_or_wait(PickRequest::default(), NO_WAIT, &RealClock)
+                                    .await
+                                    .unwrap();
                                 assert_eq!(lease.in_flight(), 1);
                                 tokio::task::yield_now().await;
                             }
@@ -395,7 +414,7 @@ async fn tunnels_have_a_limit_of_their_own() {
     drop(late);
     assert!(pool.pick(upgrade).is_none());
     let start = Instant::now();
-    let refused = pool.pick_or_wait(upgrade, NO_WAIT).await.unwrap_err();
+    let refused = pool.pick_or_wait(upgrade, NO_WAIT, &RealClock).await.unwrap_err();
     assert_eq!((refused, start.elapsed()), (PickError::MaxTunnels, Duration::ZERO), "nobody waits for it");
     assert!(pool.pick(PickRequest::default()).is_some(), "other requests are not concerned");
     let id = tunnels.pop().unwrap().id;

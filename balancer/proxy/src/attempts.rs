@@ -8,7 +8,6 @@ use std::task::Poll;
 use balancer_pool::{Lease, PickRequest};
 use shared_protocol::{Generation, WorkerId};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::client::Http1Client;
 use crate::context::RequestContext;
@@ -18,6 +17,7 @@ use crate::fault::{self, Fault};
 use crate::policy::{self, Failure, MAX_ATTEMPTS, Stage};
 use crate::proxy::Proxy;
 use crate::receive;
+use crate::timer::{self, ThreadClock};
 use crate::upload::Upload;
 use crate::upstream::{Upstream, idle_pool};
 
@@ -76,8 +76,8 @@ impl FailedAttempt {
         if !matches!(self.error, ProxyError::WorkerClosed | ProxyError::WorkerReset(_)) {
             return true;
         }
-        let connected = timeout(policy::ALIVE_CHECK, TcpStream::connect(self.address)).await;
-        matches!(connected, Ok(Err(_)))
+        let connected = timer::timeout(policy::ALIVE_CHECK, TcpStream::connect(self.address)).await;
+        matches!(connected, Some(Err(_)))
     }
 }
 
@@ -197,7 +197,7 @@ async fn pick(
     };
     // Boxed: seldom needed, and large beside all else that a request keeps.
     let request = PickRequest { excluded, affinity, max_tunnels };
-    let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait));
+    let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait, &ThreadClock));
     poll_fn(|cx| {
         if let Poll::Ready(picked) = waiting.as_mut().poll(cx) {
             return Poll::Ready(picked.map_err(|error| Outcome::Failed(error.into())));

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::block_buffer::BlockBuffer;
 use crate::buffer_memory::{BufferMemory, Part};
+use crate::timer;
 use crate::upload::CHUNK_SLACK;
 
 /// How long a client may keep one response waiting before it counts as slow.
@@ -45,7 +46,7 @@ impl<'a> ReadAhead<'a> {
     /// The client takes nothing at the moment.
     pub(crate) fn begin_wait(&mut self) {
         if self.limits.is_some() && !self.is_slow {
-            self.waiting_since.get_or_insert_with(Instant::now);
+            self.waiting_since.get_or_insert_with(timer::now);
         }
     }
 
@@ -54,7 +55,7 @@ impl<'a> ReadAhead<'a> {
     pub(crate) fn end_wait(&mut self) {
         self.is_full = false;
         if let Some(since) = self.waiting_since.take() {
-            self.waited += since.elapsed();
+            self.waited += timer::now() - since;
         }
     }
 

@@ -16,6 +16,7 @@ mod dashboard;
 mod documented;
 mod faults;
 mod forwarding;
+mod freeze;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
@@ -24,6 +25,7 @@ mod limits;
 mod load;
 mod memory;
 mod operations;
+#[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod program;
 mod queue;

@@ -1,17 +1,17 @@
-//! Clients that leave, workers that end with a request in hand, and time in which nothing
-//! runs.
+//! Clients that leave, workers that end with a request in hand, and connections that a
+//! worker keeps for a short time.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Balancer, Cluster, Connection, DEADLINE, eventually, send_signal};
+use crate::harness::{Balancer, Cluster, Connection, DEADLINE, eventually};
 
-fn peers(workers: u32, options: &[&str]) -> Balancer {
+/// The program of these tests, as `workers` workers, with an access log.
+pub fn peers(workers: u32, options: &[&str]) -> Balancer {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/peers.js");
     let balancer = Balancer::cluster(workers).with(options).with(&["--access-log", "access.log"]);
     let balancer = balancer.with(&["--access-log-format", "json", "--", "node", script]);
@@ -20,7 +20,7 @@ fn peers(workers: u32, options: &[&str]) -> Balancer {
 }
 
 /// What the program has noted of this kind, as URLs.
-fn noted(cluster: &Cluster, what: &str) -> Vec<String> {
+pub fn noted(cluster: &Cluster, what: &str) -> Vec<String> {
     let text = std::fs::read_to_string(cluster.directory().join("notes")).unwrap_or_default();
     let notes = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let notes = notes.filter(|note| note["what"] == what);
@@ -33,7 +33,7 @@ fn statuses(cluster: &Cluster) -> Vec<u64> {
     lines.filter_map(|line| line["status"].as_u64()).collect()
 }
 
-fn in_flight(cluster: &Cluster) -> u64 {
+pub fn in_flight(cluster: &Cluster) -> u64 {
     cluster.workers().iter().map(|worker| worker["inFlight"].as_u64().unwrap()).sum()
 }
 
@@ -101,36 +101,6 @@ fn a_request_that_ends_its_worker_ends_two_at_most() {
         let begun = noted(&cluster, "begun").iter().filter(|url| *url == "/die").count();
         assert_eq!(begun, 3, "a POST is not run again");
     }
-}
-
-/// Stops all of these processes for longer than the response timeout, while requests are in
-/// hand; returns their statuses.
-fn frozen(cluster: &Cluster, pids: &[u32]) -> Vec<u16> {
-    let ask = |_| {
-        let address = cluster.address;
-        thread::spawn(move || {
-            let mut client = Connection::open(address).unwrap();
-            client.send("GET", "/slow?ms=600", &[], b"").unwrap();
-            client.receive(false).map_or(0, |answer| answer.status)
-        })
-    };
-    let clients: Vec<_> = (0..20).map(ask).collect();
-    eventually("all are in hand", || (in_flight(cluster) == 20).then_some(()));
-    pids.iter().for_each(|&pid| send_signal(pid, Signal::STOP));
-    // Nobody can be asked whether it has been long enough.
-    thread::sleep(Duration::from_secs(3));
-    pids.iter().for_each(|&pid| send_signal(pid, Signal::CONT));
-    clients.into_iter().map(|client| client.join().unwrap()).collect()
-}
-
-#[test]
-#[ignore = "needs node: bash .ci/setup"]
-fn time_in_which_nothing_runs_does_not_count() {
-    let cluster = peers(2, &["--response-timeout", "2s", "--kill-timeout", "1s"]).start_ready();
-    let workers = cluster.worker_pids();
-    assert_eq!(frozen(&cluster, &[cluster.pid()]), [200; 20]);
-    assert_eq!(frozen(&cluster, &[&workers[..], &[cluster.pid()]].concat()), [200; 20]);
-    assert_eq!(cluster.worker_pids(), workers);
 }
 
 #[test]

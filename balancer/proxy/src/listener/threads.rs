@@ -127,6 +127,7 @@ impl<A: Service> Serving<A> {
         loop {
             tokio::select! {
                 Some(connection) = handoff.received.recv() => self.take(connection),
+                _ = maintenance.tick() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase == Phase::Ended) => break,
             }
         }

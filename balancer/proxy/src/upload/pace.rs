@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::limits::ProxyLimits;
+use crate::timer;
 
 /// How long a body has been waited for, against how much has come: a client that sends
 /// a byte now and then must not hold a worker for ever.
@@ -16,12 +17,12 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn begin_wait(&mut self) {
-        self.waiting_since.get_or_insert_with(Instant::now);
+        self.waiting_since.get_or_insert_with(timer::now);
     }
 
     pub(super) fn end_wait(&mut self) {
         if let Some(since) = self.waiting_since.take() {
-            self.waited += since.elapsed();
+            self.waited += timer::now() - since;
         }
     }
 
