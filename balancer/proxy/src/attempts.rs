@@ -183,6 +183,10 @@ async fn pick(
     let affinity = context.affinity;
     let max_tunnels = if context.upgrades { proxy.limits.max_tunnels } else { None };
     let request = PickRequest { excluded: excluded.as_slice(), affinity, max_tunnels };
+    // Nothing is repeated for a client that has gone meanwhile.
+    if failed.is_some() && poll_fn(|cx| Poll::Ready(client.poll_closed(cx).is_ready())).await {
+        return Err(Outcome::ClientClosed);
+    }
     if let Some(lease) = proxy.pool.pick(request) {
         return Ok(lease);
     }
@@ -199,11 +203,11 @@ async fn pick(
     let request = PickRequest { excluded, affinity, max_tunnels };
     let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait, &ThreadClock));
     poll_fn(|cx| {
-        if let Poll::Ready(picked) = waiting.as_mut().poll(cx) {
-            return Poll::Ready(picked.map_err(|error| Outcome::Failed(error.into())));
-        }
         if client.poll_closed(cx).is_ready() {
             return Poll::Ready(Err(Outcome::ClientClosed));
+        }
+        if let Poll::Ready(picked) = waiting.as_mut().poll(cx) {
+            return Poll::Ready(picked.map_err(|error| Outcome::Failed(error.into())));
         }
         // With half-close: most such clients have given up, and others wait for the room.
         if client.has_ended && proxy.pool.has_concurrency_limit() {

@@ -33,3 +33,28 @@ impl Pace {
         Some(since + left.min(limits.client_timeout))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn only_time_in_which_something_runs_is_waited() {
+        let limits = ProxyLimits { body_timeout: 5 * SECOND, ..ProxyLimits::default() };
+        let mut pace = Pace::default();
+        for stopped in [30 * SECOND, Duration::ZERO] {
+            timer::beat(SECOND);
+            pace.begin_wait();
+            tokio::time::advance(SECOND).await;
+            timer::beat(SECOND);
+            tokio::time::advance(stopped).await;
+            pace.end_wait();
+        }
+        timer::beat(SECOND);
+        pace.begin_wait();
+        assert_eq!(pace.deadline(0, &limits), Some(timer::now() + 3 * SECOND));
+        assert_eq!(pace.deadline(limits.min_body_rate, &limits), Some(timer::now() + 4 * SECOND));
+    }
+}
