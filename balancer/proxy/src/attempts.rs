@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use balancer_pool::{Lease, PickRequest};
 use shared_protocol::{Generation, WorkerId};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::client::Http1Client;
@@ -71,13 +72,16 @@ struct FailedAttempt {
 
 impl FailedAttempt {
     /// Has the worker ended, as far as can be seen? The kernel takes connections for one
-    /// that lives, whatever it does with them.
+    /// that lives, whatever it does with them, and ends those of one that is being killed.
     async fn is_of_dead_worker(&self) -> bool {
         if !matches!(self.error, ProxyError::WorkerClosed | ProxyError::WorkerReset(_)) {
             return true;
         }
-        let connected = timer::timeout(policy::ALIVE_CHECK, TcpStream::connect(self.address)).await;
-        matches!(connected, Some(Err(_)))
+        let ends = async {
+            let mut stream = TcpStream::connect(self.address).await?;
+            stream.read(&mut [0]).await
+        };
+        timer::timeout(policy::ALIVE_CHECK, ends).await.is_some()
     }
 }
 

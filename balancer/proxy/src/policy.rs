@@ -25,13 +25,13 @@ pub(crate) const WAIT: WaitPolicy = WaitPolicy {
 /// takes the supervisor longer than a moment to learn of it.
 pub(crate) const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::from_secs(1), ..WAIT };
 
-/// The same for a request whose last worker seems to live. One that was killed takes
-/// connections until the kernel has closed its sockets, so that this is not certain.
-pub(crate) const WAIT_FOR_STARTS: WaitPolicy = WaitPolicy { grace: Duration::from_millis(500), ..WAIT };
+/// The same for a request whose last worker lives: there is no death to be learned of.
+pub(crate) const WAIT_FOR_STARTS: WaitPolicy = WaitPolicy { grace: Duration::ZERO, ..WAIT };
 
-/// How long a worker may take to accept the connection that shows whether it lives. One
-/// whose backlog is full takes longer, and lives.
-pub(crate) const ALIVE_CHECK: Duration = Duration::from_millis(50);
+/// For how long a connection has to stay that shows whether a worker lives. One that is
+/// being killed takes connections until the kernel has closed its sockets, which is soon.
+/// One whose backlog is full lives as well.
+pub(crate) const ALIVE_CHECK: Duration = Duration::from_millis(100);
 
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
