@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::harness::{Cluster, Connection, DEADLINE, eventually, send_signal};
-use crate::peers::{in_flight, noted, peers};
+use crate::peers::{in_flight, noted, peers, statuses};
 use shared_testkit::connection::{read_all, status};
 
 /// Longer than the timeouts of these tests.
@@ -140,4 +140,20 @@ fn a_tunnel_that_closes_has_its_time() {
     freeze(&group, || {});
     let answer = read_all(client);
     assert!(answer.ends_with("last words"), "{answer}");
+}
+
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
+fn nothing_is_repeated_for_a_client_that_left_meanwhile() {
+    let cluster = peers(2, &[]).start_ready();
+    let mut client = Connection::open(cluster.address).unwrap();
+    client.send("GET", "/slow?ms=60000", &[], b"").unwrap();
+    let busy = |worker: &serde_json::Value| worker["inFlight"] == 1;
+    let pid = eventually("a worker has it", || cluster.workers().into_iter().find(busy));
+    freeze(&[cluster.pid()], || {
+        drop(client);
+        send_signal(pid["pid"].as_u64().unwrap() as u32, Signal::KILL);
+    });
+    eventually("it is given up", || (statuses(&cluster) == [499]).then_some(()));
+    assert_eq!(noted(&cluster, "begun").len(), 1);
 }

@@ -27,7 +27,7 @@ pub fn noted(cluster: &Cluster, what: &str) -> Vec<String> {
     notes.map(|note| note["url"].as_str().unwrap().to_owned()).collect()
 }
 
-fn statuses(cluster: &Cluster) -> Vec<u64> {
+pub fn statuses(cluster: &Cluster) -> Vec<u64> {
     let text = std::fs::read_to_string(cluster.directory().join("access.log")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter_map(|line| line["status"].as_u64()).collect()
@@ -85,6 +85,34 @@ fn a_worker_learns_at_once_of_a_client_that_leaves() {
 
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
+fn a_client_that_leaves_gives_up_its_place_in_the_queue() {
+    let cluster = peers(1, &["--max-concurrency", "1", "--queue-timeout", "30s"]).start_ready();
+    let mut holder = Connection::open(cluster.address).unwrap();
+    holder.send("GET", "/slow?ms=60000", &[], b"").unwrap();
+    eventually("the worker is full", || (in_flight(&cluster) == 1).then_some(()));
+    for how in [Leaving::Close, Leaving::HalfClose, Leaving::Reset] {
+        let mut leaver = Connection::open(cluster.address).unwrap();
+        leaver.send("POST", "/left", &[], b"x").unwrap();
+        eventually("it waits", || (cluster.metric("requests_queued") == 1).then_some(()));
+        let _kept = match how {
+            Leaving::Close => {
+                drop(leaver);
+                None
+            }
+            Leaving::HalfClose => leaver.stop_sending().map(|()| Some(leaver)).unwrap(),
+            Leaving::Reset => {
+                leaver.reset();
+                None
+            }
+        };
+        eventually("nobody waits", || (cluster.metric("requests_queued") == 0).then_some(()));
+    }
+    eventually("they are logged", || (statuses(&cluster) == [499; 3]).then_some(()));
+    assert_eq!(noted(&cluster, "begun"), ["/slow?ms=60000"]);
+}
+
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_request_that_ends_its_worker_ends_two_at_most() {
     for warm in [false, true] {
         let cluster = peers(4, &[]).start_ready();
@@ -96,7 +124,11 @@ fn a_request_that_ends_its_worker_ends_two_at_most() {
         client.send("GET", "/die", &[], b"").unwrap();
         assert_eq!(client.receive(false).unwrap().status, 502);
         assert_eq!(noted(&cluster, "begun").iter().filter(|url| *url == "/die").count(), 2);
-        cluster.wait_ready();
+        eventually("both are replaced", || {
+            let workers = cluster.workers();
+            let restarts: u64 = workers.iter().map(|worker| worker["restarts"].as_u64().unwrap()).sum();
+            (restarts == 2 && workers.iter().all(|worker| worker["state"] == "online")).then_some(())
+        });
         assert_eq!(cluster.request("POST", "/die", &[], b"x").status, 502);
         let begun = noted(&cluster, "begun").iter().filter(|url| *url == "/die").count();
         assert_eq!(begun, 3, "a POST is not run again");
