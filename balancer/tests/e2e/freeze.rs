@@ -134,7 +134,7 @@ fn a_tunnel_that_closes_has_its_time() {
     client
         .write_all(b"GET /up?last=500 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
         .unwrap();
-    eventually("the worker has it", || (noted(&cluster, "begun").len() == 1).then_some(()));
+    assert!(client.read(&mut [0; 1024]).unwrap() > 0, "the upgrade is complete");
     client.shutdown(Shutdown::Write).unwrap();
     eventually("the worker knows that it closes", || (noted(&cluster, "ended").len() == 1).then_some(()));
     freeze(&group, || {});
@@ -148,8 +148,9 @@ fn nothing_is_repeated_for_a_client_that_left_meanwhile() {
     let cluster = peers(2, &[]).start_ready();
     let mut client = Connection::open(cluster.address).unwrap();
     client.send("GET", "/slow?ms=60000", &[], b"").unwrap();
+    eventually("a worker has it", || (noted(&cluster, "begun").len() == 1).then_some(()));
     let busy = |worker: &serde_json::Value| worker["inFlight"] == 1;
-    let pid = eventually("a worker has it", || cluster.workers().into_iter().find(busy));
+    let pid = eventually("it is in flight", || cluster.workers().into_iter().find(busy));
     freeze(&[cluster.pid()], || {
         drop(client);
         send_signal(pid["pid"].as_u64().unwrap() as u32, Signal::KILL);
