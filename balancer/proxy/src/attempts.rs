@@ -77,11 +77,14 @@ impl FailedAttempt {
         if !matches!(self.error, ProxyError::WorkerClosed | ProxyError::WorkerReset(_)) {
             return true;
         }
-        let ends = async {
-            let mut stream = TcpStream::connect(self.address).await?;
-            stream.read(&mut [0]).await
+        let refuses = async {
+            for _ in 0..policy::ALIVE_CHECKS {
+                let Ok(mut stream) = TcpStream::connect(self.address).await else { return true };
+                let _ = stream.read(&mut [0]).await;
+            }
+            false
         };
-        timer::timeout(policy::ALIVE_CHECK, ends).await.is_some()
+        timer::timeout(policy::ALIVE_CHECK, refuses).await.unwrap_or(false)
     }
 }
 

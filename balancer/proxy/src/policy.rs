@@ -32,6 +32,9 @@ pub(crate) const WAIT_FOR_STARTS: WaitPolicy = WaitPolicy { grace: Duration::ZER
 /// being killed takes connections until the kernel has closed its sockets, which is soon.
 /// One whose backlog is full lives as well.
 pub(crate) const ALIVE_CHECK: Duration = Duration::from_millis(100);
+/// A worker that ends so many of them one after the other, and takes them, lives: it closes
+/// whatever comes.
+pub(crate) const ALIVE_CHECKS: usize = 3;
 
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
