@@ -25,8 +25,9 @@ pub(crate) const WAIT: WaitPolicy = WaitPolicy {
 /// takes the supervisor longer than a moment to learn of it.
 pub(crate) const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::from_secs(1), ..WAIT };
 
-/// The same for a request whose last worker lives: there is no death to be learned of.
-pub(crate) const WAIT_FOR_STARTS: WaitPolicy = WaitPolicy { grace: Duration::ZERO, ..WAIT };
+/// The same for a request whose last worker seems to live. One that was killed takes
+/// connections until the kernel has closed its sockets, so that this is not certain.
+pub(crate) const WAIT_FOR_STARTS: WaitPolicy = WaitPolicy { grace: Duration::from_millis(500), ..WAIT };
 
 /// For how long a connection has to stay that shows whether a worker lives. One that is
 /// being killed takes connections until the kernel has closed its sockets, which is soon.
