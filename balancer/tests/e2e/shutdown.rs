@@ -207,6 +207,50 @@ fn a_request_whose_answer_is_out_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn a_body_that_still_comes_is_waited_for() {
+    let mut cluster = Balancer::cluster(1).with(&["--buffer-requests", "64KiB"]).start_ready();
+    let body = json!({ "key": "k", "value": "v".repeat(10_000) }).to_string();
+    let head = "POST /cluster/shared-state HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    let mut client = Connection::open(cluster.address).unwrap();
+    let (first, rest) = body.split_at(5_000);
+    client.write(format!("{head}content-length: {}\r\n\r\n{first}", body.len()).as_bytes()).unwrap();
+    // Behind it in the same backlog, so the first one has been accepted as well.
+    assert_eq!(cluster.get("/cluster/info").status, 200);
+    assert_eq!(in_flight(&cluster), 0, "no worker is occupied");
+    cluster.signal(Signal::TERM);
+    eventually("it shuts down", || {
+        cluster.log().iter().any(|line| line.contains("shutting down")).then_some(())
+    });
+    client.write(rest.as_bytes()).unwrap();
+    let answer = client.receive(false).unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert_eq!(cluster.wait().code(), Some(0));
+}
+
+#[test]
+fn a_response_in_memory_is_given_whole() {
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let value = "v".repeat(900_000);
+    assert_eq!(cluster.post("/cluster/shared-state", &json!({ "key": "k", "value": value })).status, 200);
+    // Together more than the sockets hold; the last responses are in memory or asked for.
+    let mut client = Connection::open(cluster.address).unwrap();
+    client.write("GET /cluster/shared-state/k HTTP/1.1\r\nhost: a\r\n\r\n".repeat(20).as_bytes()).unwrap();
+    eventually("some is in memory", || (cluster.metric("buffered_bytes") > 0).then_some(()));
+    eventually("the worker is free", || (in_flight(&cluster) == 0).then_some(()));
+    cluster.signal(Signal::TERM);
+    eventually("it shuts down", || {
+        cluster.log().iter().any(|line| line.contains("shutting down")).then_some(())
+    });
+    let mut answers = 0;
+    while let Ok(answer) = client.receive(false) {
+        assert_eq!((answer.status, answer.body.len() > value.len()), (200, true));
+        answers += 1;
+    }
+    assert!(answers > 1);
+    assert_eq!(cluster.wait().code(), Some(0));
+}
+
+#[test]
 fn clients_cannot_use_up_what_the_supervisor_needs() {
     let cluster =
         Balancer::cluster(1).limit_descriptors(128).with(&["--health-interval", "100ms"]).start_ready();
