@@ -242,7 +242,10 @@ impl<'a> Exchange<'a> {
                         }
                         // The worker has begun to answer without the rest of it, and may
                         // end without it.
-                        Poll::Ready(_) => is_uploading = false,
+                        Poll::Ready(_) => {
+                            is_uploading = false;
+                            self.upload.release();
+                        }
                         Poll::Pending => {}
                     }
                 }
