@@ -137,8 +137,14 @@ pub enum ClusterEvent {
     LimitTooLow { worker: WorkerId, generation: Generation, reached: Reached, wait: Duration },
     /// So many candidates take over.
     Switched { kind: RolloutKind, candidates: usize },
-    /// A rollout is complete, `after` its beginning.
-    RolloutDone { kind: RolloutKind, workers: usize, after: Duration },
+    /// A retired process has less time for what it has, as its slot retires another one.
+    DrainCutShort { worker: WorkerId, generation: Generation },
+    /// A rollout is complete, `after` its beginning. So many that it has `retired` still
+    /// finish what they have.
+    RolloutDone { kind: RolloutKind, workers: usize, retired: usize, after: Duration },
+    /// All that a rollout has retired are gone, `after` its beginning. Only for those who
+    /// have waited for it.
+    DrainDone { kind: RolloutKind, workers: usize, after: Duration },
     /// A rollout has ended early; until its switch, nothing of it was to be seen.
     RolloutFailed { kind: RolloutKind, switched: bool, why: String },
 }
@@ -152,6 +158,7 @@ impl ClusterEvent {
                 | Self::ScaleRefused { .. }
                 | Self::ReleaseNotOpened { .. }
                 | Self::RolloutDone { .. }
+                | Self::DrainDone { .. }
                 | Self::RolloutFailed { .. }
         )
     }

@@ -8,6 +8,14 @@ use super::Load;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
+/// Who waits for a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Requester {
+    pub id: RequestId,
+    /// Also for the end of those that it has retired.
+    pub awaits_drain: bool,
+}
+
 /// How many workers are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ScaleTo {
@@ -41,9 +49,9 @@ pub enum Input {
     StartsMeasured { busy: bool },
     /// Every worker is to be replaced. Without a requester, a reload that is asked
     /// for during another rollout follows it; with one it is refused.
-    Reload { requester: Option<RequestId> },
+    Reload { requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
-    Scale { to: ScaleTo, requester: Option<RequestId> },
+    Scale { to: ScaleTo, requester: Option<Requester> },
     /// All workers are to stop, each within the kill timeout.
     Stop,
     /// All workers are to be killed.

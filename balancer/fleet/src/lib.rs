@@ -34,7 +34,7 @@ pub use effect::{ClusterEvent, Effect, Launch, Release};
 pub use gate::StartPolicy;
 pub use health::{Hang, Health, Load};
 pub use input::ScaleTo;
-pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId};
+pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId, Requester};
 pub use limits::Limits;
 pub use member::{Member, Role};
 pub use phase::{Phase, Process};
@@ -45,8 +45,11 @@ pub use rollout::RolloutKind;
 use gate::Gate;
 use phase::AfterExit;
 use recycle::{RecycleBudget, RecycleTimer};
-use rollout::{ActiveRollout, Queued};
+use rollout::{ActiveRollout, AwaitedDrain, Queued};
 use seeded::{Bug, seeded};
+
+/// Why a rollout cannot begin, or go on.
+const STOPPING: &str = "the cluster is stopping";
 
 /// What the fleet goes by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,6 +84,7 @@ pub struct Fleet {
     members: Vec<Member>,
     rollout: Option<ActiveRollout>,
     queued: Queued,
+    awaited: Vec<AwaitedDrain>,
     recycle: RecycleTimer,
     lifecycle: Lifecycle,
     /// Processes that were launched so far.
@@ -99,6 +103,7 @@ impl Fleet {
             members: Vec::new(),
             rollout: None,
             queued: Queued::default(),
+            awaited: Vec::new(),
             recycle: RecycleTimer::new(now),
             lifecycle: Lifecycle::Booting { since: now },
             generations: 0,
@@ -231,7 +236,8 @@ impl Fleet {
     /// Stops all members, each in the same way.
     fn stop(&mut self, now: Instant, how: fn(&mut Member, &Limits, Instant) -> Vec<Effect>) {
         if !self.is_stopping() {
-            self.fail_rollout("the cluster is stopping".to_owned(), now);
+            self.fail_rollout(STOPPING.to_owned(), now);
+            self.forsake_awaited();
             self.queued = Queued::default();
             self.lifecycle = Lifecycle::Stopping;
         }

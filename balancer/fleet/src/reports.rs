@@ -23,7 +23,7 @@ impl Fleet {
             Report::LaunchFailed { why, jitter } => {
                 self.members[index].set_jitter(jitter);
                 self.announce(ClusterEvent::LaunchFailed { worker, why: why.clone() }, None);
-                self.on_gone(index, format!("could not be started: {why}"), now);
+                self.on_gone(index, generation, format!("could not be started: {why}"), now);
             }
             Report::Up if self.members[index].phase.is_starting() => {
                 self.effects.push(Effect::Probe(generation));
@@ -158,13 +158,13 @@ impl Fleet {
         if let Some(next) = early.and_then(|port| self.ports.ended_early(port)) {
             self.announce(ClusterEvent::PortPolicyChanged { worker, next }, None);
         }
-        let requester = if retired { self.requester() } else { None };
+        let requester = self.awaits(generation);
         self.announce(ClusterEvent::Exited { worker, generation, exit, expected, retired }, requester);
-        self.on_gone(index, failure, now);
+        self.on_gone(index, generation, failure, now);
     }
 
     /// The process is no more; `failure` is why a candidate did not get ready.
-    fn on_gone(&mut self, index: usize, failure: String, now: Instant) {
+    fn on_gone(&mut self, index: usize, generation: Generation, failure: String, now: Instant) {
         let effects = self.members[index].exited(now);
         self.effects.extend(effects);
         if let Phase::Backoff { until, .. } = self.members[index].phase
@@ -174,6 +174,7 @@ impl Fleet {
             self.announce(ClusterEvent::BackingOff { worker, wait }, None);
         }
         self.check_candidate(index, &failure, now);
+        self.note_retired_gone(generation, now);
     }
 
     pub(super) fn tick_member(&mut self, index: usize, now: Instant) {

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use shared_protocol::WorkerId;
+use shared_protocol::{Generation, WorkerId};
 
-use super::RequestId;
 use super::seeded::{Bug, seeded};
+use super::{RequestId, Requester};
 use shared_protocol::RestartReason;
 
 /// What a rollout is for.
@@ -40,9 +40,19 @@ impl RolloutKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ActiveRollout {
     pub kind: RolloutKind,
-    pub requester: Option<RequestId>,
+    pub requester: Option<Requester>,
     pub began: Instant,
     pub stage: Stage,
+}
+
+/// Somebody waits for the end of those that a rollout has retired.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct AwaitedDrain {
+    pub kind: RolloutKind,
+    pub requester: RequestId,
+    pub began: Instant,
+    /// Those that still run.
+    pub retired: Vec<Generation>,
 }
 
 /// How far a rollout is.
@@ -50,10 +60,9 @@ pub(crate) struct ActiveRollout {
 pub(crate) enum Stage {
     /// The release of a reload is being opened.
     Opening,
-    /// Candidates start. Until the switch it can fail without a trace.
+    /// Candidates start. Until the switch, with which it is over, it can fail without a
+    /// trace.
     Starting(Plan),
-    /// Those that were retired finish what they have.
-    Draining,
 }
 
 /// Rollouts that were asked for by a signal, to which nobody expects an answer,

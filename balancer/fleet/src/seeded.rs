@@ -20,7 +20,7 @@ pub(super) enum Bug {
     RestartsBeforeExit,
     /// The requester of a rollout that is cut off by the stop gets no answer.
     StopForgetsRequester,
-    /// The requester of a rollout is answered at the switch already.
+    /// A requester who waits for those that are retired is answered at the switch already.
     AnswersAtSwitch,
     /// A rollout that nobody waits for is dropped while another is under way.
     LosesQueued,
@@ -34,8 +34,10 @@ pub(super) enum Bug {
     EjectsAll,
     /// The port of a stranger is taken for the own one.
     IgnoresPortTaken,
-    /// A rollout is over while the replaced ones still drain.
+    /// A wait for those that are retired is over while some of them still run.
     DoneWhileDraining,
+    /// A slot retires another process while its last one drains.
+    KeepsOlderDrain,
     /// A worker that misses its probes is hung, whatever it has in hand.
     KillsTheBusy,
     /// A worker is hung because its clients do not go on.

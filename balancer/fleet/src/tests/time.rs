@@ -28,6 +28,10 @@ pub(super) fn normalise(
     if let Some(rollout) = &mut fleet.rollout {
         rollout.began = base;
     }
+    for awaited in &mut fleet.awaited {
+        awaited.began = base;
+        awaited.retired.iter_mut().for_each(|retired| *retired = rename(*retired));
+    }
     if let Lifecycle::Booting { since } = &mut fleet.lifecycle {
         *since = base;
     }

@@ -14,7 +14,7 @@ use shared_protocol::{Generation, WorkerId};
 use super::time::normalise;
 use crate::{
     ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy, ProbeResult,
-    RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings, StartPolicy,
+    RecyclePolicy, Report, RequestId, Requester, Role, ScaleTo, Settings, StartPolicy,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
@@ -62,6 +62,8 @@ pub(super) struct Running {
     pub serves: bool,
     pub drains: bool,
     pub retired: bool,
+    /// Who waits for its end.
+    pub awaited_by: Option<RequestId>,
     pub leaving: bool,
     pub terminated: bool,
     pub killed: bool,
@@ -126,6 +128,20 @@ pub(super) enum Question {
     Examine(Generation),
 }
 
+/// What a requester waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// Nobody does.
+    None,
+    AtSwitch,
+    /// For the end of those that are retired as well.
+    AfterDrain,
+}
+
+impl Reply {
+    pub(super) const ALL: [Self; 3] = [Self::None, Self::AtSwitch, Self::AfterDrain];
+}
+
 /// One step of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -140,9 +156,8 @@ pub(super) enum Step {
     Leaving(Generation),
     Drained(Generation),
     Exited(Generation),
-    /// With a requester or without.
-    Reload(bool),
-    Scale(ScaleTo, bool),
+    Reload(Reply),
+    Scale(ScaleTo, Reply),
     Stop,
     Kill,
     /// Time passes until the next deadline.
@@ -175,7 +190,7 @@ pub(super) struct World {
     pub running: Vec<Running>,
     pub questions: VecDeque<Question>,
     /// Requesters who have no final answer yet.
-    pub waiting: Vec<RequestId>,
+    pub waiting: Vec<Requester>,
     /// Reloads that were accepted and have not begun yet.
     reload_queued: bool,
     release_opened: bool,
@@ -267,13 +282,13 @@ impl World {
             steps.push(Step::Deadline);
         }
         if self.commands > 0 && !self.fleet.is_stopped() {
-            for reply in [true, false] {
+            for reply in Reply::ALL {
                 steps.push(Step::Reload(reply));
                 steps.extend((1..=3).map(|to| Step::Scale(ScaleTo::Exactly(to), reply)));
             }
-            steps.push(Step::Scale(ScaleTo::More(1), false));
-            steps.push(Step::Scale(ScaleTo::Fewer(1), false));
-            steps.push(Step::Scale(ScaleTo::Exactly(9), true));
+            steps.push(Step::Scale(ScaleTo::More(1), Reply::None));
+            steps.push(Step::Scale(ScaleTo::Fewer(1), Reply::None));
+            steps.push(Step::Scale(ScaleTo::Exactly(9), Reply::AtSwitch));
             steps.extend([Step::Stop, Step::Kill]);
         }
         steps
@@ -420,14 +435,16 @@ impl World {
         })
     }
 
-    fn requester(&mut self, reply: bool) -> Option<RequestId> {
+    fn requester(&mut self, reply: Reply) -> Option<Requester> {
         self.commands = self.commands.saturating_sub(1);
-        if !reply {
+        if reply == Reply::None {
             return None;
         }
-        let id = (0..).map(RequestId).find(|id| !self.waiting.contains(id))?;
-        self.waiting.push(id);
-        Some(id)
+        let awaits_drain = reply == Reply::AfterDrain;
+        let id = (0..).map(RequestId).find(|&id| !self.waiting.iter().any(|waiting| waiting.id == id))?;
+        let requester = Requester { id, awaits_drain };
+        self.waiting.push(requester);
+        Some(requester)
     }
 
     fn published(&self) -> Vec<Generation> {

@@ -3,7 +3,7 @@
 use shared_protocol::Generation;
 
 use super::{Hand, Question, Running, Step, World};
-use crate::{ClusterEvent, Effect, Launch, Release, RequestId, RolloutKind};
+use crate::{ClusterEvent, Effect, Launch, Member, Release, RequestId, Requester, Role, RolloutKind};
 
 impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect, step: Option<Step>) -> Result<(), String> {
@@ -53,8 +53,12 @@ impl World {
         if starting >= self.fleet.settings.starts.parallel.unwrap_or(usize::MAX) {
             return Err(format!("worker {worker} is launched while {starting} are starting"));
         }
-        if self.running.iter().filter(|running| running.worker == worker).count() >= 2 {
-            return Err(format!("worker {worker} gets a third process"));
+        if self.running.iter().filter(|running| running.worker == worker).count() >= 3 {
+            return Err(format!("worker {worker} gets a fourth process"));
+        }
+        let abandoned = |member: &Member| member.id == worker && member.role == Role::Abandoned;
+        if launch.on_trial && self.fleet.members().iter().any(abandoned) {
+            return Err(format!("a candidate of worker {worker} is launched beside one of a failed rollout"));
         }
         self.questions.push_back(Question::Launch(generation));
         self.running.push(Running {
@@ -72,6 +76,7 @@ impl World {
             serves: false,
             drains: false,
             retired: false,
+            awaited_by: None,
             leaving: false,
             terminated: false,
             killed: false,
@@ -140,19 +145,26 @@ impl World {
             | ClusterEvent::ReleaseNotOpened { .. } => self.reload_queued = false,
             ClusterEvent::Draining { generation, .. } => {
                 let running = self.running.iter_mut().find(|running| running.generation == *generation);
-                running.into_iter().for_each(|running| running.retired = true);
+                let awaits = |waiting: &&Requester| waiting.awaits_drain && Some(waiting.id) == requester;
+                let awaited_by = self.waiting.iter().find(awaits).map(|waiting| waiting.id);
+                running.into_iter().for_each(|running| {
+                    (running.retired, running.awaited_by) = (true, awaited_by);
+                });
             }
             ClusterEvent::Hung { worker, generation, .. } => {
                 self.check_verdict(*worker, *generation)?;
                 self.check_ejection(*worker, *generation)?;
             }
-            ClusterEvent::RolloutDone { kind, .. } if self.running.iter().any(|running| running.retired) => {
-                return Err(format!("{kind:?} is done while those that it has retired still run"));
+            ClusterEvent::DrainDone { kind, .. } => {
+                let still = |running: &Running| running.awaited_by == requester && requester.is_some();
+                if self.running.iter().any(still) {
+                    return Err(format!("{kind:?} is done while those that it has retired still run"));
+                }
             }
             _ => {}
         }
         let Some(requester) = requester.filter(|_| event.is_final()) else { return Ok(()) };
-        let place = self.waiting.iter().position(|&waiting| waiting == requester);
+        let place = self.waiting.iter().position(|waiting| waiting.id == requester);
         let place = place.ok_or_else(|| format!("{event:?} answers somebody a second time, at {step:?}"))?;
         self.waiting.remove(place);
         Ok(())

@@ -106,10 +106,12 @@ impl World {
     ) -> Result<(), String> {
         let failed = effects.iter().any(|effect| {
             let Effect::Announce { event, .. } = effect else { return false };
-            event.is_final() && !matches!(event, ClusterEvent::RolloutDone { .. })
+            event.is_final()
+                && !matches!(event, ClusterEvent::RolloutDone { .. } | ClusterEvent::DrainDone { .. })
         });
         let began = |effect: &Effect| {
-            matches!(effect, Effect::Announce { event: ClusterEvent::RolloutBegan { .. }, .. })
+            let Effect::Announce { event, .. } = effect else { return false };
+            matches!(event, ClusterEvent::RolloutBegan { .. } | ClusterEvent::Switched { .. })
         };
         if !failed || matches!(step, Step::Stop | Step::Kill) || effects.iter().any(began) {
             return Ok(());
@@ -129,6 +131,12 @@ impl World {
         ids.sort_unstable();
         if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("two processes of worker {} are published", pair[0]));
+        }
+        let drains = |running: &&Running| running.retired && !running.terminated && !running.killed;
+        let mut draining: Vec<_> = self.running.iter().filter(drains).map(|running| running.worker).collect();
+        draining.sort_unstable();
+        if let Some(pair) = draining.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("two processes of worker {} drain at the same time", pair[0]));
         }
         for member in self.fleet.members() {
             let served = member
