@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use rustix::fs::Mode;
 use rustix::process::Signal;
 use shared_protocol::problem::Problem;
-use shared_protocol::{Progress, Scale, Status};
+use shared_protocol::{Scale, Status};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
@@ -126,9 +126,12 @@ impl Control {
         }
     }
 
-    /// Passes on a command and streams what becomes of it.
-    async fn command(&self, command: impl FnOnce(mpsc::Sender<Progress>) -> Command) -> Reply {
-        let (reply, mut steps) = mpsc::channel(STEPS);
+    /// Passes on a command and streams what becomes of it; with `?wait=true` up to the end
+    /// of those workers that it has retired.
+    async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
+        let (progress, mut steps) = mpsc::channel(STEPS);
+        let awaits_drain = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "wait=true"));
+        let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
             return Response::problem(Problem::new(503, "the cluster is stopping")).into();
         }
@@ -167,7 +170,9 @@ impl Handler for Control {
         let (method, path) = (&head.method, head.uri.path());
         match (method, path) {
             (&Method::GET, "/status") => Response::json(200, &self.status()).into(),
-            (&Method::POST, "/reload") => self.command(|reply| Command::Reload { reply: Some(reply) }).await,
+            (&Method::POST, "/reload") => {
+                self.command(&head.uri, |reply| Command::Reload { reply: Some(reply) }).await
+            }
             (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
                 let body = Limited::new(body, BODY_LIMIT).collect().await;
@@ -175,7 +180,7 @@ impl Handler for Control {
                 match serde_json::from_slice::<Scale>(&body) {
                     Ok(Scale { workers }) => {
                         let to = ScaleTo::Exactly(workers as usize);
-                        self.command(|reply| Command::Scale { to, reply: Some(reply) }).await
+                        self.command(&head.uri, |reply| Command::Scale { to, reply: Some(reply) }).await
                     }
                     Err(err) => {
                         let detail = format!("the body must be like {{\"workers\":4}}: {err}");

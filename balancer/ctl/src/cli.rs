@@ -16,8 +16,12 @@ pub enum Action {
         watch: bool,
     },
     /// Replace all workers of a running cluster without losing a request: the new ones
-    /// take over when all of them are ready; if one of them fails, the old ones stay
+    /// take over when all of them are ready; if one of them fails, the old ones stay. It is
+    /// done then, and the old ones finish what they have in the background
     Reload {
+        /// Wait until the old workers are gone
+        #[arg(short, long)]
+        wait: bool,
         #[command(flatten)]
         to: Recipient,
     },
@@ -26,6 +30,9 @@ pub enum Action {
         /// The new number of workers
         #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         workers: u32,
+        /// Wait until workers that are not wanted any more are gone
+        #[arg(short, long)]
+        wait: bool,
         #[command(flatten)]
         to: Recipient,
     },

@@ -20,8 +20,10 @@ use crate::watch;
 /// # Errors
 /// When no cluster could be reached, or it did not do what it was asked to.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
-    let (Action::Status { to, .. } | Action::Reload { to } | Action::Scale { to, .. } | Action::Stop { to }) =
-        action;
+    let (Action::Status { to, .. }
+    | Action::Reload { to, .. }
+    | Action::Scale { to, .. }
+    | Action::Stop { to }) = action;
     let path = socket(to)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -38,14 +40,21 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 }
                 Ok(ExitCode::SUCCESS)
             }
-            Action::Reload { .. } => cluster.change(Request::post_empty("/reload"), to.json).await,
-            Action::Scale { workers, .. } => {
+            Action::Reload { wait, .. } => {
+                cluster.change(Request::post_empty(&path_to("/reload", *wait)), to.json).await
+            }
+            Action::Scale { workers, wait, .. } => {
                 let body = serde_json::to_value(Scale { workers: *workers })?;
-                cluster.change(Request::post("/scale", &body), to.json).await
+                cluster.change(Request::post(&path_to("/scale", *wait), &body), to.json).await
             }
             Action::Stop { .. } => cluster.stop(to.json).await,
         }
     })
+}
+
+/// Where a change is asked for, and whether its end is waited for.
+fn path_to(change: &str, wait: bool) -> String {
+    if wait { format!("{change}?wait=true") } else { change.to_owned() }
 }
 
 /// The path of the control socket that `to` means.

@@ -261,11 +261,26 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
         Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
         Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
-        Progress::Done { workers, after_ms } => {
-            format!("done: {workers} {}, after {after_ms} ms", plural(*workers))
+        Progress::Done { workers, after_ms, requests, long_lived } => {
+            let left = left_behind(*requests, *long_lived);
+            format!("done: {workers} {}, after {after_ms} ms{left}", plural(*workers))
         }
         Progress::Failed { .. } => return None,
     })
+}
+
+/// What goes on in workers that were replaced, if anything does.
+fn left_behind(requests: u64, long_lived: u64) -> String {
+    let some = |count: u64, what: &str| {
+        let plural = if count == 1 { "" } else { "s" };
+        (count > 0).then(|| format!("{count} {what}{plural}"))
+    };
+    let parts = [some(requests, "request"), some(long_lived, "long-lived connection")];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("; {} of the old ones end in the background", parts.join(" and "))
 }
 
 fn plural(workers: usize) -> &'static str {

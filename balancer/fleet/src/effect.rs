@@ -139,9 +139,9 @@ pub enum ClusterEvent {
     Switched { kind: RolloutKind, candidates: usize },
     /// A retired process has less time for what it has, as its slot retires another one.
     DrainCutShort { worker: WorkerId, generation: Generation },
-    /// A rollout is complete, `after` its beginning. So many that it has `retired` still
-    /// finish what they have.
-    RolloutDone { kind: RolloutKind, workers: usize, retired: usize, after: Duration },
+    /// A rollout is complete, `after` its beginning. Those that it has `retired` finish what
+    /// they have.
+    RolloutDone { kind: RolloutKind, workers: usize, retired: Vec<Generation>, after: Duration },
     /// All that a rollout has retired are gone, `after` its beginning. Only for those who
     /// have waited for it.
     DrainDone { kind: RolloutKind, workers: usize, after: Duration },

@@ -288,7 +288,7 @@ impl Fleet {
             self.recycle.next = now;
         }
         let (workers, after) = (self.workers(), now.saturating_duration_since(began));
-        let done = ClusterEvent::RolloutDone { kind, workers, retired: retired.len(), after };
+        let done = ClusterEvent::RolloutDone { kind, workers, retired: retired.clone(), after };
         match requester {
             Some(Requester { id, awaits_drain: true }) if !retired.is_empty() => {
                 self.announce(done, Some(id).filter(|_| seeded(Bug::AnswersAtSwitch)));

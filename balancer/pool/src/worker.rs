@@ -85,6 +85,11 @@ impl Worker {
         self.tunnels.load(Ordering::SeqCst)
     }
 
+    /// Long-lived connections that this worker holds now: event streams and upgraded ones.
+    pub fn long_lived(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed) + self.tunnels()
+    }
+
     /// A request moves now: bytes came from this worker, or it took some.
     #[inline]
     pub fn moved(&self) {

@@ -13,10 +13,10 @@ use balancer_state::counters::{Counters, ReloadOutcome};
 use balancer_state::events::Events;
 use shared_protocol::{Generation, Progress, RestartReason};
 
-use crate::handle::ProgressSender;
+use crate::handle::{ProgressSender, Reply};
 use crate::notify;
 use crate::running::{RunningProcess, RunningProcesses};
-use balancer_fleet::{ClusterEvent, Hang, Reached, RequestId, RolloutKind};
+use balancer_fleet::{ClusterEvent, Hang, Reached, RequestId, Requester, RolloutKind};
 
 /// Tells everybody concerned what has happened to the cluster.
 #[derive(Debug)]
@@ -35,11 +35,12 @@ impl Announcer {
     }
 
     /// A name for whoever waits for progress, if somebody does.
-    pub(crate) fn requester(&mut self, reply: Option<ProgressSender>) -> Option<RequestId> {
+    pub(crate) fn requester(&mut self, reply: Option<Reply>) -> Option<Requester> {
+        let Reply { progress, awaits_drain } = reply?;
         self.requests += 1;
         let id = RequestId(self.requests);
-        self.requesters.insert(id, reply?);
-        Some(id)
+        self.requesters.insert(id, progress);
+        Some(Requester { id, awaits_drain })
     }
 
     /// Announces `event`. The processes that it is about are still among `running`.
@@ -113,7 +114,15 @@ fn progress<'a>(
         ClusterEvent::Exited { worker, generation, retired: true, .. } => {
             Progress::Stopped { worker, pid: pid(generation)? }
         }
-        ClusterEvent::RolloutDone { workers, after, .. } => Progress::done(workers, after),
+        ClusterEvent::RolloutDone { workers, retired, after, .. } => {
+            let workers_left = retired.iter().filter_map(|left| who(left)?.worker.as_ref());
+            let left = workers_left.map(|worker| (worker.workload().requests, worker.long_lived()));
+            let (requests, long_lived) = left.fold((0, 0), |sum, left| (sum.0 + left.0, sum.1 + left.1));
+            Progress::Done { workers, after_ms: millis(after), requests, long_lived }
+        }
+        ClusterEvent::DrainDone { workers, after, .. } => {
+            Progress::Done { workers, after_ms: millis(after), requests: 0, long_lived: 0 }
+        }
         ClusterEvent::RolloutFailed { why, .. }
         | ClusterEvent::ReloadRefused { why }
         | ClusterEvent::ScaleRefused { why, .. }
@@ -159,6 +168,11 @@ fn hung(hang: &Hang) -> String {
             format!("none of its requests has moved for {} s (--hang-timeout)", time.as_secs())
         }
     }
+}
+
+/// What becomes of a worker that drains when its successor is replaced as well.
+fn cut_short() -> &'static str {
+    "is told to end before its drain timeout: its successor is replaced as well"
 }
 
 /// Why a worker gets requests again.

@@ -32,6 +32,6 @@ mod supervisor;
 mod system;
 
 pub use balancer_fleet::{Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
-pub use handle::{Command, Handle, NotTaken, ProgressSender};
+pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply};
 pub use supervisor::Supervisor;
 pub use system::{Machine, System};

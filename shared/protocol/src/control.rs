@@ -1,7 +1,5 @@
 //! The control API: what `status` reads, and what is told of a change.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{ClusterHealth, Sample, WorkerId, WorkerList};
@@ -46,17 +44,20 @@ pub enum Progress {
     Draining { worker: WorkerId, pid: u32 },
     /// A worker has ended.
     Stopped { worker: WorkerId, pid: u32 },
-    /// The change is complete. Nothing follows.
+    /// The change is complete. Nothing follows. What workers that were replaced still have
+    /// goes on in the background: `requests`, and `longLived` connections, which are event
+    /// streams and upgraded ones.
     #[serde(rename_all = "camelCase")]
-    Done { workers: usize, after_ms: u64 },
+    Done {
+        workers: usize,
+        after_ms: u64,
+        #[serde(default)]
+        requests: u64,
+        #[serde(default)]
+        long_lived: u64,
+    },
     /// Nothing was changed, or all that was has been undone. Nothing follows.
     Failed { reason: String },
-}
-
-impl Progress {
-    pub fn done(workers: usize, after: Duration) -> Self {
-        Self::Done { workers, after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use shared_protocol::{EventKind, Generation, WorkerId};
 
-use super::{back_in_turn, failure, hung, limit, millis};
+use super::{back_in_turn, cut_short, failure, hung, limit, millis};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, RolloutKind};
 
@@ -63,6 +63,9 @@ pub(super) fn entry<'a>(
         ClusterEvent::Draining { worker, generation } => {
             of(EventKind::Draining, worker, pid(generation), "gets no further requests".to_owned())
         }
+        ClusterEvent::DrainCutShort { worker, generation } => {
+            of(EventKind::Draining, worker, pid(generation), cut_short().to_owned())
+        }
         ClusterEvent::Exited { worker, generation, exit, expected, .. } => {
             let kind = if *expected { EventKind::Stopped } else { EventKind::Crashed };
             of(kind, worker, pid(generation), exit.how.clone())
@@ -104,7 +107,7 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
         ClusterEvent::Switched { kind, candidates } => {
             (event_kind(*kind), format!("new workers take over: {candidates}"))
         }
-        ClusterEvent::RolloutDone { kind, workers, after } => {
+        ClusterEvent::RolloutDone { kind, workers, after, .. } => {
             let done = match kind {
                 RolloutKind::Reload => "reload done",
                 RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => "scaled",

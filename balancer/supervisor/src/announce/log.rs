@@ -3,7 +3,7 @@
 use shared_protocol::Generation;
 use tracing::{debug, error, info, warn};
 
-use super::{back_in_turn, failure, hung, limit, millis};
+use super::{back_in_turn, cut_short, failure, hung, limit, millis};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
 
@@ -46,6 +46,9 @@ pub(super) fn write<'a>(
         }
         ClusterEvent::Hung { worker, generation, hang } => {
             warn!(%worker, pid = pid(generation), "is hung and is replaced: {}", hung(hang));
+        }
+        ClusterEvent::DrainCutShort { worker, generation } => {
+            info!(%worker, pid = pid(generation), "{}", cut_short());
         }
         ClusterEvent::Killed { worker, generation } if !stopping => {
             warn!(%worker, pid = pid(generation), "did not stop in time: killed");
@@ -104,7 +107,7 @@ fn write_of_cluster(event: &ClusterEvent) {
             kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
             workers: from,
         } => info!(from, to, "scaling"),
-        ClusterEvent::RolloutDone { kind, workers, after } => {
+        ClusterEvent::RolloutDone { kind, workers, after, .. } => {
             let after_ms = millis(*after);
             match kind {
                 RolloutKind::Reload => info!(workers, after_ms, "reload done"),

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::handle::Handle;
+use crate::handle::{Handle, Reply};
 use balancer_fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo, StartPolicy};
 use fake::{Behaviour, FakeSystem};
 
@@ -69,11 +69,9 @@ impl Cluster {
         }
     }
 
-    async fn command(
-        &self,
-        command: impl FnOnce(Option<mpsc::Sender<Progress>>) -> Command,
-    ) -> Vec<Progress> {
+    async fn command(&self, command: impl FnOnce(Option<Reply>) -> Command) -> Vec<Progress> {
         let (reply, mut progress) = mpsc::channel(64);
+        let reply = Reply { progress: reply, awaits_drain: false };
         self.handle.send(command(Some(reply))).await.unwrap();
         let mut all = Vec::new();
         while let Some(step) = timeout(DEADLINE, progress.recv()).await.expect("an answer comes") {
@@ -123,13 +121,32 @@ async fn a_crashed_worker_is_replaced_and_gets_no_request_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_says_what_it_does_and_waits_for_the_last_request_only() {
+async fn a_reload_says_what_it_does_and_is_over_at_the_switch() {
+    let cluster = Cluster::ready(1).await;
+    let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
+    let steps = cluster.reload().await;
+    let kinds: Vec<_> =
+        steps.iter().map(|step| serde_json::to_value(step).unwrap()["event"].clone()).collect();
+    assert_eq!(kinds, ["started", "ready", "switched", "draining", "done"]);
+    assert!(matches!(steps.last(), Some(Progress::Done { requests: 1, long_lived: 0, .. })), "{steps:?}");
+    assert_eq!(cluster.online(), [2]);
+    // The next one ends what still drains.
+    cluster.reload().await;
+    assert_eq!(cluster.online(), [3]);
+    assert!(cluster.has_event("is told to end before its drain timeout"));
+    cluster.eventually("the first one is gone", |cluster| !cluster.system.is_running(Generation(1))).await;
+    drop(lease);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_drain_is_answered_after_the_last_request() {
     let cluster = Cluster::ready(1).await;
     let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
     let reload = tokio::spawn({
         let handle = cluster.handle.clone();
         async move {
             let (reply, mut progress) = mpsc::channel(64);
+            let reply = Reply { progress: reply, awaits_drain: true };
             handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
             let mut all = Vec::new();
             while let Some(step) = progress.recv().await {
@@ -284,6 +301,7 @@ async fn a_stop_during_a_reload_answers_the_requester() {
     let cluster = Cluster::ready(1).await;
     cluster.system.behave(Behaviour::Hangs);
     let (reply, mut progress) = mpsc::channel(64);
+    let reply = Reply { progress: reply, awaits_drain: false };
     cluster.handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
     assert!(matches!(progress.recv().await, Some(Progress::Started { .. })));
     cluster.handle.send(Command::Kill).await.unwrap();
