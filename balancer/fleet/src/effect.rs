@@ -20,8 +20,15 @@ pub enum Effect {
     Publish(Generation),
     /// Hand no further requests to this process.
     Withdraw(Generation),
-    /// Report when this withdrawn process has no more requests in flight.
+    /// Report when this withdrawn process has only long-lived connections, if it has any,
+    /// and when it has nothing more in flight.
     AwaitDrain(Generation),
+    /// The connections of this process are to end: all of them at once, or the long-lived
+    /// ones spread evenly over this time.
+    Close { generation: Generation, over: Option<Duration> },
+    /// Tell this process that only long-lived connections are left (with the signal that
+    /// was chosen in place of SIGTERM).
+    SignalDrain(Generation),
     /// Ask this process to stop (SIGTERM to its group).
     Terminate(Generation),
     /// End this process (SIGKILL to its group).

@@ -1,5 +1,7 @@
 //! What the world tells the fleet.
 
+use std::time::Duration;
+
 use shared_protocol::Generation;
 
 use super::Load;
@@ -52,8 +54,9 @@ pub enum Input {
     Reload { requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
     Scale { to: ScaleTo, requester: Option<Requester> },
-    /// All workers are to stop, each within the kill timeout.
-    Stop,
+    /// All workers are to stop. Their long-lived connections end within this time, and what
+    /// else they have ends now; the kill timeout follows.
+    Stop { long_lived: Duration },
     /// All workers are to be killed.
     Kill,
     /// [`Fleet::next_deadline`](super::Fleet::next_deadline) has passed.
@@ -78,7 +81,9 @@ pub enum Report {
     Probed { result: ProbeResult, load: Load },
     /// Answers [`Effect::Examine`](super::Effect::Examine).
     Examined(Load),
-    /// It was withdrawn, and its last request has ended.
+    /// It was withdrawn, and has only long-lived connections.
+    OnlyLongLived,
+    /// It was withdrawn, and has nothing in flight.
     Drained,
     /// It is gone and reaped. Reported exactly once and last.
     Exited(Exit),

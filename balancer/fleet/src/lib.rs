@@ -2,13 +2,14 @@
 //! in, effects come out. No process, socket or clock is touched here, and nothing
 //! is random, so that every order of events can be tried.
 //!
-//! [`member`] is a slot and its process, [`health`] the verdicts on it, [`rollout`] a
+//! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
 //! along.
 
 mod backoff;
 mod effect;
+mod ending;
 mod gate;
 mod health;
 mod input;
@@ -35,7 +36,7 @@ pub use gate::StartPolicy;
 pub use health::{Hang, Health, Load};
 pub use input::ScaleTo;
 pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId, Requester};
-pub use limits::Limits;
+pub use limits::{DrainSignal, Limits};
 pub use member::{Member, Role};
 pub use phase::{Phase, Process};
 pub use port_policy::{PortChoice, PortPolicy};
@@ -43,7 +44,6 @@ pub use recycle::{Reached, RecyclePolicy};
 pub use rollout::RolloutKind;
 
 use gate::Gate;
-use phase::AfterExit;
 use recycle::{RecycleBudget, RecycleTimer};
 use rollout::{ActiveRollout, AwaitedDrain, Queued};
 use seeded::{Bug, seeded};
@@ -131,8 +131,10 @@ impl Fleet {
             }
             Input::Reload { requester } => self.reload(requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
-            Input::Stop => self.stop(now, Member::stop_for_good),
-            Input::Kill => self.stop(now, Member::kill),
+            Input::Stop { long_lived } => {
+                self.stop(now, |member, limits| member.stop_for_good(long_lived, limits, now));
+            }
+            Input::Kill => self.stop(now, |member, limits| member.kill(limits, now)),
             Input::Tick => self.on_tick(now),
         }
         self.start_at_gate(now);
@@ -234,7 +236,7 @@ impl Fleet {
     }
 
     /// Stops all members, each in the same way.
-    fn stop(&mut self, now: Instant, how: fn(&mut Member, &Limits, Instant) -> Vec<Effect>) {
+    fn stop(&mut self, now: Instant, how: impl Fn(&mut Member, &Limits) -> Vec<Effect>) {
         if !self.is_stopping() {
             self.fail_rollout(STOPPING.to_owned(), now);
             self.forsake_awaited();
@@ -242,7 +244,7 @@ impl Fleet {
             self.lifecycle = Lifecycle::Stopping;
         }
         for member in &mut self.members {
-            self.effects.extend(how(member, &self.settings.limits, now));
+            self.effects.extend(how(member, &self.settings.limits));
         }
     }
 
@@ -263,11 +265,5 @@ impl Fleet {
     fn budget(&self, index: usize, now: Instant) -> RecycleBudget {
         let jitter = self.members[index].phase.process().map_or(Jitter::NONE, |process| process.jitter);
         RecycleBudget::draw(&self.settings.recycle, now, jitter)
-    }
-}
-
-impl Member {
-    fn stop_for_good(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        self.stop(AfterExit::StayDown, limits, now)
     }
 }

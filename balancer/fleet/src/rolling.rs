@@ -253,7 +253,9 @@ impl Fleet {
             let drains = member.id == worker && matches!(member.phase, Phase::Draining { .. });
             if let Some(generation) = member.generation().filter(|_| drains) {
                 self.announce(ClusterEvent::DrainCutShort { worker, generation }, None);
-                self.give_up(index, now);
+                let limits = self.settings.limits;
+                let effects = self.members[index].cut_short(&limits, now);
+                self.effects.extend(effects);
             }
         }
     }

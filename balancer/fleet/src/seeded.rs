@@ -38,6 +38,10 @@ pub(super) enum Bug {
     DoneWhileDraining,
     /// A slot retires another process while its last one drains.
     KeepsOlderDrain,
+    /// What a process still has at the end of its drain is not closed.
+    LeavesConnections,
+    /// A process that was told to end early is told so again at the end of its drain.
+    TellsTwice,
     /// A worker that misses its probes is hung, whatever it has in hand.
     KillsTheBusy,
     /// A worker is hung because its clients do not go on.

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::{self, Clock};
+use crate::lease::Lease;
 use crate::queue::{ConcurrencyLimit, Queue, QueueStats};
 use crate::request::{PickError, PickRequest, WaitPolicy};
 use crate::select::{self, Strategy};
-use crate::worker::{Lease, Worker};
+use crate::worker::Worker;
 
 /// How requests are shared out.
 #[derive(Debug, Clone, Copy, Default)]

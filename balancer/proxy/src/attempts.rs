@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::client::Http1Client;
 use crate::context::RequestContext;
 use crate::error::{ConnectError, ProxyError};
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{CloseWatch, Exchange, Outcome};
 use crate::fault::{self, Fault};
 use crate::policy::{self, Failure, MAX_ATTEMPTS, Stage};
 use crate::proxy::Proxy;
@@ -171,7 +171,9 @@ fn failure(error: &ProxyError, context: &RequestContext, upload: &Upload, sent: 
         stage: if upload.has_begun() { Stage::Sent } else { Stage::Connecting },
         timed_out: matches!(
             error,
-            ProxyError::ResponseTimeout(_) | ProxyError::Connect(ConnectError::Timeout(_))
+            ProxyError::ResponseTimeout(_)
+                | ProxyError::DrainTimeout
+                | ProxyError::Connect(ConnectError::Timeout(_))
         ),
         idempotent: context.is_idempotent && !matches!(error, ProxyError::InvalidResponse(_)),
         replayable: upload.is_replayable(),
@@ -247,6 +249,7 @@ async fn attempt(
         },
     };
     let is_reused = upstream.is_reused;
-    let exchange = Exchange { proxy, context, client, upload, lease };
+    let close = CloseWatch::default();
+    let exchange = Exchange { proxy, context, client, upload, lease, close };
     Attempt { outcome: exchange.run(upstream).await, is_reused }
 }

@@ -5,7 +5,7 @@ use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
 use super::explorer::{ends_in_order, setups};
-use super::world::{Hand, Reply, Step, World};
+use super::world::{Hand, LIMITS, Reply, Step, World};
 use crate::{ClusterEvent, ScaleTo, Settings};
 
 /// Steps of one life; then a new one begins.
@@ -52,7 +52,7 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
     }
     // The whole cluster is stopped seldom, and asked for changes now and then.
     match random.u32(..20_000) {
-        0..4 => return Step::Stop,
+        0..4 => return Step::Stop(if random.bool() { LIMITS.drain } else { Duration::ZERO }),
         4..6 => return Step::Kill,
         6..500 => return Step::Reload(reply(random)),
         500..1_000 => {
@@ -82,6 +82,7 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
             Step::Missed(of, hand.unwrap_or(Hand::Nothing))
         }
         50..150 if goes => Step::Exited(of),
+        150..190 if running.drains => Step::OnlyLongLived(of),
         _ if running.drains => Step::Drained(of),
         _ if !running.up => Step::Up(of),
         _ if running.probed => Step::Healthy(of),

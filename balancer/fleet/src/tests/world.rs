@@ -13,14 +13,16 @@ use shared_protocol::{Generation, WorkerId};
 
 use super::time::normalise;
 use crate::{
-    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy, ProbeResult,
-    RecyclePolicy, Report, RequestId, Requester, Role, ScaleTo, Settings, StartPolicy,
+    ClusterEvent, DrainSignal, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy,
+    ProbeResult, RecyclePolicy, Report, RequestId, Requester, Role, ScaleTo, Settings, StartPolicy,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
 pub(super) const LIMITS: Limits = Limits {
     startup: Duration::from_millis(400),
     drain: Duration::from_millis(200),
+    stream_drain: None,
+    drain_signal: DrainSignal::Terminate,
     kill: Duration::from_millis(100),
     hang: Duration::from_millis(200),
     fall: 1,
@@ -61,6 +63,10 @@ pub(super) struct Running {
     /// It was published and has not been told to go.
     pub serves: bool,
     pub drains: bool,
+    /// What it still holds are long-lived connections.
+    pub only_long_lived: bool,
+    /// Everything that it holds was asked to end.
+    pub closed: bool,
     pub retired: bool,
     /// Who waits for its end.
     pub awaited_by: Option<RequestId>,
@@ -154,11 +160,13 @@ pub(super) enum Step {
     NotProbed(Generation),
     CouldNotStart(Generation),
     Leaving(Generation),
+    OnlyLongLived(Generation),
     Drained(Generation),
     Exited(Generation),
     Reload(Reply),
     Scale(ScaleTo, Reply),
-    Stop,
+    /// Long-lived connections end within this time.
+    Stop(Duration),
     Kill,
     /// Time passes until the next deadline.
     Deadline,
@@ -176,6 +184,7 @@ impl Step {
             | Self::NotProbed(of)
             | Self::CouldNotStart(of)
             | Self::Leaving(of)
+            | Self::OnlyLongLived(of)
             | Self::Drained(of)
             | Self::Exited(of) => Some(of),
             _ => None,
@@ -257,6 +266,9 @@ impl World {
         for running in &self.running {
             let of = running.generation;
             steps.push(Step::Exited(of));
+            if running.drains && !running.killed {
+                steps.push(Step::Drained(of));
+            }
             if running.terminated || running.killed {
                 continue;
             }
@@ -274,8 +286,8 @@ impl World {
             if !running.leaving {
                 steps.push(Step::Leaving(of));
             }
-            if running.drains {
-                steps.push(Step::Drained(of));
+            if running.drains && !running.only_long_lived {
+                steps.push(Step::OnlyLongLived(of));
             }
         }
         if self.fleet.next_deadline().is_some() {
@@ -289,7 +301,7 @@ impl World {
             steps.push(Step::Scale(ScaleTo::More(1), Reply::None));
             steps.push(Step::Scale(ScaleTo::Fewer(1), Reply::None));
             steps.push(Step::Scale(ScaleTo::Exactly(9), Reply::AtSwitch));
-            steps.extend([Step::Stop, Step::Kill]);
+            steps.extend([Step::Stop(Duration::ZERO), Step::Stop(LIMITS.drain), Step::Kill]);
         }
         steps
     }
@@ -305,7 +317,7 @@ impl World {
         };
         let Some(input) = self.input(step) else { return Ok(()) };
         let published = self.published();
-        let stopping = matches!(step, Step::Stop | Step::Kill);
+        let stopping = matches!(step, Step::Stop(_) | Step::Kill);
         if stopping {
             self.reload_queued = false;
         }
@@ -324,6 +336,7 @@ impl World {
             self.carry_out(effect, Some(step))?;
         }
         self.check_withdrawals(step, &effects)?;
+        self.check_drains(step, &effects)?;
         self.check_failures(step, &effects, &published)?;
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
         let ids: Vec<_> = current.map(|member| member.id).collect();
@@ -354,6 +367,7 @@ impl World {
                 }
                 Step::PortTaken(_) => running.healthy = false,
                 Step::Leaving(_) => (running.leaving, running.serves) = (true, false),
+                Step::OnlyLongLived(_) => running.only_long_lived = true,
                 Step::Drained(_) => running.drains = false,
                 _ => {}
             }
@@ -372,13 +386,18 @@ impl World {
             Step::NotProbed(of) => probed(of, ProbeResult::Unknown { why: why() }),
             Step::CouldNotStart(of) => report(of, Report::CouldNotStart { why: why() }),
             Step::Leaving(of) => report(of, Report::Leaving),
+            Step::OnlyLongLived(of) => report(of, Report::OnlyLongLived),
             Step::Drained(of) => report(of, Report::Drained),
             Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false })),
             Step::Reload(reply) => Some(Input::Reload { requester: self.requester(reply) }),
             Step::Scale(to, reply) => Some(Input::Scale { to, requester: self.requester(reply) }),
-            Step::Stop | Step::Kill => {
+            Step::Stop(long_lived) => {
                 self.commands = self.commands.saturating_sub(1);
-                Some(if step == Step::Stop { Input::Stop } else { Input::Kill })
+                Some(Input::Stop { long_lived })
+            }
+            Step::Kill => {
+                self.commands = self.commands.saturating_sub(1);
+                Some(Input::Kill)
             }
             Step::Deadline => {
                 self.now = self.now.max(self.fleet.next_deadline()?);

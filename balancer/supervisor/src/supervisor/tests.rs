@@ -13,12 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::handle::{Handle, Reply};
-use balancer_fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo, StartPolicy};
+use balancer_fleet::{DrainSignal, Limits, PortPolicy, RecyclePolicy, ScaleTo, StartPolicy};
 use fake::{Behaviour, FakeSystem};
 
 const LIMITS: Limits = Limits {
     startup: Duration::from_secs(30),
     drain: Duration::from_secs(20),
+    stream_drain: None,
+    drain_signal: DrainSignal::Terminate,
     kill: Duration::from_secs(5),
     hang: Duration::from_secs(30),
     fall: 3,

@@ -36,6 +36,8 @@ impl World {
             | Effect::Publish(of)
             | Effect::Withdraw(of)
             | Effect::AwaitDrain(of)
+            | Effect::Close { generation: of, .. }
+            | Effect::SignalDrain(of)
             | Effect::Terminate(of)
             | Effect::Kill(of) => self.act_on(of, effect, step),
         }
@@ -75,6 +77,8 @@ impl World {
             published: false,
             serves: false,
             drains: false,
+            only_long_lived: false,
+            closed: false,
             retired: false,
             awaited_by: None,
             leaving: false,
@@ -93,15 +97,23 @@ impl World {
         let misplaced = match effect {
             Effect::Publish(_) => running.published || !running.ready,
             Effect::Withdraw(_) => !running.published,
-            Effect::AwaitDrain(_) | Effect::Terminate(_) | Effect::Kill(_) => running.published,
+            Effect::SignalDrain(_) => !running.only_long_lived && !self.fleet.is_stopping(),
+            Effect::AwaitDrain(_) | Effect::Close { .. } | Effect::Terminate(_) | Effect::Kill(_) => {
+                running.published
+            }
             _ => !running.up,
         };
+        if running.terminated && matches!(effect, Effect::Terminate(_)) {
+            return Err(format!("process {of} is told to end a second time"));
+        }
         if misplaced {
             return Err(format!("{effect:?} comes at the wrong time"));
         }
         match effect {
             Effect::Probe(_) => running.probed = true,
-            Effect::Protect(_) => {}
+            Effect::Protect(_) | Effect::SignalDrain(_) => {}
+            Effect::Close { over: None, .. } => running.closed = true,
+            Effect::Close { .. } => {}
             Effect::Publish(_) => {
                 if !running.serves {
                     running.heard = self.now;

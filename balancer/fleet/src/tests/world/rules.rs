@@ -79,7 +79,7 @@ impl World {
 
     /// Who serves goes on serving unless there is a reason.
     pub(super) fn check_withdrawals(&self, step: Step, effects: &[Effect]) -> Result<(), String> {
-        let shared = matches!(step, Step::Stop | Step::Kill)
+        let shared = matches!(step, Step::Stop(_) | Step::Kill)
             || effects.iter().any(|effect| {
                 let Effect::Announce { event, .. } = effect else { return false };
                 matches!(
@@ -95,6 +95,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// At the end of its drain a process has nothing more in hand.
+    pub(super) fn check_drains(&self, step: Step, effects: &[Effect]) -> Result<(), String> {
+        let is_due = |of: Generation| step == Step::Deadline && effects.contains(&Effect::Terminate(of));
+        let mut due = self.running.iter().filter(|running| running.drains && is_due(running.generation));
+        match due.find(|running| !running.closed) {
+            Some(running) => Err(format!("process {} keeps what it has after its drain", running.generation)),
+            None => Ok(()),
+        }
     }
 
     /// A rollout that is refused or fails before its switch changes nothing.
@@ -113,7 +123,7 @@ impl World {
             let Effect::Announce { event, .. } = effect else { return false };
             matches!(event, ClusterEvent::RolloutBegan { .. } | ClusterEvent::Switched { .. })
         };
-        if !failed || matches!(step, Step::Stop | Step::Kill) || effects.iter().any(began) {
+        if !failed || matches!(step, Step::Stop(_) | Step::Kill) || effects.iter().any(began) {
             return Ok(());
         }
         let stays = |of: Generation| {
