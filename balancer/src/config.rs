@@ -75,6 +75,12 @@ impl Config {
             program: program(mode, command)?,
             limits: Limits {
                 drain: settings.get(&DRAIN_TIMEOUT)?,
+                stream_drain: settings.find(&STREAM_DRAIN_TIMEOUT)?,
+                drain_signal: match settings.get(&DRAIN_SIGNAL)? {
+                    DrainSignal::Terminate => balancer_supervisor::DrainSignal::Terminate,
+                    DrainSignal::Other(_) => balancer_supervisor::DrainSignal::Other,
+                    DrainSignal::Off => balancer_supervisor::DrainSignal::Off,
+                },
                 startup: settings.get(&STARTUP_TIMEOUT)?,
                 kill: settings.get(&KILL_TIMEOUT)?,
                 // What is answered with a timeout is in nobody's hand any more.

@@ -27,6 +27,19 @@ impl<S: System> Supervisor<S> {
             }
             Effect::Withdraw(generation) => self.state.pool.withdraw(generation),
             Effect::AwaitDrain(generation) => self.await_drain(generation),
+            Effect::Close { generation, over } => {
+                if let Some(worker) = self.worker(generation) {
+                    match over {
+                        Some(over) => worker.close_long_lived(over),
+                        None => worker.close_all(),
+                    }
+                }
+            }
+            Effect::SignalDrain(generation) => {
+                if let Some(running) = self.running.get(&generation) {
+                    running.handle.signal_drain();
+                }
+            }
             Effect::Terminate(generation) => {
                 if let Some(running) = self.running.get(&generation) {
                     running.handle.terminate();
@@ -105,7 +118,11 @@ impl<S: System> Supervisor<S> {
         let Some(worker) = self.worker(generation) else { return };
         let reports = self.reports.clone();
         let waiting = tokio::spawn(async move {
-            worker.drained().await;
+            worker.requests_drained().await;
+            if worker.in_flight() > 0 {
+                let _ = reports.send((generation, ProcessReport::OnlyLongLived)).await;
+                worker.drained().await;
+            }
             // Fails only when the supervisor has ended.
             let _ = reports.send((generation, ProcessReport::Drained)).await;
         });

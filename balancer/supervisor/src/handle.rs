@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared_protocol::Progress;
 use tokio::sync::mpsc;
@@ -31,8 +32,9 @@ pub enum Command {
     Reload { reply: Option<Reply> },
     /// Change the number of workers; a reply matters as for a reload.
     Scale { to: ScaleTo, reply: Option<Reply> },
-    /// Stop all workers, giving each the kill timeout.
-    Stop,
+    /// Stop all workers, whose long-lived connections end within this time. Each has the
+    /// kill timeout after that.
+    Stop { long_lived: Duration },
     /// Stop all workers at once.
     Kill,
 }

@@ -111,7 +111,9 @@ pub enum ProcessReport {
     },
     /// It is about to stop.
     Leaving,
-    /// It was withdrawn, and its last request has ended.
+    /// It was withdrawn, and has only long-lived connections.
+    OnlyLongLived,
+    /// It was withdrawn, and has nothing in flight.
     Drained,
     Exited {
         status: io::Result<ExitStatus>,

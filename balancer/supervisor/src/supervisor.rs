@@ -131,7 +131,7 @@ impl<S: System> Supervisor<S> {
         self.inputs.push_back(match command {
             Command::Reload { reply } => Input::Reload { requester: self.announcer.requester(reply) },
             Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
-            Command::Stop => Input::Stop,
+            Command::Stop { long_lived } => Input::Stop { long_lived },
             Command::Kill => Input::Kill,
         });
     }
@@ -151,6 +151,7 @@ impl<S: System> Supervisor<S> {
             }
             ProcessReport::CouldNotStart { reason } => Report::CouldNotStart { why: reason },
             ProcessReport::Leaving => Report::Leaving,
+            ProcessReport::OnlyLongLived => Report::OnlyLongLived,
             ProcessReport::Drained => Report::Drained,
             ProcessReport::Exited { status } => {
                 let mut exit = exit(status.as_ref().ok());

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use rustix::process::Signal;
 
 use crate::ADMIN_PORT_OFFSET;
 
@@ -79,6 +80,34 @@ pub(crate) fn host_names(text: &str) -> Option<Vec<String>> {
 pub(crate) fn process_name(text: &str) -> Option<String> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
     ((1..=253).contains(&text.len()) && text.bytes().all(fits)).then(|| text.to_owned())
+}
+
+/// What tells a program that only long-lived connections are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainSignal {
+    /// SIGTERM.
+    Terminate,
+    /// Another signal, by its number.
+    Other(i32),
+    Off,
+}
+
+impl DrainSignal {
+    /// `text` is a signal's name, with or without `SIG`, in small letters or capitals.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let name = text.to_ascii_uppercase();
+        Some(match name.strip_prefix("SIG").unwrap_or(&name) {
+            "OFF" => Self::Off,
+            "TERM" => Self::Terminate,
+            "HUP" => Self::Other(Signal::HUP.as_raw()),
+            "INT" => Self::Other(Signal::INT.as_raw()),
+            "QUIT" => Self::Other(Signal::QUIT.as_raw()),
+            "USR1" => Self::Other(Signal::USR1.as_raw()),
+            "USR2" => Self::Other(Signal::USR2.as_raw()),
+            "WINCH" => Self::Other(Signal::WINCH.as_raw()),
+            _ => return None,
+        })
+    }
 }
 
 /// How the number of workers is found.
@@ -160,6 +189,17 @@ mod tests {
         assert_eq!(host("localhost"), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert_eq!(host("[::1]"), host("::1"));
         assert_eq!(host("not a host"), None);
+    }
+
+    #[test]
+    fn signals_have_their_usual_names() {
+        assert_eq!(DrainSignal::parse("TERM"), Some(DrainSignal::Terminate));
+        assert_eq!(DrainSignal::parse("sigusr2"), DrainSignal::parse("USR2"));
+        assert_eq!(DrainSignal::parse("USR2"), Some(DrainSignal::Other(12)));
+        assert_eq!(DrainSignal::parse("off"), Some(DrainSignal::Off));
+        for bad in ["", "KILL", "9", "SIG", "STOP"] {
+            assert_eq!(DrainSignal::parse(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -291,7 +291,7 @@ async fn a_stop_ends_everything_within_the_kill_timeout() {
     cluster.system.crash(Generation(1));
     cluster.eventually("a stubborn one serves", |cluster| cluster.online() == [3, 2]).await;
     let start = Instant::now();
-    cluster.handle.send(Command::Stop).await.unwrap();
+    cluster.handle.send(Command::Stop { long_lived: Duration::ZERO }).await.unwrap();
     timeout(DEADLINE, cluster.task).await.expect("it ends").unwrap();
     assert_eq!(start.elapsed().as_secs(), LIMITS.kill.as_secs());
     assert_eq!(cluster.system.running(), 0);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Programs, Setting, group};
+use crate::parse::DrainSignal;
 
 group! {
     "Workers";
@@ -8,9 +9,32 @@ group! {
     DRAIN_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_DRAIN_TIMEOUT")
         .flag("drain-timeout")
         .example("30s")
-        .help("How long requests in flight may take on shutdown, or when their worker is replaced")
+        .help("How long requests in flight may take when their worker is replaced, and on shutdown")
         .taken_by(Programs::Both)
         .default("30s");
+
+    STREAM_DRAIN_TIMEOUT: Optional<Duration> = Draft::duration("CLUSTER_STREAM_DRAIN_TIMEOUT")
+        .flag("stream-drain-timeout")
+        .example("10s")
+        .help("Time over which upgraded connections and event streams are closed, one after the other, once they are all that a worker has left")
+        .unset("what is left of the drain timeout");
+
+    DRAIN_SIGNAL: Setting<DrainSignal> = Draft::new(
+        "CLUSTER_DRAIN_SIGNAL",
+        "SIGNAL",
+        "the name of a signal such as TERM or USR2, or off",
+        DrainSignal::parse,
+    )
+        .flag("drain-signal")
+        .example("USR2")
+        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too")
+        .default("TERM");
+
+    STOP_TIMEOUT: Optional<Duration> = Draft::duration("CLUSTER_STOP_TIMEOUT")
+        .flag("stop-timeout")
+        .example("10s")
+        .help("How long requests in flight may take on shutdown")
+        .unset("the drain timeout");
 
     STARTUP_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_STARTUP_TIMEOUT")
         .flag("startup-timeout")
