@@ -46,6 +46,7 @@ use crate::worker_env;
 /// When something that the cluster needs cannot be had. No worker is left then.
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared_telemetry::init(&config.telemetry)?;
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let fd_budget =
         FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;

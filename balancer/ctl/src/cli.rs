@@ -51,6 +51,8 @@ pub struct Recipient {
 pub enum Control {}
 
 impl TakenFlags for Control {
+    const ONLY_LOOKS: bool = true;
+
     fn arg(definition: &Definition, _: &'static str) -> Option<Arg> {
         let help = match definition.flag {
             Some("port") => definition.flag_help("Port where its clients connect"),
@@ -58,6 +60,7 @@ impl TakenFlags for Control {
                 "Its control socket [env: {}] [default: the one that belongs to the port]",
                 definition.variable
             ),
+            Some("config") => definition.flag_help("File of the cluster's settings, which may name these"),
             _ => return None,
         };
         definition.arg().map(|arg| arg.help(help))

@@ -1,4 +1,5 @@
-//! Settings: the command line, then the environment, then `.env`, then the default.
+//! Settings: the command line, then the environment, then `.env`, then `cluster.toml`,
+//! then the default.
 //!
 //! [`definitions`] has one definition for each setting of the balancer and the
 //! worker. Everything else follows from it: the flag and its help ([`Flags`]),
@@ -12,7 +13,9 @@ mod address;
 mod control;
 mod definition;
 pub mod definitions;
+pub mod dotenv;
 mod error;
+mod file;
 mod flags;
 mod origin;
 mod parse;

@@ -80,6 +80,9 @@ fn variable(text: &mut String, definition: &Definition) {
             definition.example
         }
     };
+    if let Some(prefixed) = definition.prefixed {
+        comment(text, &format!("({prefixed} wins over {})", definition.variable));
+    }
     // A secret has no example that somebody could copy.
     let value = if definition.secret && value.contains(' ') { "" } else { value };
     writeln!(text, "#{}={value}", definition.variable).unwrap();
@@ -140,7 +143,9 @@ fn row(definition: &Definition) -> String {
         DefaultText::Value(value) => format!("`{value}`"),
         DefaultText::Described(text) => prose(text),
     };
-    let cells = [flag, format!("`{}`{note}", definition.variable), default, prose(definition.help)];
+    let variables: Vec<_> = definition.prefixed.into_iter().chain([definition.variable]).collect();
+    let variables = format!("`{}`{note}", variables.join("`, `"));
+    let cells = [flag, variables, default, prose(definition.help)];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }
 
