@@ -1,5 +1,6 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
+mod diagnosis;
 mod mode;
 mod program;
 mod traffic;
@@ -24,8 +25,10 @@ use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
+pub(crate) use diagnosis::Diagnosis;
 pub(crate) use mode::Mode;
 use mode::mode;
+pub(crate) use program::find_executable;
 use program::program;
 use traffic::Secret;
 

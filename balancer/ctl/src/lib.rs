@@ -6,6 +6,8 @@ mod cluster;
 mod commands;
 pub mod healthcheck;
 mod render;
+mod running;
 mod watch;
 
 pub use commands::run;
+pub use running::{Listening, running};

@@ -30,6 +30,7 @@ mod peers;
 mod program;
 mod queue;
 mod reload;
+mod settings;
 mod shutdown;
 mod store;
 mod strategies;

@@ -69,7 +69,9 @@ impl Sources {
 
     /// Variables that would set `definition` if they were not left to the program.
     pub(crate) fn left_to_program(&self, definition: &Definition) -> impl Iterator<Item = Origin> {
-        let left = definition.variables().filter(|name| self.shared_with_program && !is_the_clusters(name));
+        // What has no other name is read by a library, for whoever it is.
+        let variables = definition.variables().filter(|_| definition.prefixed.is_some());
+        let left = variables.filter(|name| self.shared_with_program && !is_the_clusters(name));
         left.flat_map(|name| {
             let variable = self.variables.contains_key(name).then_some(Origin::Variable(name));
             let line = self.dotenv.get(name).map(|found| Origin::Dotenv { variable: name, line: found.line });
