@@ -91,7 +91,8 @@ impl Look {
     /// The default that stands for a wrong value is not what somebody wants to start with.
     fn makes_sense(&self, diagnosis: &Diagnosis) -> bool {
         let wrong = |needed: &&Definition| diagnosis.wrong.contains(&needed.variable);
-        !self.needs.iter().any(wrong) && !(self.needs_command && diagnosis.command_is_wrong)
+        let without_command = self.needs_command && diagnosis.command_is_wrong;
+        !(without_command || self.needs.iter().any(wrong))
     }
 
     fn at(&self, config: &Config) -> Vec<Finding> {

@@ -97,15 +97,16 @@ fn row(settings: &Settings, definition: &Definition) -> [String; 4] {
 
 /// What is worth knowing of sources beside their values.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
-    let unknown = settings.unknown_variables().into_iter();
-    let unknown = unknown.map(|name| format!("{name} is no setting, and has no effect"));
+    let slips = settings.slips().into_iter();
+    let slips =
+        slips.map(|(name, near)| format!("{name} is no setting, and has no effect; did you mean {near}?"));
     let left = definitions::all().flat_map(|definition| {
         let own = definition.own_variable();
         settings
             .left_to_program(definition)
             .map(move |origin| format!("{origin} is the program's; the cluster's is {own}"))
     });
-    settings.warnings().iter().cloned().chain(unknown).chain(left).collect()
+    settings.warnings().iter().cloned().chain(slips).chain(left).collect()
 }
 
 fn as_json(settings: &Settings) -> Value {

@@ -13,7 +13,7 @@ use shared_settings::{default_control_path, describe_bind_error};
 use balancer_ctl::Listening;
 
 use super::Finding;
-use super::files::{can_create_in, parent};
+use super::files::{can_create_in, existing, parent};
 use crate::config::{Config, Mode};
 
 pub(super) fn clients(config: &Config) -> Vec<Finding> {
@@ -83,7 +83,12 @@ pub(super) fn control(config: &Config) -> Vec<Finding> {
             Ok(found) if !found.file_type().is_socket() => {
                 Finding::Obstacle(format!("{shown} is a file that is no socket"))
             }
-            _ => match can_create_in(parent(&path)) {
+            // Directories of a default path are made at the start.
+            _ => match can_create_in(if config.control.is_some() {
+                parent(&path)
+            } else {
+                existing(parent(&path))
+            }) {
                 Ok(()) => Finding::Fine(format!("{shown} can be bound")),
                 Err(err) => Finding::Obstacle(format!("could not bind {shown}: {err}")),
             },

@@ -58,7 +58,7 @@ pub(super) fn parent(path: &Path) -> &Path {
 }
 
 /// `directory`, or the nearest one above it that is there, in which it would be made.
-fn existing(directory: &Path) -> &Path {
+pub(super) fn existing(directory: &Path) -> &Path {
     directory.ancestors().find(|path| !path.as_os_str().is_empty() && path.exists()).unwrap_or(Path::new("."))
 }
 

@@ -61,7 +61,11 @@ fn every_setting_in_the_programs_has_a_definition() {
         for (begin, _) in text.match_indices("\"CLUSTER_") {
             let name = words(&text[begin + 1..], "CLUSTER_", '_').next().unwrap();
             // The prefix alone is how they are told from others.
-            assert!(name == "CLUSTER_" || variables().contains(name), "{name} in {} has no definition", file.display());
+            assert!(
+                name == "CLUSTER_" || variables().contains(name),
+                "{name} in {} has no definition",
+                file.display()
+            );
         }
     }
 }

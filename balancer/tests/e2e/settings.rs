@@ -118,10 +118,28 @@ fn a_host_that_somebody_has_exported_is_named_with_the_cure() {
 }
 
 #[test]
+fn what_kubernetes_says_of_a_service_is_no_setting() {
+    let cluster = Balancer::new(&["--workers", "1", "--admin", "off"]).dotenv("PORT=0\n");
+    let cluster = cluster.env("CLUSTER_PORT", "tcp://10.0.0.1:80").env("CLUSTER_SERVICE_HOST", "10.0.0.1");
+    assert_eq!(cluster.start_ready().get("/health").status, 200);
+}
+
+#[test]
 fn a_dotenv_that_is_no_file_or_no_text_stops_nothing() {
     let directory = Balancer::cluster(1);
     std::fs::create_dir(directory.directory().join(".env")).unwrap();
     assert_eq!(directory.start_ready().get("/health").status, 200);
+    // A link to itself cannot be read by anybody.
+    let unreadable = |balancer: Balancer| {
+        std::os::unix::fs::symlink(".env", balancer.directory().join(".env")).unwrap();
+        balancer
+    };
+    let (code, text) = unreadable(Balancer::cluster(1)).output();
+    assert!(code == 2 && text.contains("could not read .env"), "{text}");
+    let program = unreadable(Balancer::cluster(1).with(&["--", "/bin/sleep", "60"])).start();
+    eventually("it is said", || {
+        program.log().iter().any(|line| line.contains("nothing in it is read")).then_some(())
+    });
     let bytes = Balancer::new(&["--port", "0", "--admin", "off"]);
     std::fs::write(bytes.directory().join(".env"), b"\xEF\xBB\xBFCLUSTER_WORKERS=1\r\nA=\xFF\xFE\r\n\"\r\n")
         .unwrap();
@@ -218,7 +236,7 @@ fn config_shows_what_holds_and_who_has_set_it() {
         "* --drain-timeout 20s cluster.toml:1",
         "* --redis-url (hidden) cluster.toml:2",
         "--kill-timeout 5s default",
-        "warning: CLUSTER_WORKER is no setting, and has no effect",
+        "warning: CLUSTER_WORKER is no setting, and has no effect; did you mean CLUSTER_WORKERS?",
     ] {
         let is_it = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ") == words;
         assert!(text.lines().any(is_it), "{words:?} is missing in: {text}");

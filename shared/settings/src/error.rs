@@ -13,7 +13,7 @@ pub enum ConfigError {
         /// Variable of the setting.
         setting: &'static str,
         value: String,
-        origin: Origin,
+        origin: Box<Origin>,
         expects: &'static str,
         example: String,
         /// What to do where the value may not be meant for the cluster, or nothing.
@@ -26,7 +26,7 @@ pub enum ConfigError {
     InvalidSecret {
         /// Variable of the setting.
         setting: &'static str,
-        origin: Origin,
+        origin: Box<Origin>,
         reason: String,
         expects: &'static str,
         example: String,
@@ -51,13 +51,14 @@ impl ConfigError {
         }
         let (setting, expects, example) =
             (definition.variable, definition.expects, example(definition, &origin));
-        let hint = hint(definition, &origin);
+        let (hint, origin) = (hint(definition, &origin), Box::new(origin));
         Self::Invalid { setting, value, origin, expects, example, hint }
     }
 
     pub(crate) fn invalid_secret(definition: &Definition, reason: String, origin: Origin) -> Self {
         let (setting, expects, example) =
             (definition.variable, definition.expects, example(definition, &origin));
+        let origin = Box::new(origin);
         Self::InvalidSecret { setting, origin, reason, expects, example }
     }
 

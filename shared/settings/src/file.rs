@@ -18,21 +18,20 @@ pub(crate) const DEFAULT_PATH: &str = "cluster.toml";
 /// The key that is no setting: the program to run as workers.
 const COMMAND: &str = "command";
 /// Names of which more than so many letters differ are not taken for each other.
-const SLIP: usize = 2;
+pub(crate) const SLIP: usize = 2;
 
 /// What the file says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ConfigFile {
     path: Arc<Path>,
     /// By the setting's variable.
     values: HashMap<&'static str, Value>,
     pub(crate) command: Option<(Vec<String>, Origin)>,
-    pub(crate) problems: Vec<ConfigError>,
     /// One line each, for who starts the cluster.
     pub(crate) warnings: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Value {
     text: String,
     key: String,
@@ -41,18 +40,22 @@ struct Value {
 }
 
 impl ConfigFile {
-    /// Reads the file that somebody has `chosen`, which must be there, or else
-    /// [`DEFAULT_PATH`], which need not.
+    /// Reads the file in `directory` that somebody has `chosen`, which must be there, or else
+    /// [`DEFAULT_PATH`], which need not. Returns what is wrong with it beside it.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn load(chosen: Option<&Path>) -> Result<Option<Self>, ConfigError> {
-        let path = chosen.unwrap_or(Path::new(DEFAULT_PATH));
+    pub(crate) fn load(
+        directory: &Path,
+        chosen: Option<&Path>,
+    ) -> Result<Option<(Self, Vec<ConfigError>)>, ConfigError> {
+        let name = chosen.unwrap_or(Path::new(DEFAULT_PATH));
+        let path = &directory.join(name);
         // A directory of this name is somebody else's.
         if chosen.is_none() && path.is_dir() {
             return Ok(None);
         }
-        let unreadable = |reason| ConfigError::Unreadable { path: path.to_owned(), reason };
+        let unreadable = |reason| ConfigError::Unreadable { path: name.to_owned(), reason };
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(err) if err.kind() == io::ErrorKind::NotFound && chosen.is_none() => return Ok(None),
@@ -60,32 +63,24 @@ impl ConfigFile {
         };
         let not_utf8 = |_| unreadable(io::Error::other("it is not UTF-8, which TOML is written in"));
         let text = String::from_utf8(bytes).map_err(not_utf8)?;
-        let mut file = Self::parse(path, &text, chosen.is_some());
-        file.warn_of_open_secrets();
-        Ok(Some(file))
+        let (mut file, problems) = Self::parse(name, &text, chosen.is_some());
+        file.warn_of_open_secrets(path);
+        Ok(Some((file, problems)))
     }
 
     /// `chosen` says that somebody means this file, so that it cannot be another program's.
-    pub(crate) fn parse(path: &Path, text: &str, chosen: bool) -> Self {
+    pub(crate) fn parse(path: &Path, text: &str, chosen: bool) -> (Self, Vec<ConfigError>) {
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-        let mut file = Self {
-            path: path.into(),
-            values: HashMap::new(),
-            command: None,
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut file =
+            Self { path: path.into(), values: HashMap::new(), command: None, warnings: Vec::new() };
         let line_of = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            file.problems = errors
-                .iter()
-                .map(|err| {
-                    let line = line_of(err.span().map_or(0, |span| span.start));
-                    ConfigError::file(path, line, format!("not TOML: {}", err.message().replace('\n', ", ")))
-                })
-                .collect();
-            return file;
+            let problem = |err: &toml::de::Error| {
+                let line = line_of(err.span().map_or(0, |span| span.start));
+                ConfigError::file(path, line, format!("not TOML: {}", err.message().replace('\n', ", ")))
+            };
+            return (file, errors.iter().map(problem).collect());
         }
         let table = table.get_ref();
         if !chosen && is_foreign(table) {
@@ -94,16 +89,19 @@ impl ConfigFile {
                 path.display()
             );
             file.warnings.push(warning);
-            return file;
+            return (file, Vec::new());
         }
-        for (key, value) in table {
-            file.take(key.get_ref(), value.get_ref(), line_of(key.span().start));
+        // In the order of the lines, as people read them.
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let mut problems = Vec::new();
+        for (key, value) in entries {
+            let line = line_of(key.span().start);
+            if let Err(reason) = file.take(key.get_ref(), value.get_ref(), line) {
+                problems.push(ConfigError::file(path, line, reason));
+            }
         }
-        file.problems.sort_by_key(|problem| match problem {
-            ConfigError::File { line, .. } => *line,
-            _ => 0,
-        });
-        file
+        (file, problems)
     }
 
     pub(crate) fn find(&self, definition: &Definition) -> Option<(&str, Origin)> {
@@ -119,19 +117,16 @@ impl ConfigFile {
         Origin::File { path: Arc::clone(&self.path), key: key.to_owned(), line }
     }
 
-    fn take(&mut self, key: &str, value: &DeValue<'_>, line: usize) {
-        let problem = if normal(key) == COMMAND {
-            words(value).map(|words| self.command = Some((words, self.origin(key, line))))
-        } else {
-            match definition_of(key) {
-                Some(definition) => text(definition, key, value)
-                    .and_then(|text| self.put(definition, Value { text, key: key.to_owned(), line })),
-                None => Err(unknown(key)),
-            }
-        };
-        if let Err(reason) = problem {
-            self.problems.push(ConfigError::file(&self.path, line, reason));
+    /// # Errors
+    /// What is wrong with this line.
+    fn take(&mut self, key: &str, value: &DeValue<'_>, line: usize) -> Result<(), String> {
+        if normal(key) == COMMAND {
+            self.command = Some((words(value)?, self.origin(key, line)));
+            return Ok(());
         }
+        let definition = definition_of(key).ok_or_else(|| unknown(key))?;
+        let text = text(definition, key, value)?;
+        self.put(definition, Value { text, key: key.to_owned(), line })
     }
 
     fn put(&mut self, definition: &Definition, value: Value) -> Result<(), String> {
@@ -142,7 +137,7 @@ impl ConfigFile {
         }
     }
 
-    fn warn_of_open_secrets(&mut self) {
+    fn warn_of_open_secrets(&mut self, path: &Path) {
         let set = |definition: &&Definition| {
             let value = self.values.get(definition.variable);
             // A URL without a password has nothing to hide.
@@ -151,9 +146,9 @@ impl ConfigFile {
             })
         };
         let Some(secret) = definitions::all().find(set).and_then(Definition::key) else { return };
-        let mode = std::fs::metadata(&self.path).map_or(0, |found| found.permissions().mode());
+        let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
         if mode & 0o004 != 0 {
-            let path = self.path.display();
+            let path = path.display();
             self.warnings.push(format!(
                 "{path} has a secret ({secret}), and every user can read it (chmod o-r {path})"
             ));

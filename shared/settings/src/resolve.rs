@@ -8,13 +8,13 @@ use std::path::Path;
 use crate::definition::{CONFIG_FLAG, Definition, Optional, PREFIX, Programs, Setting};
 use crate::definitions;
 use crate::error::ConfigError;
-use crate::file::{ConfigFile, DEFAULT_PATH};
+use crate::file::{ConfigFile, DEFAULT_PATH, SLIP};
 use crate::flags::{Flags, TakenFlags};
 use crate::origin::{Level, Origin};
 use crate::sources::{Sources, UnreadableDotenv};
 
 /// All sources of settings: the command line, the environment, `.env` and `cluster.toml`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     flags: HashMap<&'static str, String>,
     sources: Sources,
@@ -68,13 +68,16 @@ impl Settings {
         reads_file: bool,
         only_looks: bool,
     ) -> (Self, Vec<ConfigError>) {
-        let (mut sources, unreadable) = Sources::load();
-        let mut problems = Vec::new();
-        if reads_file && let Err(err) = sources.read_file(flags.get(CONFIG_FLAG).map(String::as_str)) {
-            problems.push(err);
-        }
+        // The working directory, without asking for its name.
+        let directory = Path::new("");
+        let (mut sources, unreadable) = Sources::load_in(directory);
+        let chosen = flags.get(CONFIG_FLAG).map(String::as_str);
+        let mut problems = match reads_file {
+            true => sources.read_file(directory, chosen).unwrap_or_else(|err| vec![err]),
+            false => Vec::new(),
+        };
         let mut settings = Self { flags, sources, command: None, warnings: Vec::new() };
-        problems.append(&mut settings.settle(command));
+        settings.settle(command);
         if let Some(UnreadableDotenv(reason)) = unreadable {
             let err = ConfigError::Unreadable { path: ".env".into(), reason };
             match settings.command {
@@ -86,13 +89,10 @@ impl Settings {
         (settings, problems)
     }
 
-    /// Decides on the command, and with it on who else reads the variables. Returns what is
-    /// wrong with the file.
-    fn settle(&mut self, command: Vec<OsString>) -> Vec<ConfigError> {
-        let mut problems = Vec::new();
+    /// Decides on the command, and with it on who else reads the variables.
+    fn settle(&mut self, command: Vec<OsString>) {
         self.command = (!command.is_empty()).then_some((command, None));
         if let Some(file) = &mut self.sources.file {
-            problems.append(&mut file.problems);
             self.warnings.append(&mut file.warnings);
             let named = file.command.take();
             let named =
@@ -100,7 +100,6 @@ impl Settings {
             self.command = self.command.take().or(named);
         }
         self.sources.shared_with_program = self.command.is_some();
-        problems
     }
 
     /// The process's environment alone: for a worker, whose primary has read the files
@@ -120,8 +119,9 @@ impl Settings {
     /// # Errors
     /// When the text does not make sense.
     pub fn with_file(mut self, text: &str, command: &[&str]) -> Result<Self, ConfigError> {
-        self.sources.file = Some(ConfigFile::parse(Path::new(DEFAULT_PATH), text, true));
-        let problems = self.settle(command.iter().map(OsString::from).collect());
+        let (file, problems) = ConfigFile::parse(Path::new(DEFAULT_PATH), text, true);
+        self.sources.file = Some(file);
+        self.settle(command.iter().map(OsString::from).collect());
         problems.into_iter().next().map_or(Ok(self), Err)
     }
 
@@ -232,11 +232,16 @@ impl Settings {
         self.sources.left_to_program(definition)
     }
 
-    /// Variables that have the cluster's prefix and are no setting.
-    pub fn unknown_variables(&self) -> Vec<String> {
-        self.sources.unknown(|name| {
-            !name.starts_with(PREFIX) || definitions::all().any(|d| d.variables().any(|known| known == name))
-        })
+    /// Variables that are no setting, and probably meant for the one behind them.
+    pub fn slips(&self) -> Vec<(&str, &'static str)> {
+        let known = || definitions::all().flat_map(Definition::variables);
+        let names = self.sources.names().into_iter().filter(|name| name.starts_with(PREFIX));
+        let unknown = names.filter(|name| known().all(|known| known != *name));
+        let distance = |name: &str, known: &str| strsim::damerau_levenshtein(name, known);
+        let near = |name| {
+            known().filter(|known| distance(name, known) <= SLIP).min_by_key(|known| distance(name, known))
+        };
+        unknown.filter_map(|name| Some((name, near(name)?))).collect()
     }
 
     /// Has the default hold for the setting with this variable, whoever has set it: to go on

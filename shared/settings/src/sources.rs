@@ -1,7 +1,7 @@
 //! Where values come from behind the command line: the environment, then `.env`, then
 //! `cluster.toml`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 use crate::file::ConfigFile;
 use crate::origin::Origin;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     variables: HashMap<String, String>,
     dotenv: HashMap<String, Assignment>,
@@ -28,9 +28,9 @@ pub(crate) struct Sources {
 pub(crate) struct UnreadableDotenv(pub(crate) io::Error);
 
 impl Sources {
-    /// The process's environment and `.env` in the working directory, if there is one.
-    pub(crate) fn load() -> (Self, Option<UnreadableDotenv>) {
-        let (dotenv, unreadable) = match read_dotenv(Path::new(".env")) {
+    /// The process's environment and `.env` in `directory`, if there is one.
+    pub(crate) fn load_in(directory: &Path) -> (Self, Option<UnreadableDotenv>) {
+        let (dotenv, unreadable) = match read_dotenv(&directory.join(".env")) {
             Ok(bytes) => (bytes, None),
             Err(err) => (Vec::new(), Some(UnreadableDotenv(err))),
         };
@@ -47,16 +47,21 @@ impl Sources {
         Self { variables, dotenv: assignments.collect(), ..Self::default() }
     }
 
-    /// Reads the file that `flag` names, or a variable, or the one that is in the working
-    /// directory.
+    /// Reads the file that `flag` names, or a variable, or the one that is in `directory`.
+    /// Returns what is wrong with it.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn read_file(&mut self, flag: Option<&str>) -> Result<(), ConfigError> {
+    pub(crate) fn read_file(
+        &mut self,
+        directory: &Path,
+        flag: Option<&str>,
+    ) -> Result<Vec<ConfigError>, ConfigError> {
         let variable = || self.find(&CONFIG.definition).map(|(path, _)| path.to_owned());
         let chosen = flag.map(str::to_owned).or_else(variable).map(PathBuf::from);
-        self.file = ConfigFile::load(chosen.as_deref())?;
-        Ok(())
+        let (file, problems) = ConfigFile::load(directory, chosen.as_deref())?.unzip();
+        self.file = file;
+        Ok(problems.unwrap_or_default())
     }
 
     /// What `.env` has set and the environment has not. No process can be given a zero byte.
@@ -79,13 +84,9 @@ impl Sources {
         })
     }
 
-    /// Variables with the cluster's prefix that are no setting: probably slips.
-    pub(crate) fn unknown(&self, is_known: impl Fn(&str) -> bool) -> Vec<String> {
-        let names = self.variables.keys().chain(self.dotenv.keys());
-        let mut unknown: Vec<_> = names.filter(|name| !is_known(name)).cloned().collect();
-        unknown.sort_unstable();
-        unknown.dedup();
-        unknown
+    /// All variables, each once.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        self.variables.keys().chain(self.dotenv.keys()).map(String::as_str).collect()
     }
 
     pub(crate) fn forget(&mut self, definition: &Definition) {
@@ -129,5 +130,12 @@ fn read_dotenv(path: &Path) -> io::Result<Vec<u8>> {
 fn environment() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, value)| !is_service_link(name, value))
         .collect()
+}
+
+/// Kubernetes tells a pod of a service with the name cluster by CLUSTER_PORT, and means no
+/// setting by it (its documents: Service, Environment variables).
+fn is_service_link(name: &str, value: &str) -> bool {
+    name.ends_with("_PORT") && ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme))
 }

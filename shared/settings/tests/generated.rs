@@ -56,7 +56,8 @@ fn env_example() -> String {
         &mut text,
         "Every setting, with its default, or with an example where the default is described. Copy this \
          file to .env and change what you need; it is read from the working directory. A flag beats an \
-         environment variable, which beats this file. An empty value counts as unset.",
+         environment variable, which beats this file, which beats cluster.toml. An empty value counts as \
+         unset; $NAME stands for itself. With a COMMAND only CLUSTER_*, HOST and PORT are read.",
     );
     comment(&mut text, &format!("Generated: {COMMAND}"));
     for group in GROUPS {

@@ -4,19 +4,19 @@ use crate::definitions::{
     TRUST_FORWARDED, WORKERS,
 };
 
-fn parse(text: &str) -> ConfigFile {
+fn parse(text: &str) -> (ConfigFile, Vec<ConfigError>) {
     ConfigFile::parse(Path::new(DEFAULT_PATH), text, false)
 }
 
 fn value(text: &str, definition: &Definition) -> String {
-    let file = parse(text);
-    assert!(file.problems.is_empty() && file.warnings.is_empty(), "{text}: {file:?}");
+    let (file, problems) = parse(text);
+    assert!(problems.is_empty() && file.warnings.is_empty(), "{text}: {file:?} {problems:?}");
     file.find(definition).map(|(value, _)| value.to_owned()).unwrap_or_default()
 }
 
 /// Why the file is refused, each reason in a line.
 fn problems(text: &str) -> String {
-    let problems = ConfigFile::parse(Path::new(DEFAULT_PATH), text, true).problems;
+    let problems = ConfigFile::parse(Path::new(DEFAULT_PATH), text, true).1;
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -45,7 +45,7 @@ fn names_are_those_of_the_flags_in_either_case() {
 
 #[test]
 fn the_line_is_that_of_the_key() {
-    let file = parse("# one\n\nworkers = 4\n");
+    let (file, _) = parse("# one\n\nworkers = 4\n");
     let (_, origin) = file.find(&WORKERS).unwrap();
     assert_eq!(origin.to_string(), "workers in cluster.toml line 3");
 }
@@ -95,7 +95,7 @@ fn slips_are_named_with_file_and_line() {
 
 #[test]
 fn commands_are_words_or_a_line_as_for_a_shell() {
-    let command = |text: &str| parse(text).command.map(|(words, _)| words).unwrap();
+    let command = |text: &str| parse(text).0.command.map(|(words, _)| words).unwrap();
     assert_eq!(command("command = ['node', 'my server.js', 4]"), ["node", "my server.js", "4"]);
     assert_eq!(
         command("command = \"node 'my server.js' --a=\\\"b c\\\" $HOME *\""),
@@ -112,16 +112,16 @@ fn a_file_of_another_program_is_left_alone() {
     for text in
         ["[cluster]\nname = 'x'\n[node]\nid = 4\n", "title = 'x'\n[owner]\nname = 'y'", "[workers]\na = 1"]
     {
-        let file = parse(text);
-        assert!(file.problems.is_empty() && file.values.is_empty(), "{text}: {file:?}");
+        let (file, found) = parse(text);
+        assert!(found.is_empty() && file.values.is_empty(), "{text}: {file:?}");
         assert_eq!(file.warnings.len(), 1, "{text}: {file:?}");
         assert!(!problems(text).is_empty(), "who names it means it: {text}");
     }
     for text in ["wokers = 4", "title = 'x'\nport = 1", "WORKERS = 4", "command = 'node'\nfoo = 1"] {
-        assert!(!parse(text).problems.is_empty(), "{text} is meant for this program");
+        assert!(!parse(text).1.is_empty(), "{text} is meant for this program");
     }
-    let empty = parse("# nothing yet\n");
-    assert!(empty.problems.is_empty() && empty.warnings.is_empty());
+    let (empty, problems) = parse("# nothing yet\n");
+    assert!(problems.is_empty() && empty.warnings.is_empty());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_secret_that_everybody_can_read_is_a_warning() {
     let warnings = |text: &str, mode: u32| {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        ConfigFile::load(Some(&path)).unwrap().unwrap().warnings
+        ConfigFile::load(&directory, Some(&path)).unwrap().unwrap().0.warnings
     };
     let secret = "sticky-secret = '0123456789abcdef'\nredis-url = 'redis://:hunter2@h'\n";
     let open = warnings(secret, 0o644);

@@ -155,8 +155,12 @@ fn a_forgotten_value_is_at_its_default_whoever_has_set_it() {
 
 #[test]
 fn slips_among_the_clusters_variables_are_found() {
-    let variables =
-        [("CLUSTER_WORKER", "4"), ("CLUSTER_LOG_FORMAT", "json"), ("CLUSTER_RELOAD_PARALLEL", "2")];
+    let variables = [
+        ("CLUSTER_WORKER", "4"),
+        ("CLUSTER_LOG_FORMAT", "json"),
+        ("CLUSTER_RELOAD_PARALLEL", "2"),
+        ("CLUSTER_WORKER_SERVICE_HOST", "10.0.0.1"),
+    ];
     let settings = Settings::from_parts(&variables, "CLUSTER_PROT=1\nPROT=2\n");
-    assert_eq!(settings.unknown_variables(), ["CLUSTER_PROT", "CLUSTER_WORKER"]);
+    assert_eq!(settings.slips(), [("CLUSTER_PROT", "CLUSTER_PORT"), ("CLUSTER_WORKER", "CLUSTER_WORKERS")]);
 }
