@@ -1,5 +1,6 @@
 //! `balancer config`: every setting as it would hold, and where its value comes from.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -31,11 +32,18 @@ pub(crate) fn run(start: Start, json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The command as somebody would type it.
-pub(crate) fn typed(command: &[impl AsRef<std::ffi::OsStr>]) -> String {
-    let words: Vec<_> = command.iter().map(|word| word.as_ref().to_string_lossy()).collect();
-    // Only a zero byte cannot be quoted, and no argument has one.
-    shlex::try_join(words.iter().map(AsRef::as_ref)).unwrap_or_else(|_| words.join(" "))
+/// The command as somebody would type it into a shell.
+pub(crate) fn typed(command: &[impl AsRef<OsStr>]) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    let words = command.iter().map(|word| {
+        let word = word.as_ref().to_string_lossy().into_owned();
+        if !word.is_empty() && word.bytes().all(is_plain) {
+            return word;
+        }
+        // Only a zero byte cannot be quoted, and no argument has one.
+        shlex::try_quote(&word).map_or_else(|_| word.clone(), |quoted| quoted.into_owned())
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn command_source(settings: &Settings) -> String {
