@@ -25,6 +25,9 @@ impl Diagnosis {
         let mut wrong = Vec::new();
         // Each round ends it, or takes a value or the command away for good.
         let config = loop {
+            if errors.iter().any(ConfigError::hides_values) {
+                break None;
+            }
             match Config::new(&settings, &command) {
                 Ok(config) => break Some(config),
                 Err(err) => match err.setting().filter(|setting| !wrong.contains(setting)) {

@@ -174,6 +174,12 @@ fn cluster_toml_starts_an_application_and_its_operators_find_it() {
     std::fs::write(elsewhere.path().join("other.toml"), format!("control = {path:?}\n")).unwrap();
     assert!(!status(elsewhere.path(), &[]).status.success());
     assert!(status(elsewhere.path(), &["--config", "other.toml"]).status.success());
+    let slip = format!("control = {path:?}\nwokers = 4\n");
+    std::fs::write(elsewhere.path().join("other.toml"), slip).unwrap();
+    assert!(
+        status(elsewhere.path(), &["--config", "other.toml"]).status.success(),
+        "who looks is not stopped"
+    );
 }
 
 #[test]
@@ -216,6 +222,8 @@ fn slips_in_the_file_are_refused_with_file_and_line() {
     refused("command = 'no-such-program'\n", "no executable file");
     let (code, output) = Balancer::new(&["--config", "missing.toml"]).output();
     assert!(code == 2 && output.contains("could not read missing.toml"), "{output}");
+    let (code, output) = Balancer::new(&["--config", ""]).output();
+    assert!(code == 2 && output.contains("\"\" from --config"), "{output}");
     let foreign = file(Balancer::cluster(1), "[cluster]\nname = 'x'\n").start_ready();
     assert!(foreign.log().iter().any(|line| line.contains("taken for another program's")));
 }
@@ -309,6 +317,13 @@ fn check_finds_a_command_that_cannot_be_run() {
     let (code, text) = Balancer::new(&["check", "--port", "0", "--", "no-such-program"]).output();
     assert_eq!(code, 2, "{text}");
     assert!(lines(&text, "wrong")[0].contains("no-such-program") && !text.contains("command:"), "{text}");
+}
+
+#[test]
+fn check_says_nothing_of_addresses_when_it_cannot_know_them() {
+    let (code, text) = file(Balancer::new(&["check"]), "port = 1\ndrain-timeout = 30s\n").output();
+    assert_eq!(code, 2, "{text}");
+    assert!(text.starts_with("wrong     cluster.toml line 2: not TOML") && !text.contains("ok  "), "{text}");
 }
 
 #[test]

@@ -40,6 +40,14 @@ pub enum ConfigError {
         line: usize,
         reason: String,
     },
+    /// No value in it is known.
+    #[error("{} line {line}: not TOML: {reason}", path.display())]
+    NotToml {
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        reason: String,
+    },
     #[error("{0}")]
     Conflict(String),
 }
@@ -66,11 +74,16 @@ impl ConfigError {
         Self::File { path: path.to_owned(), line, reason }
     }
 
+    /// Whether a whole file is not known for it, so that defaults say nothing.
+    pub fn hides_values(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::NotToml { .. })
+    }
+
     /// The variable of the setting whose value is wrong, if it is one value.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
             Self::Invalid { setting, .. } | Self::InvalidSecret { setting, .. } => Some(setting),
-            Self::Unreadable { .. } | Self::File { .. } | Self::Conflict(_) => None,
+            _ => None,
         }
     }
 }

@@ -78,7 +78,8 @@ impl ConfigFile {
         if !errors.is_empty() {
             let problem = |err: &toml::de::Error| {
                 let line = line_of(err.span().map_or(0, |span| span.start));
-                ConfigError::file(path, line, format!("not TOML: {}", err.message().replace('\n', ", ")))
+                let reason = err.message().replace('\n', ", ");
+                ConfigError::NotToml { path: path.to_owned(), line, reason }
             };
             return (file, errors.iter().map(problem).collect());
         }

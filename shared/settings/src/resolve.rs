@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use crate::definition::{CONFIG_FLAG, Definition, Optional, PREFIX, Programs, Setting};
+use crate::definition::{Definition, Optional, PREFIX, Programs, Setting};
 use crate::definitions;
 use crate::error::ConfigError;
 use crate::file::{ConfigFile, DEFAULT_PATH, SLIP};
@@ -70,13 +70,16 @@ impl Settings {
     ) -> (Self, Vec<ConfigError>) {
         // The working directory, without asking for its name.
         let directory = Path::new("");
-        let (mut sources, unreadable) = Sources::load_in(directory);
-        let chosen = flags.get(CONFIG_FLAG).map(String::as_str);
+        let (sources, unreadable) = Sources::load_in(directory);
+        let mut settings = Self { flags, sources, command: None, warnings: Vec::new() };
         let mut problems = match reads_file {
-            true => sources.read_file(directory, chosen).unwrap_or_else(|err| vec![err]),
+            true => settings.read_file(directory).unwrap_or_else(|err| vec![err]),
             false => Vec::new(),
         };
-        let mut settings = Self { flags, sources, command: None, warnings: Vec::new() };
+        if only_looks {
+            // A slip among other settings keeps nobody from stopping a cluster.
+            problems.retain(ConfigError::hides_values);
+        }
         settings.settle(command);
         if let Some(UnreadableDotenv(reason)) = unreadable {
             let err = ConfigError::Unreadable { path: ".env".into(), reason };
@@ -87,6 +90,11 @@ impl Settings {
             }
         }
         (settings, problems)
+    }
+
+    fn read_file(&mut self, directory: &Path) -> Result<Vec<ConfigError>, ConfigError> {
+        let chosen = self.find(&definitions::CONFIG)?;
+        self.sources.read_file(directory, chosen.as_deref())
     }
 
     /// Decides on the command, and with it on who else reads the variables.

@@ -4,10 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::definition::{Definition, is_the_clusters};
-use crate::definitions::CONFIG;
 use crate::dotenv::{self, Assignment};
 use crate::error::ConfigError;
 use crate::file::ConfigFile;
@@ -47,19 +46,17 @@ impl Sources {
         Self { variables, dotenv: assignments.collect(), ..Self::default() }
     }
 
-    /// Reads the file that `flag` names, or a variable, or the one that is in `directory`.
-    /// Returns what is wrong with it.
+    /// Reads the file that somebody has `chosen`, or the one that is in `directory`. Returns
+    /// what is wrong with it.
     ///
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn read_file(
         &mut self,
         directory: &Path,
-        flag: Option<&str>,
+        chosen: Option<&Path>,
     ) -> Result<Vec<ConfigError>, ConfigError> {
-        let variable = || self.find(&CONFIG.definition).map(|(path, _)| path.to_owned());
-        let chosen = flag.map(str::to_owned).or_else(variable).map(PathBuf::from);
-        let (file, problems) = ConfigFile::load(directory, chosen.as_deref())?.unzip();
+        let (file, problems) = ConfigFile::load(directory, chosen)?.unzip();
         self.file = file;
         Ok(problems.unwrap_or_default())
     }

@@ -10,11 +10,14 @@ fn values(bytes: &[u8]) -> Vec<(String, String)> {
     found
 }
 
+/// What a row is about, what the file says, and what it sets.
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 /// Each row: what the file says, and what it sets. Behind each stands a line of ours, which
 /// must be found whatever comes before it.
 #[test]
 fn lines_are_read_as_other_readers_read_them() {
-    const TABLE: &[(&str, &str, &[(&str, &str)])] = &[
+    const TABLE: &[Row] = &[
         ("a dollar in a password", "DB=pa$word1${x}", &[("DB", "pa$word1${x}")]),
         ("spaces without quotes", "GREETING=hello big world", &[("GREETING", "hello big world")]),
         ("spaces around the sign", "  A  =  b  ", &[("A", "b")]),
