@@ -5,9 +5,9 @@ pub mod cli;
 mod cluster;
 mod commands;
 pub mod healthcheck;
+mod listening;
 mod render;
-mod running;
 mod watch;
 
 pub use commands::run;
-pub use running::{Listening, running};
+pub use listening::{Listening, listening};

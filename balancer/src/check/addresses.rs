@@ -37,7 +37,7 @@ fn address(config: &Config, address: SocketAddr, cure: &str) -> Finding {
     if err.kind() != io::ErrorKind::AddrInUse {
         return Finding::Obstacle(format!("{}{cure}", describe_bind_error(address, &err)));
     }
-    match (listener_of(address), balancer_ctl::running(&control_path(config))) {
+    match (listener_of(address), balancer_ctl::listening(&control_path(config))) {
         (Some(Listener { pid, .. }), Listening::Cluster { pid: cluster }) if pid == cluster => {
             Finding::Warning(format!("{address} is taken by {}", this_cluster(pid)))
         }
@@ -76,7 +76,7 @@ pub(super) fn control(config: &Config) -> Vec<Finding> {
     if config.control.is_none() && config.listen().port() == 0 {
         return Vec::new();
     }
-    vec![match balancer_ctl::running(&path) {
+    vec![match balancer_ctl::listening(&path) {
         Listening::Cluster { pid } => Finding::Warning(format!("{shown} is taken by {}", this_cluster(pid))),
         Listening::Stranger => Finding::Obstacle(format!("something else listens on {shown}")),
         Listening::Nothing => match std::fs::symlink_metadata(&path) {

@@ -1,4 +1,4 @@
-//! Is there a running cluster behind a control socket?
+//! Who listens on a control socket?
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub enum Listening {
 }
 
 /// Asks whoever listens on the control socket at `path` who it is.
-pub fn running(path: &Path) -> Listening {
+pub fn listening(path: &Path) -> Listening {
     let Ok(stream) = UnixStream::connect(path) else { return Listening::Nothing };
     let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
     drop(stream);
