@@ -24,9 +24,7 @@ use balancer_admin::Admin;
 use balancer_admin::control::{Control, ControlSocket};
 use balancer_admin::feed::{About, Feed};
 use balancer_pool::Pool;
-use balancer_pool::select::Strategy;
 use balancer_proxy::listener::{self, Phase, Serving};
-use balancer_proxy::sticky::Sticky;
 use balancer_proxy::{OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_supervisor::executable::Executable;
@@ -130,20 +128,8 @@ fn proxy(
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
     proxy.access_log = access_log;
-    proxy.sticky = sticky(config)?;
+    proxy.affinity = config.affinity.source(config.balancing.strategy)?;
     Ok(Arc::new(proxy))
-}
-
-/// The signer of sticky cookies. It lives in the primary, so that cookies outlive
-/// every worker.
-fn sticky(config: &Config) -> anyhow::Result<Option<Sticky>> {
-    if config.balancing.strategy != Strategy::Sticky {
-        return Ok(None);
-    }
-    Ok(Some(match &config.sticky_secret {
-        Some(secret) => Sticky::with_secret(secret.expose()),
-        None => Sticky::random()?,
-    }))
 }
 
 /// Everything that has been built, before any of it runs.
