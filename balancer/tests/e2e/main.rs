@@ -31,6 +31,8 @@ mod program;
 mod queue;
 mod reload;
 mod shutdown;
+mod socketio;
+mod sticky;
 mod store;
 mod strategies;
 mod tools;
