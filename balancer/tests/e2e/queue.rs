@@ -39,7 +39,7 @@ fn rejections(cluster: &Cluster, reason: &str) -> u64 {
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
 fn workers_never_see_more_than_their_cap_and_nobody_is_lost() {
-    for strategy in ["round-robin", "least-connections", "power-of-two", "sticky"] {
+    for strategy in ["round-robin", "least-connections", "power-of-two", "sticky", "hash"] {
         let cluster = capped(2, &["--strategy", strategy, "--queue-timeout", "30s"]);
         let address = cluster.address;
         let clients: Vec<_> = (0..12)

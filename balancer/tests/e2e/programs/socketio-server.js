@@ -7,19 +7,33 @@ const { Server } = require('socket.io');
 const PAGE = `<!doctype html><title>Socket.IO</title>
 <script src="/socket.io/socket.io.js"></script>
 <script>
-  // Connects \`count\` clients, each with a session of its own; asks each \`rounds\` times.
-  window.connect = async (count, options) => Promise.all(Array.from({ length: count }, () =>
-    new Promise((resolve) => {
-      const socket = io({ ...options, forceNew: true, reconnection: false, timeout: 10000 });
-      socket.on('connect_error', (error) => resolve({ error: String(error) }));
-      socket.on('disconnect', (reason) => resolve({ error: reason }));
-      socket.on('connect', async () => {
-        const answers = [];
-        for (let round = 0; round < 5; round += 1) answers.push(await socket.emitWithAck('who'));
-        resolve({ answers, transport: socket.io.engine.transport.name });
-        socket.disconnect();
-      });
-    })));
+  // Connects \`count\` clients, one after the other as a browser has six connections at most,
+  // each with a session of its own, and asks them all who is there.
+  window.connect = async (count, options) => {
+    const results = [];
+    for (let number = 0; number < count; number += 1) results.push(await ask(options));
+    return results;
+  };
+  const ask = (options) => new Promise((resolve) => {
+    const socket = io({ ...options, forceNew: true, reconnection: false, timeout: 10000 });
+    socket.on('connect_error', (error) => resolve({ error: String(error) }));
+    socket.on('disconnect', (reason) => resolve({ error: reason }));
+    socket.on('connect', async () => {
+      const { engine } = socket.io;
+      const isUpgraded = !options.transports[1] || engine.transport.name === options.transports[1];
+      if (!isUpgraded) await new Promise((resolve) => engine.once('upgrade', resolve));
+      const answers = [];
+      for (let round = 0; round < 5; round += 1) answers.push(await socket.emitWithAck('who'));
+      resolve({ answers, transport: engine.transport.name });
+      socket.disconnect();
+    });
+  });
+  // Connects one client that comes back, and notes who is there each time.
+  window.stay = (options) => {
+    window.seen = [];
+    const socket = io({ ...options, timeout: 10000 });
+    socket.on('connect', async () => window.seen.push(await socket.emitWithAck('who')));
+  };
 </script>`;
 
 const server = http.createServer((request, answer) => {
