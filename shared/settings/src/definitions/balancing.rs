@@ -32,8 +32,8 @@ group! {
             "With the strategy hash, what leads a request to its worker: the client's address, as the access \
              log has it (client-ip; the first 64 bits of an IPv6 address), or a header field, a cookie or a \
              parameter of the query by name. A request without it, or with an empty one, goes by the \
-             client's address. While its worker is away or has no room, a key goes to another one, which \
-             is always the same",
+             client's address, so a key that workers make themselves, as Socket.IO's sid, comes too late. \
+             While its worker is away or has no room, a key goes to another one, always the same",
         )
         .default("client-ip");
 
