@@ -254,6 +254,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// One step of a change, as a line; none for the failure, which is the error.
 pub(crate) fn describe(step: &Progress) -> Option<String> {
     Some(match step {
+        Progress::Waiting => "waits for another change to be done".to_owned(),
         Progress::Started { worker, pid } => format!("worker {worker}  started   pid {pid}"),
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
