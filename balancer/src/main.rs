@@ -11,6 +11,7 @@
 mod cli;
 mod cluster;
 mod config;
+mod control;
 mod fd_budget;
 mod shutdown;
 mod signals;

@@ -9,7 +9,7 @@
 //! An empty variable counts as unset, as it does in Compose files.
 
 mod address;
-mod control;
+pub mod control;
 mod definition;
 pub mod definitions;
 mod error;
@@ -20,7 +20,6 @@ mod resolve;
 mod sources;
 
 pub use address::{describe_bind_error, reachable_address};
-pub use control::default_control_path;
 pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting};
 pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};
