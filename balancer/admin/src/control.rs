@@ -4,10 +4,9 @@
 
 mod socket;
 
-pub use socket::{ControlSocket, Place, Places, SocketError};
+pub use socket::{ControlSocket, Place, Places, Prepared, SocketError};
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -103,8 +102,8 @@ impl Acceptor for UnixListener {
     /// heed it (unix(7)).
     async fn accept(&self) -> io::Result<Option<UnixStream>> {
         let (stream, _) = Self::accept(self).await?;
-        let (user, peer) = (rustix::process::getuid(), rustix::net::sockopt::socket_peercred(stream.as_fd()));
-        Ok(peer.is_ok_and(|peer| peer.uid == user || peer.uid.is_root()).then_some(stream))
+        let (user, peer) = (rustix::process::getuid().as_raw(), stream.peer_cred());
+        Ok(peer.is_ok_and(|peer| peer.uid() == user || peer.uid() == 0).then_some(stream))
     }
 }
 

@@ -4,8 +4,13 @@
 pub mod cli;
 mod cluster;
 mod commands;
+mod find;
 pub mod healthcheck;
+mod list;
+mod peer;
+mod processes;
 mod render;
+mod running;
 mod watch;
 
 pub use commands::run;

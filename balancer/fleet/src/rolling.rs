@@ -61,7 +61,9 @@ impl Fleet {
             (Some(why), ScaleTo::Exactly(_)) => why.to_owned(),
             (None, to) => match (to.resolve(workers), to) {
                 (0, ScaleTo::Fewer(fewer)) => {
-                    format!("there are {workers}, and {fewer} fewer would leave none; a cluster has at least one worker")
+                    format!(
+                        "there are {workers}, and {fewer} fewer would leave none; a cluster has at least one worker"
+                    )
                 }
                 (0, _) => "a cluster has at least one worker".to_owned(),
                 (to, _) if to > most => format!("{to} workers find no room; {most} is the most"),

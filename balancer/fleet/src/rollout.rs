@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use shared_protocol::WorkerId;
 
-use super::{RequestId, ScaleTo};
 use super::seeded::{Bug, seeded};
+use super::{RequestId, ScaleTo};
 use shared_protocol::RestartReason;
 
 /// What a rollout is for.

@@ -25,6 +25,7 @@ mod limits;
 mod load;
 mod memory;
 mod operations;
+mod operators;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod program;

@@ -24,8 +24,16 @@ const BACKLOG: i32 = 128;
 const WRITABLE_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
-/// A place for the socket: its path, once its directory is fit for it, or why it is not.
-pub type Place = Arc<dyn Fn() -> Result<PathBuf, String> + Send + Sync>;
+/// A place for the socket, once its directory is fit for it, or why it is not.
+pub type Place = Arc<dyn Fn() -> Result<Prepared, String> + Send + Sync>;
+
+/// A place that is fit for the socket.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub path: PathBuf,
+    /// The directory is there for sockets only, and goes away with the last one.
+    pub owns_directory: bool,
+}
 
 /// Where the socket may lie. The first place that will do has it.
 #[derive(Clone)]
@@ -34,7 +42,7 @@ pub struct Places(Vec<Place>);
 impl Places {
     /// Only there.
     pub fn chosen(path: PathBuf) -> Self {
-        Self(vec![Arc::new(move || Ok(path.clone()))])
+        Self(vec![Arc::new(move || Ok(Prepared { path: path.clone(), owns_directory: false }))])
     }
 
     /// The first of several that will do.
@@ -67,6 +75,8 @@ enum PlaceError {
     #[error("there is no such directory")]
     NoDirectory,
     #[error("{0}")]
+    NotFit(String),
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -79,7 +89,8 @@ impl From<Errno> for PlaceError {
 fn described(peer: &Option<UCred>) -> String {
     let Some(peer) = peer else { return String::new() };
     let user = peer.uid.as_raw();
-    let whose = if peer.uid == rustix::process::geteuid() { String::new() } else { format!(" of user {user}") };
+    let whose =
+        if peer.uid == rustix::process::geteuid() { String::new() } else { format!(" of user {user}") };
     format!(": process {}{whose}", peer.pid.as_raw_nonzero())
 }
 
@@ -91,6 +102,7 @@ type Identity = (u64, u64);
 pub struct ControlSocket {
     pub(super) listener: StdUnixListener,
     pub path: PathBuf,
+    owns_directory: bool,
     identity: Identity,
 }
 
@@ -103,31 +115,41 @@ impl ControlSocket {
     pub fn bind(places: &Places) -> Result<Self, SocketError> {
         let mut text = String::new();
         for place in &places.0 {
-            let path = match place() {
-                Ok(path) => path,
-                Err(why) => {
-                    let _ = write!(text, "{}{why}", separator(&text));
-                    continue;
-                }
-            };
-            match Self::bind_to(&path) {
+            match Self::bind_at(place) {
                 Ok(socket) => return Ok(socket),
-                Err(err) => {
-                    let is_in_use = matches!(err, PlaceError::InUse(_));
-                    if is_in_use {
-                        text.clear();
-                    }
-                    let _ = write!(text, "{}{}: {err}", separator(&text), path.display());
-                    if is_in_use {
-                        break;
-                    }
+                Err((path, err @ PlaceError::InUse(_))) => {
+                    text = format!("{}: {err}", path.display());
+                    break;
+                }
+                Err((path, err)) => {
+                    let separator = if text.is_empty() { "" } else { "; " };
+                    let place = if path.as_os_str().is_empty() {
+                        String::new()
+                    } else {
+                        format!("{}: ", path.display())
+                    };
+                    let _ = write!(text, "{separator}{place}{err}");
                 }
             }
         }
         Err(SocketError { text })
     }
 
-    fn bind_to(path: &Path) -> Result<Self, PlaceError> {
+    /// Also says which path does not do, if there is one.
+    fn bind_at(place: &Place) -> Result<Self, (PathBuf, PlaceError)> {
+        let bind = || {
+            let prepared = place().map_err(|why| (PathBuf::new(), PlaceError::NotFit(why)))?;
+            Self::bind_to(&prepared).map_err(|err| (prepared.path, err))
+        };
+        match bind() {
+            // Another cluster has ended, and its directory has gone with it.
+            Err((_, PlaceError::NoDirectory)) => bind(),
+            bound => bound,
+        }
+    }
+
+    fn bind_to(prepared: &Prepared) -> Result<Self, PlaceError> {
+        let Prepared { path, owns_directory } = prepared;
         remove_stale(path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -139,10 +161,10 @@ impl ControlSocket {
             err => err.into(),
         })?;
         // Independent of any working directory.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let identity = identity(&std::fs::symlink_metadata(&path)?);
         rustix::net::listen(&socket, BACKLOG)?;
-        Ok(Self { listener: StdUnixListener::from(socket), path, identity })
+        Ok(Self { listener: StdUnixListener::from(socket), path, owns_directory: *owns_directory, identity })
     }
 
     /// Does the path still lead here? Somebody may have swept the directory.
@@ -196,11 +218,13 @@ impl Drop for ControlSocket {
             // Nothing can be done about it, and the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
+        if self.owns_directory
+            && let Some(directory) = self.path.parent()
+        {
+            // Fails when another cluster has its socket there.
+            let _ = std::fs::remove_dir(directory);
+        }
     }
-}
-
-fn separator(text: &str) -> &'static str {
-    if text.is_empty() { "" } else { "; " }
 }
 
 fn identity(file: &Metadata) -> Identity {
@@ -248,134 +272,4 @@ fn connect(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-
-    fn bind(path: &Path) -> Result<ControlSocket, String> {
-        ControlSocket::bind(&Places::chosen(path.to_owned())).map_err(|err| err.to_string())
-    }
-
-    #[test]
-    fn the_socket_is_private_and_goes_away() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        let socket = bind(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let second = bind(&path).unwrap_err();
-        let own = format!("another cluster listens on it: process {} (set --control", std::process::id());
-        assert!(second.contains(&own), "{second}");
-        drop(socket);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn who_takes_no_connections_still_has_the_socket() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        let socket = bind(&path).unwrap();
-        rustix::net::listen(&socket.listener, 0).unwrap();
-        let _waiting = UnixStream::connect(&path).unwrap();
-        assert_eq!(connect(&path).unwrap_err(), Errno::AGAIN);
-        let second = bind(&path).unwrap_err();
-        assert!(second.contains("another cluster listens on it"), "{second}");
-    }
-
-    #[test]
-    fn what_a_killed_cluster_left_is_replaced_and_nothing_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        drop(StdUnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        drop(bind(&path).unwrap());
-        let makes: [fn(&Path); 3] = [
-            |path| std::fs::write(path, "precious").unwrap(),
-            |path| std::fs::create_dir(path).unwrap(),
-            |path| std::os::unix::fs::symlink("/nonexistent", path).unwrap(),
-        ];
-        for (index, make) in makes.into_iter().enumerate() {
-            let path = directory.path().join(index.to_string());
-            make(&path);
-            let before = identity(&std::fs::symlink_metadata(&path).unwrap());
-            let err = bind(&path).unwrap_err();
-            assert!(err.contains("which is not a socket"), "{err}");
-            assert_eq!(identity(&std::fs::symlink_metadata(&path).unwrap()), before, "it is left alone");
-        }
-        let missing = bind(&directory.path().join("no/control.sock")).unwrap_err();
-        assert!(missing.contains("there is no such directory"), "{missing}");
-    }
-
-    #[test]
-    fn the_file_of_another_cluster_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        let first = bind(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let second = bind(&path).unwrap();
-        assert!(!first.is_there() && second.is_there());
-        drop(first);
-        assert!(UnixStream::connect(&path).is_ok(), "it is still there");
-    }
-
-    #[test]
-    fn the_first_place_that_will_do_has_the_socket() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = |path: PathBuf| -> Place { Arc::new(move || Ok(path.clone())) };
-        let file = directory.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let good = directory.path().join("good.sock");
-        let bad = || {
-            vec![
-                Arc::new(|| Err("others may write to it".to_owned())) as Place,
-                place(file.clone()),
-                place(directory.path().join("x".repeat(108))),
-                place("/nonexistent/control.sock".into()),
-            ]
-        };
-        let err = ControlSocket::bind(&Places::usual(bad())).unwrap_err().to_string();
-        for why in ["others may write to it; ", "another file", "name too long", "no such directory (set"] {
-            assert!(err.contains(why), "{err}");
-        }
-        let places = || Places::usual(bad().into_iter().chain([place(good.clone())]));
-        let socket = ControlSocket::bind(&places()).unwrap();
-        assert_eq!(socket.path, good);
-        let err = ControlSocket::bind(&places()).unwrap_err().to_string();
-        assert!(err.contains("good.sock: another cluster") && !err.contains("others may"), "{err}");
-    }
-
-    #[test]
-    fn whoever_else_can_replace_it_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = bind(&directory.path().join("control.sock")).unwrap();
-        assert_eq!(socket.exposure(), None);
-        let mode = |mode| {
-            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-        };
-        mode(0o777);
-        assert!(socket.exposure().unwrap().contains("everybody can replace it"));
-        mode(0o1777);
-        assert_eq!(socket.exposure(), None);
-        mode(0o700);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_file_that_is_gone_is_made_anew() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        let places = Places::chosen(path.clone());
-        let socket = ControlSocket::bind(&places).unwrap();
-        let unchanged = tokio::time::timeout(LOOK * 3, socket.renewed(&places)).await;
-        assert!(unchanged.is_err(), "nothing is made anew while it is there");
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "in the way").unwrap();
-        let blocked = tokio::time::timeout(LOOK * 3, socket.renewed(&places)).await;
-        assert!(blocked.is_err(), "not while something lies there");
-        std::fs::remove_file(&path).unwrap();
-        let renewed = socket.renewed(&places).await;
-        drop(socket);
-        assert!(renewed.is_there() && UnixStream::connect(&path).is_ok());
-    }
-}
+mod tests;
