@@ -57,6 +57,15 @@ impl Cluster {
     /// # Errors
     /// When no cluster listens on `path`, or another user's program does.
     pub(crate) async fn connect(path: &Path) -> Result<Self, ConnectError> {
+        Self::connect_to(path, None).await
+    }
+
+    /// As [`Self::connect`]. Root also believes `known`, a process that was found by what it
+    /// serves and not by this path.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(crate) async fn connect_to(path: &Path, known: Option<u32>) -> Result<Self, ConnectError> {
         let stream = UnixStream::connect(path).await.map_err(|reason| {
             let path = path.to_owned();
             match reason.kind() {
@@ -67,9 +76,16 @@ impl Cluster {
             }
         })?;
         let peer = Peer::of(&stream).map_err(|reason| ConnectError::Io { path: path.to_owned(), reason })?;
-        peer.check(path, own_user())?;
+        if own_user() != 0 || known != Some(peer.pid) {
+            peer.check(path, own_user())?;
+        }
         let connection = Connection::over(stream, &Address::from(path), LIMITS).await?;
         Ok(Self { connection, path: path.to_owned(), peer })
+    }
+
+    /// It is not the one that is meant after all.
+    pub(crate) fn into_stranger(self) -> ConnectError {
+        Stranger::new(&self.path, self.peer).into()
     }
 
     /// The response to `GET path`, whatever its status.

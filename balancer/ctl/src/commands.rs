@@ -54,7 +54,9 @@ async fn status(target: &Target, all: bool, json: bool) -> anyhow::Result<ExitCo
             let running = running::all().await;
             match (&running[..], found) {
                 ([], Err(why)) if !all => return Err(why),
-                ([Running { control: Some(path), .. }], _) if !all => Cluster::connect(path).await?,
+                ([Running { control: Some(path), pid, .. }], _) if !all => {
+                    Cluster::connect_to(path, Some(*pid)).await?
+                }
                 (running, _) => {
                     let text = if json {
                         serde_json::to_string_pretty(&list::values(running))?

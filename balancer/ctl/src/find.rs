@@ -63,7 +63,7 @@ impl Target {
         };
         let running = running::all().await;
         match &running[..] {
-            [Running { control: Some(path), .. }] => Ok(Cluster::connect(path).await?),
+            [Running { control: Some(path), pid, .. }] => Ok(Cluster::connect_to(path, Some(*pid)).await?),
             [] | [_] => Err(why),
             several => Err(anyhow!(
                 "no cluster listens on port {}, and several run: --port says which one is meant\n{}",
@@ -83,6 +83,13 @@ impl Target {
         for path in self.paths() {
             match Cluster::connect(&path).await {
                 Ok(cluster) if cluster.peer.is_own() => return Ok(Ok(cluster)),
+                // Everybody can have a socket of this name in a directory of their own.
+                Ok(cluster)
+                    if self.control.is_none()
+                        && processes::serves(cluster.peer.pid, self.port) == Some(false) =>
+                {
+                    failures.push(cluster.into_stranger());
+                }
                 Ok(cluster) if found.iter().all(|other| other.peer != cluster.peer) => found.push(cluster),
                 Ok(_) => {}
                 Err(err) => failures.push(err),
@@ -103,11 +110,12 @@ impl Target {
         }
         let primaries = processes::primaries();
         if self.control.is_none() {
-            let paths = primaries.iter().filter(|found| found.listens_on(self.port).is_some());
-            for path in paths.flat_map(|found| &found.sockets) {
-                match Cluster::connect(path).await {
-                    Ok(cluster) => return Ok(Ok(cluster)),
-                    Err(err) => failures.push(err),
+            for found in primaries.iter().filter(|found| found.listens_on(self.port).is_some()) {
+                for path in &found.sockets {
+                    match Cluster::connect_to(path, Some(found.pid)).await {
+                        Ok(cluster) => return Ok(Ok(cluster)),
+                        Err(err) => failures.push(err),
+                    }
                 }
             }
         }

@@ -154,7 +154,7 @@ fn judged(response: Response) -> Option<Answer> {
 /// been a flag, which only itself knows.
 async fn sole_cluster() -> Option<Cluster> {
     match &running::all().await[..] {
-        [Running { control: Some(path), .. }] => Cluster::connect(path).await.ok(),
+        [Running { control: Some(path), pid, .. }] => Cluster::connect_to(path, Some(*pid)).await.ok(),
         _ => None,
     }
 }

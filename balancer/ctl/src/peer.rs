@@ -40,7 +40,15 @@ impl Peer {
             0 => self.has_put(path),
             _ => false,
         };
-        if trusted { Ok(()) } else { Err(Stranger { path: path.display().to_string(), peer: self }) }
+        if trusted { Ok(()) } else { Err(Stranger::new(path, self)) }
+    }
+
+    /// What root can do about it.
+    fn remedy(self) -> String {
+        if own_user() != 0 {
+            return String::new();
+        }
+        format!(" (setpriv --reuid {0} --regid {0} --clear-groups balancer … asks as that user)", self.user)
     }
 
     /// Is the socket at `path` its own, in a directory where only it or root can put one?
@@ -58,12 +66,18 @@ impl Peer {
 /// Somebody who is not believed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{path} leads to a program of {} (pid {}), which may not be the cluster that is meant: it was not asked",
-    User(peer.user), peer.pid
+    "{path} leads to a program of {} (pid {}), which may not be the cluster that is meant: it was not asked{}",
+    User(peer.user), peer.pid, .peer.remedy()
 )]
 pub(crate) struct Stranger {
     path: String,
     peer: Peer,
+}
+
+impl Stranger {
+    pub(crate) fn new(path: &Path, peer: Peer) -> Self {
+        Self { path: path.display().to_string(), peer }
+    }
 }
 
 /// A user, by name where the system's own list has one.

@@ -77,6 +77,21 @@ pub(crate) fn primaries() -> Vec<Primary> {
     primaries
 }
 
+/// Does this process listen on TCP port `port`, in whichever network namespace it is?
+/// `None` when this user may not look into it, as root without CAP_SYS_PTRACE in a container.
+pub(crate) fn serves(pid: u32, port: u16) -> Option<bool> {
+    let process = Process::new(pid.cast_signed()).ok()?;
+    let files: Vec<_> = process.fd().ok()?.flatten().collect();
+    if files.is_empty() {
+        // Each that may not be looked at is left out.
+        return None;
+    }
+    let files: HashSet<_> = files.iter().filter_map(|file| inode(&file.target)).collect();
+    let (v4, v6) = (process.tcp().ok()?, process.tcp6().unwrap_or_default());
+    let mut listening = v4.into_iter().chain(v6).filter(|entry| entry.state == TcpState::Listen);
+    Some(listening.any(|entry| entry.local_address.port() == port && files.contains(&entry.inode)))
+}
+
 fn file_name(path: &std::path::Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     Some(name.strip_suffix(DELETED).unwrap_or(name).to_owned())
@@ -111,6 +126,20 @@ mod tests {
         for path in ["/usr/bin/balancer", "/usr/bin/balancer (deleted)"] {
             assert_eq!(file_name(path.as_ref()).as_deref(), Some("balancer"));
         }
+    }
+
+    #[test]
+    fn a_port_is_served_by_who_listens_on_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(serves(std::process::id(), port), Some(true));
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(serves(other.id(), port), Some(false));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(serves(0, port), None);
+        drop(listener);
+        assert_eq!(serves(std::process::id(), port), Some(false));
     }
 
     #[test]

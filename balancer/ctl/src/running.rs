@@ -1,5 +1,6 @@
 //! The clusters that run, as far as this user may know of them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,15 +31,14 @@ pub(crate) struct Running {
 /// Every cluster that this user may ask, by port; those at the end whose socket is lost.
 pub(crate) async fn all() -> Vec<Running> {
     let primaries = processes::primaries();
-    let mut paths = sockets(None);
-    for path in primaries.iter().flat_map(|found| &found.sockets) {
-        if !paths.contains(path) {
-            paths.push(path.clone());
-        }
+    let mut paths: BTreeMap<PathBuf, Option<u32>> =
+        sockets(None).into_iter().map(|path| (path, None)).collect();
+    for found in &primaries {
+        paths.extend(found.sockets.iter().map(|path| (path.clone(), Some(found.pid))));
     }
     let mut asked = JoinSet::new();
-    for path in paths {
-        asked.spawn(async move { ask(&path).await });
+    for (path, known) in paths {
+        asked.spawn(async move { ask(&path, known).await });
     }
     let mut running: Vec<Running> = Vec::new();
     while let Some(answer) = asked.join_next().await {
@@ -62,16 +62,22 @@ pub(crate) async fn all() -> Vec<Running> {
     running
 }
 
-async fn ask(path: &Path) -> Option<Running> {
+async fn ask(path: &Path, known: Option<u32>) -> Option<Running> {
     let looking = async {
-        let mut cluster = Cluster::connect(path).await.ok()?;
+        let mut cluster = Cluster::connect_to(path, known).await.ok()?;
         let peer = cluster.peer;
         let status: Option<Status> =
             timeout(ANSWER_TIMEOUT, cluster.read("/status")).await.ok().and_then(Result::ok);
         Some((peer, status))
     };
     let (peer, status) = looking.await?;
-    let port = status.as_ref().and_then(|status| status.address.rsplit(':').next()?.parse().ok());
+    let port: Option<u16> =
+        status.as_ref().and_then(|status| status.address.rsplit(':').next()?.parse().ok());
+    // Everybody can have a socket of such a name in a directory of their own.
+    let is_known = peer.is_own() || known == Some(peer.pid);
+    if !is_known && port.is_none_or(|port| processes::serves(peer.pid, port) == Some(false)) {
+        return None;
+    }
     // Where this user's namespace has no pid for it, its own is better than none.
     let pid = match (&status, peer.pid) {
         (Some(status), 0) => status.list.primary.pid,

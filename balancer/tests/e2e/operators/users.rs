@@ -2,7 +2,7 @@
 //! that it sees what it has started and nothing else. Root may become any of them.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -155,6 +155,12 @@ fn root_sees_everybodys_clusters_and_users_only_their_own() {
         let own = user.ask(&["status", "--all"], &variables);
         assert_eq!(own.out.lines().count(), 2, "{}", own.out);
     }
+    // Also without the right to look into other processes, as in a container.
+    let mut contained = Command::new("setpriv");
+    contained.args(["--bounding-set", "-sys_ptrace"]).arg(program());
+    contained.args(["status", "--port", &port(&clusters[0])]).env_clear().envs(variables).current_dir("/");
+    let contained = finish(&mut contained);
+    assert_eq!(contained.code, 0, "{}", contained.err);
     // Another user's is neither found nor asked.
     let other = users[0].ask(&["status", "--port", &port(&clusters[1])], &variables);
     assert!(other.code == 1 && other.err.contains("no cluster listens on port"), "{}", other.err);
@@ -250,6 +256,8 @@ impl Stranger {
 #[ignore = "needs root: cargo test -- --include-ignored"]
 fn a_strangers_socket_is_not_asked_and_is_named() {
     static HEARD: AtomicU32 = AtomicU32::new(0);
+    // Root asks it for the list, and believes nothing of it.
+    static LISTED: AtomicU32 = AtomicU32::new(0);
     let kinds = [Stranger::Silent, Stranger::Garbage, Stranger::False, Stranger::Endless];
     for (number, kind) in kinds.into_iter().enumerate() {
         let (user, stranger, temporary) = (User::new(), User::new(), temporary());
@@ -261,6 +269,11 @@ fn a_strangers_socket_is_not_asked_and_is_named() {
             temporary.path().join(format!("balancer-0-{port}.sock")),
             temporary.path().join("chosen.sock"),
         ];
+        // And where only root looks: in a directory of the stranger's own.
+        let own = temporary.path().join(format!("balancer-{}", stranger.id));
+        std::fs::DirBuilder::new().mode(0o700).create(&own).unwrap();
+        chown(&own, Some(stranger.id), None).unwrap();
+        kind.listen(&stranger, &own.join(format!("balancer-{port}.sock")), &LISTED);
         for path in &paths {
             kind.listen(&stranger, path, &HEARD);
         }
@@ -285,6 +298,7 @@ fn a_strangers_socket_is_not_asked_and_is_named() {
         assert!(!listed.out.contains(&stranger.id.to_string()), "{}", listed.out);
     }
     assert_eq!(HEARD.load(Ordering::Relaxed), 0, "nothing was said to them");
+    assert!(LISTED.load(Ordering::Relaxed) > 0);
 }
 
 #[test]
@@ -330,6 +344,8 @@ fn a_directory_that_takes_no_files_is_passed_over_or_named() {
     assert!(log.contains(&format!("not safe: user {} can replace it", other.id)), "{log}");
     let root = ask(&["status", "--control", text(&control)], &[]);
     assert!(root.code == 1 && root.err.contains("was not asked"), "its place proves nothing: {}", root.err);
+    let root = ask(&["status", "--port", &port(&cluster)], &[]);
+    assert!(root.code == 0, "what serves the port does: {}", root.err);
 }
 
 #[test]
