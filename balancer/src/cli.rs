@@ -26,11 +26,11 @@ Operate it, from another terminal:
   balancer status                   who is online, and how they are
   balancer status --watch           the same and what happens, kept up to date
   balancer reload                   replace all workers without losing a request
-  balancer scale 8                  change the number of workers
+  balancer scale 8                  change the number of workers; +1 and -1 for one more or fewer
   balancer stop                     finish what is in flight, then end
   balancer config                   what is set, and where each value comes from
   balancer check                    would it start?
-  balancer healthcheck              exit code 0 when the cluster on HOST and PORT is healthy
+  balancer healthcheck              exit code 0 when the cluster on PORT is healthy
 
 Try it:
   curl http://127.0.0.1:3100/cluster/info

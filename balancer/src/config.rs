@@ -1,5 +1,6 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
+mod affinity;
 mod diagnosis;
 mod mode;
 mod program;
@@ -13,8 +14,7 @@ use std::path::PathBuf;
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH,
     HEALTH_RISE, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME,
-    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET,
-    private_variables,
+    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::{LogFormat, Telemetry};
@@ -25,12 +25,12 @@ use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
+use affinity::Affinity;
 pub(crate) use diagnosis::Diagnosis;
 pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
 use program::program;
-use traffic::Secret;
 
 /// Pingora reports each failed request, and each kept connection that another
 /// thread was still letting go of, as an error; the balancer itself logs what
@@ -49,8 +49,7 @@ pub(crate) struct Config {
     pub(crate) recycling: RecyclePolicy,
     pub(crate) starts: StartPolicy,
     pub(crate) balancing: Balancing,
-    /// The key of the sticky cookie's signature, if somebody has chosen one.
-    pub(crate) sticky_secret: Option<Secret>,
+    pub(crate) affinity: Affinity,
     pub(crate) proxy_limits: ProxyLimits,
     /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
@@ -102,7 +101,7 @@ impl Config {
                 processors: std::thread::available_parallelism().map_or(1, NonZero::get),
             },
             balancing: traffic::balancing(settings)?,
-            sticky_secret: settings.find_secret(&STICKY_SECRET, Secret::parse)?,
+            affinity: Affinity::new(settings)?,
             proxy_limits: traffic::proxy_limits(settings)?,
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,

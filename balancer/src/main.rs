@@ -12,6 +12,7 @@ mod check;
 mod cli;
 mod cluster;
 mod config;
+mod control;
 mod fd_budget;
 mod misuse;
 mod show;

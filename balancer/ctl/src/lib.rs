@@ -4,9 +4,14 @@
 pub mod cli;
 mod cluster;
 mod commands;
+mod find;
 pub mod healthcheck;
+mod list;
 mod listening;
+mod peer;
+mod processes;
 mod render;
+mod running;
 mod watch;
 
 pub use commands::run;

@@ -7,12 +7,13 @@
 //! request from the pick on, so a drain that sees zero has really finished.
 //!
 //! ```text
-//! clock, select, request ◄── queue ◄── worker (Worker, Lease) ◄── pool (Pool)
+//! clock, select, rendezvous ◄── request ◄── queue ◄── worker (Worker, Lease) ◄── pool (Pool)
 //! ```
 
 mod clock;
 mod pool;
 mod queue;
+mod rendezvous;
 mod request;
 pub mod select;
 pub mod traffic;
@@ -21,7 +22,8 @@ mod worker;
 pub use clock::Clock;
 pub use pool::{Balancing, Pool};
 pub use queue::{ConcurrencyLimit, QueueStats};
-pub use request::{PickError, PickRequest, WaitPolicy};
+pub use rendezvous::HashKey;
+pub use request::{Affinity, PickError, PickRequest, WaitPolicy};
 pub use worker::{Hold, Lease, Worker, Workload};
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod limits;
 mod load;
 mod memory;
 mod operations;
+mod operators;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod program;
@@ -32,6 +33,8 @@ mod queue;
 mod reload;
 mod settings;
 mod shutdown;
+mod socketio;
+mod sticky;
 mod store;
 mod strategies;
 mod tools;

@@ -11,7 +11,10 @@ mod state;
 mod workers;
 
 pub use access_log::{ACCESS_LOG, ACCESS_LOG_FORMAT};
-pub use balancing::{MAX_CONCURRENCY, MAX_TUNNELS, QUEUE, QUEUE_TIMEOUT, STICKY_SECRET, STRATEGY};
+pub use balancing::{
+    HASH_KEY, MAX_CONCURRENCY, MAX_TUNNELS, QUEUE, QUEUE_TIMEOUT, STICKY_COOKIE, STICKY_PATH,
+    STICKY_SAME_SITE, STICKY_SECRET, STICKY_SECURE, STRATEGY,
+};
 pub use bundled_worker::{
     CPU_QUEUE, CPU_THREADS, CRASH_ENABLED, FIBONACCI_MAX, MAX_BODY, POD_NAME, WORKER_NAME,
     WORKER_SHUTDOWN_TIMEOUT, WORKER_THREADS,
@@ -162,6 +165,7 @@ mod tests {
             find CONTROL: ["x".repeat(108).leak()];
             find MAX_CONCURRENCY: ["0"];
             find MAX_TUNNELS: ["0"];
+            get STICKY_SECURE: ["maybe"];
             get QUEUE: ["-1", "100001"];
             get QUEUE_TIMEOUT: NO_DURATION;
             get HEAD_TIMEOUT: NO_DURATION;

@@ -10,7 +10,7 @@
 //! An empty variable counts as unset, as it does in Compose files.
 
 mod address;
-mod control;
+pub mod control;
 mod definition;
 pub mod definitions;
 pub mod dotenv;
@@ -23,7 +23,6 @@ mod resolve;
 mod sources;
 
 pub use address::{describe_bind_error, reachable_address};
-pub use control::default_control_path;
 pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting};
 pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};

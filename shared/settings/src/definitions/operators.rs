@@ -32,7 +32,7 @@ group! {
         .flag("control")
         .example("/run/cluster/control.sock")
         .help("Unix socket through which status, reload, scale and stop reach this cluster")
-        .unset("in $XDG_RUNTIME_DIR or the temporary directory, named after the port");
+        .unset("named after the port, in $XDG_RUNTIME_DIR, /run/user/UID or the temporary directory");
 
     LOG_FORMAT: Optional<String> = Draft::text("LOG_FORMAT", "text|json", "text or json")
         .prefixed("CLUSTER_LOG_FORMAT")
