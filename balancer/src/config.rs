@@ -1,5 +1,7 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
+mod affinity;
+mod diagnosis;
 mod mode;
 mod program;
 mod traffic;
@@ -12,8 +14,7 @@ use std::path::PathBuf;
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH,
     HEALTH_RISE, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME,
-    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET,
-    private_variables,
+    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::{LogFormat, Telemetry};
@@ -24,10 +25,12 @@ use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
+use affinity::Affinity;
+pub(crate) use diagnosis::Diagnosis;
 pub(crate) use mode::Mode;
 use mode::mode;
+pub(crate) use program::find_executable;
 use program::program;
-use traffic::Secret;
 
 /// Pingora reports each failed request, and each kept connection that another
 /// thread was still letting go of, as an error; the balancer itself logs what
@@ -46,8 +49,7 @@ pub(crate) struct Config {
     pub(crate) recycling: RecyclePolicy,
     pub(crate) starts: StartPolicy,
     pub(crate) balancing: Balancing,
-    /// The key of the sticky cookie's signature, if somebody has chosen one.
-    pub(crate) sticky_secret: Option<Secret>,
+    pub(crate) affinity: Affinity,
     pub(crate) proxy_limits: ProxyLimits,
     /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
@@ -59,8 +61,10 @@ pub(crate) struct Config {
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
     pub(crate) telemetry: Telemetry,
-    /// What `.env` has set, for the workers.
-    pub(crate) dotenv: Vec<(String, OsString)>,
+    /// What `.env` and `cluster.toml` have set, for bundled workers.
+    pub(crate) from_files: Vec<(String, OsString)>,
+    /// What does not keep the cluster from starting, and yet is to be known.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Config {
@@ -103,7 +107,7 @@ impl Config {
                 processors: std::thread::available_parallelism().map_or(1, NonZero::get),
             },
             balancing: traffic::balancing(settings)?,
-            sticky_secret: settings.find_secret(&STICKY_SECRET, Secret::parse)?,
+            affinity: Affinity::new(settings)?,
             proxy_limits: traffic::proxy_limits(settings)?,
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,
@@ -111,7 +115,8 @@ impl Config {
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
             telemetry: telemetry(settings)?,
-            dotenv: dotenv(settings),
+            from_files: from_files(settings),
+            warnings: settings.warnings().to_vec(),
             worker,
         })
     }
@@ -133,9 +138,9 @@ fn telemetry(settings: &Settings) -> Result<Telemetry, ConfigError> {
     })
 }
 
-fn dotenv(settings: &Settings) -> Vec<(String, OsString)> {
+fn from_files(settings: &Settings) -> Vec<(String, OsString)> {
     let is_private = |name: &str| private_variables().any(|private| private == name);
-    let shared = settings.dotenv_values().filter(|(name, _)| !is_private(name));
+    let shared = settings.file_values().filter(|(name, _)| !is_private(name));
     shared.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
@@ -154,7 +159,7 @@ mod tests {
     #[test]
     fn crash_follows_the_host_unless_told() {
         let enabled = |variables: &[(&str, &str)]| {
-            let settings = Settings::from_parts(variables, "").unwrap();
+            let settings = Settings::from_parts(variables, "");
             Config::new(&settings, &[]).unwrap().worker.crash_enabled
         };
         assert!(enabled(&[("HOST", "127.0.0.1")]));
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn workers_get_what_dotenv_has_set_but_not_the_secrets_of_the_balancer() {
         let text = "CLUSTER_STICKY_SECRET=0123456789abcdef\nREDIS_URL=redis://h\nMY_OWN=1\n";
-        let settings = Settings::from_parts(&[("REDIS_URL", "redis://other")], text).unwrap();
-        assert_eq!(dotenv(&settings), [("MY_OWN".to_owned(), "1".into())]);
+        let settings = Settings::from_parts(&[("REDIS_URL", "redis://other")], text);
+        assert_eq!(from_files(&settings), [("MY_OWN".to_owned(), "1".into())]);
     }
 }

@@ -240,7 +240,7 @@ impl Fleet {
         if !self.is_stopping() {
             self.fail_rollout(STOPPING.to_owned(), now);
             self.forsake_awaited();
-            self.queued = Queued::default();
+            self.refuse_queued(STOPPING);
             self.lifecycle = Lifecycle::Stopping;
         }
         for member in &mut self.members {

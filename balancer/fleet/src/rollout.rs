@@ -9,7 +9,7 @@ use std::time::Instant;
 use shared_protocol::{Generation, WorkerId};
 
 use super::seeded::{Bug, seeded};
-use super::{RequestId, Requester};
+use super::{RequestId, Requester, ScaleTo};
 use shared_protocol::RestartReason;
 
 /// What a rollout is for.
@@ -65,12 +65,18 @@ pub(crate) enum Stage {
     Starting(Plan),
 }
 
-/// Rollouts that were asked for by a signal, to which nobody expects an answer,
-/// and that follow the one under way.
+/// Changes of the number of workers, relative to what it will be at their turn, that
+/// may wait with somebody who waits for them; further ones are refused.
+pub(crate) const QUEUED_SCALES: usize = 16;
+
+/// Rollouts that follow the one under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Queued {
+    /// Asked for by a signal, to which nobody expects an answer; so is `scale_by`.
     pub reload: bool,
     pub scale_by: isize,
+    /// One after another, so that each requester learns what became of its own.
+    pub scales: VecDeque<(ScaleTo, Requester)>,
 }
 
 /// Candidates and how far they are.

@@ -7,7 +7,7 @@
 //! request from the pick on, so a drain that sees zero has really finished.
 //!
 //! ```text
-//! clock ◄── closing, select, request ◄── queue, worker ◄── lease ◄── pool
+//! clock ◄── closing, select, rendezvous ◄── request ◄── queue, worker ◄── lease ◄── pool
 //! ```
 
 mod clock;
@@ -15,6 +15,7 @@ mod closing;
 mod lease;
 mod pool;
 mod queue;
+mod rendezvous;
 mod request;
 pub mod select;
 pub mod traffic;
@@ -24,7 +25,8 @@ pub use clock::Clock;
 pub use lease::Lease;
 pub use pool::{Balancing, Pool};
 pub use queue::{ConcurrencyLimit, QueueStats};
-pub use request::{PickError, PickRequest, WaitPolicy};
+pub use rendezvous::HashKey;
+pub use request::{Affinity, PickError, PickRequest, WaitPolicy};
 pub use worker::{Hold, Worker, Workload};
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::clock::{self, Clock};
 use crate::lease::Lease;
 use crate::queue::{ConcurrencyLimit, Queue, QueueStats};
-use crate::request::{PickError, PickRequest, WaitPolicy};
+use crate::rendezvous::{self, HashKey};
+use crate::request::{Affinity, PickError, PickRequest, WaitPolicy};
 use crate::select::{self, Strategy};
 use crate::worker::Worker;
 
@@ -73,7 +74,10 @@ impl Pool {
     fn take(&self, request: PickRequest<'_>) -> Option<Lease> {
         let ready = self.ready.load();
         let queue = self.queue.as_ref();
-        if let Some(id) = request.affinity
+        if let Some(Affinity::Key(key)) = request.affinity {
+            return take_by_key(&ready, queue, request, key);
+        }
+        if let Some(Affinity::Worker(id)) = request.affinity
             && let Some(worker) = ready.iter().find(|worker| worker.id == id && allows(request, worker))
         {
             match Lease::take(worker, queue) {
@@ -87,11 +91,11 @@ impl Pool {
         let load = |index: usize| {
             let worker: &Worker = &ready[index];
             let load = worker.in_flight();
-            let has_room = queue.is_none_or(|queue| worker.placed() < queue.limit.max_concurrency);
-            (allows(request, worker) && has_room).then_some(load)
+            (allows(request, worker) && has_room(worker, queue)).then_some(load)
         };
         let first = match self.strategy {
-            Strategy::RoundRobin | Strategy::Sticky => None,
+            // Without a key, each in turn.
+            Strategy::RoundRobin | Strategy::Sticky | Strategy::Hash => None,
             Strategy::LeastConnections => select::least_loaded(ready.len(), turn, load),
             Strategy::PowerOfTwo => select::power_of_two(ready.len(), fastrand::u64(..), load),
         };
@@ -250,6 +254,34 @@ impl Pool {
 #[inline]
 fn allows(request: PickRequest<'_>, worker: &Worker) -> bool {
     request.allows(worker.generation) && request.max_tunnels.is_none_or(|max| worker.tunnels() < max)
+}
+
+/// Has the worker a place under the concurrency limit?
+#[inline]
+fn has_room(worker: &Worker, queue: Option<&Arc<Queue<Lease>>>) -> bool {
+    queue.is_none_or(|queue| worker.placed() < queue.limit.max_concurrency)
+}
+
+/// Takes the first worker in the order of `key` that has room and may be picked.
+fn take_by_key(
+    ready: &[Arc<Worker>],
+    queue: Option<&Arc<Queue<Lease>>>,
+    request: PickRequest<'_>,
+    key: HashKey,
+) -> Option<Lease> {
+    let weight = |index: usize| {
+        let worker: &Worker = &ready[index];
+        (allows(request, worker) && has_room(worker, queue)).then(|| key.weight(worker.id))
+    };
+    let mut bound = None;
+    loop {
+        let (weight, index) = rendezvous::highest(ready.len(), bound, weight)?;
+        if let Some(lease) = Lease::take(&ready[index], queue) {
+            return Some(lease);
+        }
+        // Another thread was faster, or the worker has just been withdrawn.
+        bound = Some(weight);
+    }
 }
 
 /// Gives the room of all `ready` workers to the requests in `queue`.

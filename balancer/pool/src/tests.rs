@@ -1,5 +1,7 @@
 //! The pool by itself: picks, limits and waiting, without processes.
 
+mod hash;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::select::Strategy;
 use crate::{
-    Balancing, Clock, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy, Worker,
-    Workload,
+    Affinity, Balancing, Clock, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy,
+    Worker, Workload,
 };
 
 /// The time as it is.
@@ -194,7 +196,7 @@ fn who_holds_a_request_is_avoided() {
 #[test]
 fn a_bound_request_goes_to_its_worker_while_that_is_ready() {
     let pool = pool_of(3, by(Strategy::Sticky));
-    let bound = PickRequest { affinity: Some(WorkerId(2)), ..PickRequest::default() };
+    let bound = PickRequest { affinity: Some(Affinity::Worker(WorkerId(2))), ..PickRequest::default() };
     for _ in 0..5 {
         assert_eq!(pool.pick(bound).unwrap().id, WorkerId(2));
     }
@@ -217,7 +219,10 @@ fn limited(workers: u32, strategy: Strategy, limit: ConcurrencyLimit) -> Arc<Poo
 fn wait_for(pool: &Arc<Pool>, affinity: Option<u32>) -> tokio::task::JoinHandle<Result<Lease, PickError>> {
     let pool = Arc::clone(pool);
     tokio::spawn(async move {
-        let request = PickRequest { affinity: affinity.map(WorkerId), ..PickRequest::default() };
+        let request = PickRequest {
+            affinity: affinity.map(|id| Affinity::Worker(WorkerId(id))),
+            ..PickRequest::default()
+        };
         pool.pick_or_wait(request, NO_WAIT, &RealClock).await
     })
 }
@@ -420,6 +425,6 @@ async fn tunnels_have_a_limit_of_their_own() {
     let id = tunnels.pop().unwrap().id;
     assert_eq!(pool.pick(upgrade).unwrap().id, id);
     // A cookie does not lead beyond the limit.
-    let other = PickRequest { affinity: Some(tunnels[0].id), ..upgrade };
+    let other = PickRequest { affinity: Some(Affinity::Worker(tunnels[0].id)), ..upgrade };
     assert_eq!(pool.pick(other).unwrap().id, id);
 }

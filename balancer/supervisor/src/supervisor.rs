@@ -147,6 +147,7 @@ impl<S: System> Supervisor<S> {
                 let traffic = self.state.counters.traffic(*id);
                 running.pid = pid;
                 running.worker = Some(Arc::new(Worker::new(*id, pid, generation, address, traffic)));
+                self.announce_start(generation);
                 Report::Up
             }
             ProcessReport::CouldNotStart { reason } => Report::CouldNotStart { why: reason },
@@ -154,6 +155,7 @@ impl<S: System> Supervisor<S> {
             ProcessReport::OnlyLongLived => Report::OnlyLongLived,
             ProcessReport::Drained => Report::Drained,
             ProcessReport::Exited { status } => {
+                self.announce_start(generation);
                 let mut exit = exit(status.as_ref().ok());
                 let by_kill = status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
                 if by_kill && self.oom.claim() {
@@ -163,6 +165,10 @@ impl<S: System> Supervisor<S> {
             }
         };
         self.inputs.push_back(Input::Process { generation, report });
+    }
+
+    fn announce_start(&mut self, generation: Generation) {
+        self.announcer.announce_start(generation, &self.running, self.fleet.is_stopping());
     }
 
     fn on_outcome(&mut self, generation: Generation, outcome: Outcome) {

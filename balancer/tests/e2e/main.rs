@@ -25,12 +25,16 @@ mod limits;
 mod load;
 mod memory;
 mod operations;
+mod operators;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod program;
 mod queue;
 mod reload;
+mod settings;
 mod shutdown;
+mod socketio;
+mod sticky;
 mod store;
 mod strategies;
 mod tools;

@@ -4,5 +4,6 @@
 
 pub mod descriptors;
 pub mod guard;
+pub mod listener;
 pub mod port;
 pub mod tree;

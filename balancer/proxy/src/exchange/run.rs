@@ -15,7 +15,7 @@ use crate::client::Http1Client;
 use crate::context::RequestContext;
 use crate::download::{Download, DownloadError};
 use crate::error::ProxyError;
-use crate::headers::{self, ResponseHeaders, StickyCookie};
+use crate::headers::{self, ResponseHeaders};
 use crate::proxy::Proxy;
 use crate::read_ahead::ReadAheadLimits;
 use crate::timer;
@@ -183,9 +183,10 @@ impl<'a> Exchange<'a> {
             Plan::Body(body) => (true, body.to, context.connection_option(body.keeps_client)),
         };
         if is_written {
-            let needs_cookie = response.status >= 200 && context.affinity != Some(worker);
-            let sticky = proxy.sticky.as_ref().filter(|_| needs_cookie);
-            let cookie = sticky.map(|sticky| StickyCookie { sticky, is_secure: context.is_https });
+            let sticky = proxy.affinity.cookie().zip(context.cookie);
+            let cookie = sticky.and_then(|(sticky, request)| {
+                sticky.cookie_for(request, context.affinity, worker, &response)
+            });
             let request_id = &context.id;
             let headers = ResponseHeaders { worker, request_id, framing, connection, cookie };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);

@@ -13,7 +13,7 @@ pub(super) fn write<'a>(
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
     stopping: bool,
 ) {
-    let pid = |generation| who(generation).map(|running| running.pid);
+    let pid = |generation| who(generation).and_then(RunningProcess::own_pid);
     match event {
         ClusterEvent::Started { worker, generation, .. } => {
             debug!(%worker, pid = pid(generation), %generation, "started");

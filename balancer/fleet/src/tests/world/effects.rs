@@ -155,6 +155,10 @@ impl World {
             ClusterEvent::ReloadQueued => self.reload_queued = true,
             ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. }
             | ClusterEvent::ReleaseNotOpened { .. } => self.reload_queued = false,
+            ClusterEvent::RolloutBegan {
+                kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
+                workers,
+            } => self.check_relative(requester, *workers, *to)?,
             ClusterEvent::Draining { generation, .. } => {
                 let running = self.running.iter_mut().find(|running| running.generation == *generation);
                 let awaits = |waiting: &&Requester| waiting.awaits_drain && Some(waiting.id) == requester;
@@ -179,6 +183,7 @@ impl World {
         let place = self.waiting.iter().position(|waiting| waiting.id == requester);
         let place = place.ok_or_else(|| format!("{event:?} answers somebody a second time, at {step:?}"))?;
         self.waiting.remove(place);
+        self.asked.retain(|&(asking, _)| asking != requester);
         Ok(())
     }
 }
