@@ -14,6 +14,7 @@ mod configuration;
 mod crash;
 mod dashboard;
 mod documented;
+mod drains;
 mod faults;
 mod forwarding;
 mod freeze;
