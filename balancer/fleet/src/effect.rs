@@ -118,6 +118,9 @@ pub enum ClusterEvent {
     PortPolicyChanged { worker: WorkerId, next: PortChoice },
     /// The cluster serves for the first time, `after` its start.
     Ready { online: usize, workers: usize, after: Duration },
+    /// No worker has ever been ready, and each of the slots has failed at least so often:
+    /// the cluster stops.
+    GaveUp { tries: u32, workers: usize },
     /// A rollout that nobody waits for was asked for during another, and follows it.
     ReloadQueued,
     /// As [`Self::ReloadQueued`].
@@ -139,8 +142,9 @@ pub enum ClusterEvent {
     Switched { kind: RolloutKind, candidates: usize },
     /// A rollout is complete, `after` its beginning.
     RolloutDone { kind: RolloutKind, workers: usize, after: Duration },
-    /// A rollout has ended early; until its switch, nothing of it was to be seen.
-    RolloutFailed { kind: RolloutKind, switched: bool, why: String },
+    /// A rollout has ended early; until its switch, nothing of it was to be seen. `culprit`
+    /// is the candidate that has failed, if one has.
+    RolloutFailed { kind: RolloutKind, switched: bool, why: String, culprit: Option<Generation> },
 }
 
 impl ClusterEvent {

@@ -5,11 +5,12 @@
 //! [`member`] is a slot and its process, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along.
+//! along, `give_up` ends a cluster that never gets ready.
 
 mod backoff;
 mod effect;
 mod gate;
+mod give_up;
 mod health;
 mod input;
 mod limits;
@@ -59,6 +60,9 @@ pub struct Settings {
     pub recycle: RecyclePolicy,
     pub starts: StartPolicy,
     pub ports: PortPolicy,
+    /// Failed starts of each slot after which a cluster of which no worker was ever ready
+    /// ends; `None` for never.
+    pub give_up_after: Option<u32>,
 }
 
 /// Where the whole cluster is in its life.
@@ -67,6 +71,8 @@ enum Lifecycle {
     /// Has not been ready yet.
     Booting {
         since: Instant,
+        /// A worker has been ready.
+        any_ready: bool,
     },
     Serving,
     Stopping,
@@ -100,7 +106,7 @@ impl Fleet {
             rollout: None,
             queued: Queued::default(),
             recycle: RecycleTimer::new(now),
-            lifecycle: Lifecycle::Booting { since: now },
+            lifecycle: Lifecycle::Booting { since: now, any_ready: false },
             generations: 0,
             effects: Vec::new(),
             settings,
@@ -130,8 +136,10 @@ impl Fleet {
             Input::Kill => self.stop(now, Member::kill),
             Input::Tick => self.on_tick(now),
         }
+        self.give_up_if_hopeless(now);
         self.start_at_gate(now);
         self.advance(now);
+        self.give_up_if_hopeless(now);
         self.watch_gate(now);
         self.settle_turns();
         self.announce_ready(now);
@@ -231,7 +239,7 @@ impl Fleet {
     /// Stops all members, each in the same way.
     fn stop(&mut self, now: Instant, how: fn(&mut Member, &Limits, Instant) -> Vec<Effect>) {
         if !self.is_stopping() {
-            self.fail_rollout("the cluster is stopping".to_owned(), now);
+            self.fail_rollout("the cluster is stopping".to_owned(), None, now);
             self.queued = Queued::default();
             self.lifecycle = Lifecycle::Stopping;
         }
@@ -243,7 +251,7 @@ impl Fleet {
     /// Says once that the cluster serves: when all workers do, or those that can
     /// while others have failed at least once.
     fn announce_ready(&mut self, now: Instant) {
-        let Lifecycle::Booting { since } = self.lifecycle else { return };
+        let Lifecycle::Booting { since, .. } = self.lifecycle else { return };
         let online = self.current().filter(|member| member.phase.is_online()).count();
         let settled = |member: &Member| member.phase.is_online() || member.has_failed();
         if online > 0 && self.current().all(settled) {

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use shared_protocol::WorkerId;
+use shared_protocol::{Generation, WorkerId};
 
 use super::member::Role;
 use super::recycle::RETRY;
@@ -245,7 +245,7 @@ impl Fleet {
 
     /// Ends the rollout under way. Before its switch nothing of it was to be seen,
     /// and its candidates go.
-    pub(super) fn fail_rollout(&mut self, why: String, now: Instant) {
+    pub(super) fn fail_rollout(&mut self, why: String, culprit: Option<Generation>, now: Instant) {
         let Some(ActiveRollout { kind, requester, stage, .. }) = self.rollout.take() else { return };
         let switched = matches!(stage, Stage::Draining);
         for index in 0..self.members.len() {
@@ -264,7 +264,7 @@ impl Fleet {
         }
         let forgotten = seeded(Bug::StopForgetsRequester) && why == "the cluster is stopping";
         let requester = if forgotten { None } else { requester };
-        self.announce(ClusterEvent::RolloutFailed { kind, switched, why }, requester);
+        self.announce(ClusterEvent::RolloutFailed { kind, switched, why, culprit }, requester);
     }
 
     fn finish(&mut self, now: Instant) {

@@ -5,7 +5,7 @@
 mod effects;
 mod rules;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ pub(super) fn settings(workers: usize) -> Settings {
         recycle: RecyclePolicy::default(),
         starts: StartPolicy { parallel: Some(1), processors: 1 },
         ports: PortPolicy::TOLD,
+        give_up_after: None,
     }
 }
 
@@ -181,6 +182,10 @@ pub(super) struct World {
     release_opened: bool,
     /// Slots whose hung worker is being replaced.
     ejected: Vec<WorkerId>,
+    /// A worker has been ready.
+    any_ready: bool,
+    /// How often starts of each slot have failed, up to those after which it gives up.
+    failures: BTreeMap<WorkerId, u32>,
     /// Commands that may still be given.
     pub commands: u8,
     /// The kinds of events that were announced so far.
@@ -199,6 +204,8 @@ impl World {
             reload_queued: false,
             release_opened: false,
             ejected: Vec::new(),
+            any_ready: false,
+            failures: BTreeMap::new(),
             commands,
             heard: Vec::new(),
         };
@@ -288,6 +295,7 @@ impl World {
             (Step::Answer(_), Some(&Question::Examine(of))) | (Step::Missed(of, _), _) => Some(of),
             _ => None,
         };
+        self.count_failure(step);
         let Some(input) = self.input(step) else { return Ok(()) };
         let published = self.published();
         let stopping = matches!(step, Step::Stop | Step::Kill);
@@ -313,6 +321,7 @@ impl World {
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
         let ids: Vec<_> = current.map(|member| member.id).collect();
         self.ejected.retain(|id| ids.contains(id));
+        self.failures.retain(|id, _| ids.contains(id));
         self.check_state()?;
         looked_at.map_or(Ok(()), |of| self.check_stalled(of))
     }
@@ -329,6 +338,7 @@ impl World {
             match step {
                 Step::Up(_) => running.up = true,
                 Step::Healthy(_) => {
+                    self.any_ready |= running.is_starting();
                     (running.healthy, running.ready) = (true, true);
                     (running.misses, running.heard) = (0, now);
                 }
@@ -358,7 +368,7 @@ impl World {
             Step::CouldNotStart(of) => report(of, Report::CouldNotStart { why: why() }),
             Step::Leaving(of) => report(of, Report::Leaving),
             Step::Drained(of) => report(of, Report::Drained),
-            Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false })),
+            Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false, cause: None })),
             Step::Reload(reply) => Some(Input::Reload { requester: self.requester(reply) }),
             Step::Scale(to, reply) => Some(Input::Scale { to, requester: self.requester(reply) }),
             Step::Stop | Step::Kill => {

@@ -146,6 +146,7 @@ impl World {
                 self.check_verdict(*worker, *generation)?;
                 self.check_ejection(*worker, *generation)?;
             }
+            &ClusterEvent::GaveUp { tries, .. } => self.check_end(tries)?,
             ClusterEvent::RolloutDone { kind, .. } if self.running.iter().any(|running| running.retired) => {
                 return Err(format!("{kind:?} is done while those that it has retired still run"));
             }
