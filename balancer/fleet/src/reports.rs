@@ -140,7 +140,12 @@ impl Fleet {
         self.announce(ClusterEvent::Hung { worker, generation, hang }, None);
         let effects = self.members[index].eject(&limits, now);
         self.effects.extend(effects);
-        self.check_candidate(index, generation, "missed its health probes while it waited for the others", now);
+        self.check_candidate(
+            index,
+            generation,
+            "missed its health probes while it waited for the others",
+            now,
+        );
     }
 
     fn on_exited(&mut self, index: usize, generation: Generation, exit: Exit, now: Instant) {

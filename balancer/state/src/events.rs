@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// Events that are kept.
 const KEPT: usize = 100;
 /// Characters of an event's text; what a worker said about itself may be long.
-const DETAIL: usize = 300;
+const DETAIL: usize = 1_200;
 
 #[derive(Debug)]
 pub struct Events {

@@ -5,4 +5,5 @@
 pub mod descriptors;
 pub mod guard;
 pub mod port;
+pub mod sockets;
 pub mod tree;

@@ -3,17 +3,26 @@
 use shared_protocol::Generation;
 use tracing::{debug, error, info, warn};
 
+use super::notice::joined;
 use super::{back_in_turn, failure, hung, limit, millis};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
+use balancer_state::registry::Reason;
 
 /// Writes the line for this fact, if it is worth one.
 pub(super) fn write<'a>(
     event: &ClusterEvent,
+    reason: Option<&Reason>,
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
     stopping: bool,
 ) {
     let pid = |generation| who(generation).map(|running| running.pid);
+    if let Some(reason) = reason
+        && !stopping
+        && write_reason(event, reason, &who)
+    {
+        return;
+    }
     match event {
         ClusterEvent::Started { worker, generation, .. } => {
             debug!(%worker, pid = pid(generation), %generation, "started");
@@ -81,6 +90,29 @@ pub(super) fn write<'a>(
     }
 }
 
+/// Writes the line for a worker that is not ready, with what it has printed last. `false`
+/// where that is not what happened.
+fn write_reason<'a>(
+    event: &ClusterEvent,
+    reason: &Reason,
+    who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
+) -> bool {
+    let lines = joined(reason).map(tracing::field::display);
+    match event {
+        ClusterEvent::NotReadyInTime { worker, generation, .. }
+        | ClusterEvent::Exited { worker, generation, .. } => {
+            let pid = who(generation).and_then(RunningProcess::own_pid);
+            warn!(%worker, pid, lastLines = lines, "{}", reason.text);
+        }
+        ClusterEvent::CouldNotStart { worker, .. } => error!(%worker, lastLines = lines, "{}", reason.text),
+        ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
+            warn!(lastLines = lines, "{}: {why}", failure(*kind, *switched));
+        }
+        _ => return false,
+    }
+    true
+}
+
 /// Writes the line for a fact that concerns all workers.
 fn write_of_cluster(event: &ClusterEvent) {
     match event {
@@ -112,7 +144,10 @@ fn write_of_cluster(event: &ClusterEvent) {
                 RolloutKind::Recycle(reason) => info!(%reason, after_ms, "worker replaced"),
             }
         }
-        ClusterEvent::RolloutFailed { kind, switched, why } => warn!("{}: {why}", failure(*kind, *switched)),
+        ClusterEvent::GaveUp { .. } => error!("giving up: no worker has ever been ready"),
+        ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
+            warn!("{}: {why}", failure(*kind, *switched))
+        }
         _ => {}
     }
 }

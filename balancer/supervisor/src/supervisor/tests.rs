@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::handle::Handle;
+use crate::probe::Check;
 use balancer_fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo, StartPolicy};
 use fake::{Behaviour, FakeSystem};
 
@@ -27,11 +28,21 @@ const LIMITS: Limits = Limits {
 /// Longer than anything that is waited for here.
 const DEADLINE: Duration = Duration::from_secs(300);
 
+fn probing() -> Probing {
+    Probing {
+        check: Check::Http("/health".to_owned()),
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(1),
+        host: None,
+        statuses: None,
+    }
+}
+
 struct Cluster {
     state: ClusterState,
     handle: Handle,
     system: FakeSystem,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ended>,
 }
 
 impl Cluster {
@@ -43,8 +54,9 @@ impl Cluster {
         let (state, system) = (ClusterState::default(), FakeSystem::default());
         let (limits, ports) = (LIMITS, PortPolicy::Own);
         let starts = StartPolicy { parallel: None, processors: 2 };
-        let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports };
-        let supervisor = Supervisor::new(settings, system.clone(), state.clone());
+        let give_up_after = None;
+        let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports, give_up_after };
+        let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
         let (handle, commands) = Handle::new(|| {});
         let task = tokio::spawn(supervisor.run(commands));
         Self { state, handle, system, task }
@@ -97,7 +109,7 @@ impl Cluster {
 
 fn failure(progress: &[Progress]) -> &str {
     match progress.last() {
-        Some(Progress::Failed { reason }) => reason,
+        Some(Progress::Failed { reason, .. }) => reason,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -288,7 +300,7 @@ async fn a_stop_during_a_reload_answers_the_requester() {
     assert!(matches!(progress.recv().await, Some(Progress::Started { .. })));
     cluster.handle.send(Command::Kill).await.unwrap();
     let reason = "the cluster is stopping".to_owned();
-    assert_eq!(progress.recv().await, Some(Progress::Failed { reason }));
+    assert_eq!(progress.recv().await, Some(Progress::Failed { reason, last_lines: vec![] }));
     assert_eq!(progress.recv().await, None);
     timeout(DEADLINE, cluster.task).await.expect("it ends").unwrap();
     assert_eq!(cluster.system.running(), 0);
