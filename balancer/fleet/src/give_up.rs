@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Fleet, Lifecycle, Member};
+use super::{ClusterEvent, Effect, Fleet, Lifecycle, Member};
 
 impl Fleet {
     /// A worker has got ready: from now on the cluster never gives up, as its program works
@@ -30,6 +30,11 @@ impl Fleet {
             self.current().all(failed_often)
         };
         if is_hopeless {
+            // There is no next start to wait for.
+            let waits = |effect: &Effect| {
+                matches!(effect, Effect::Announce { event: ClusterEvent::BackingOff { .. }, .. })
+            };
+            self.effects.retain(|effect| !waits(effect));
             self.announce(ClusterEvent::GaveUp { tries, workers: self.workers() }, None);
             self.stop(now, Member::stop_for_good);
         }

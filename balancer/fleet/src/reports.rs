@@ -161,11 +161,11 @@ impl Fleet {
             Phase::Starting { process, .. } if !self.is_stopping() => Some(process.port),
             _ => None,
         };
+        let requester = if retired { self.requester() } else { None };
+        self.announce(ClusterEvent::Exited { worker, generation, exit, expected, retired }, requester);
         if let Some(next) = early.and_then(|port| self.ports.ended_early(port)) {
             self.announce(ClusterEvent::PortPolicyChanged { worker, next }, None);
         }
-        let requester = if retired { self.requester() } else { None };
-        self.announce(ClusterEvent::Exited { worker, generation, exit, expected, retired }, requester);
         self.on_gone(index, generation, failure, now);
     }
 

@@ -257,7 +257,8 @@ pub(crate) fn ended(how: &str, code: Option<i32>, left: Option<(u32, &str)>, has
              have it stay in the foreground"
         ),
         (Some(0), None) if !has_listened => {
-            "ended with code 0 before it listened: is it a server?".to_owned()
+            "ended with code 0 before it listened: is it a server? (its standard input is /dev/null)"
+                .to_owned()
         }
         (Some(0), None) => "ended with code 0 before it was ready".to_owned(),
         _ => format!("ended before it was ready: {how}"),

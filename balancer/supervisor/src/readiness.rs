@@ -166,7 +166,8 @@ impl<S: System> Supervisor<S> {
                 None
             }
             ClusterEvent::RolloutDone { kind: RolloutKind::Reload, .. } => {
-                let bound = self.running.values().filter_map(|running| running.bound);
+                let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
+                let bound = current.filter_map(|member| self.running.get(&member.generation()?)?.bound);
                 self.readiness.exposure.retain(bound);
                 None
             }
@@ -176,6 +177,10 @@ impl<S: System> Supervisor<S> {
                 let failed = failed.map(|(_, reason)| Arc::clone(reason));
                 self.readiness.forget_candidates(self.fleet.members());
                 failed
+            }
+            // The one of the process that has just ended.
+            ClusterEvent::PortPolicyChanged { worker, .. } => {
+                self.readiness.reasons.get(worker).map(|(_, reason)| Arc::clone(reason))
             }
             ClusterEvent::GaveUp { tries, workers } => {
                 let reason = self.hopeless(*tries, *workers);

@@ -29,6 +29,7 @@ mod operations;
 mod peers;
 mod program;
 mod queue;
+mod ready;
 mod reload;
 mod shutdown;
 mod socketio;

@@ -18,7 +18,6 @@ pub(super) fn write<'a>(
 ) {
     let pid = |generation| who(generation).map(|running| running.pid);
     if let Some(reason) = reason
-        && !stopping
         && write_reason(event, reason, &who)
     {
         return;
@@ -70,7 +69,7 @@ pub(super) fn write<'a>(
         ClusterEvent::BackingOff { worker, wait } => {
             warn!(%worker, wait_ms = millis(*wait), "keeps ending: waits before its next start");
         }
-        ClusterEvent::PortPolicyChanged { worker, next } => {
+        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some_and(says_in_use) => {
             let next = match next {
                 PortChoice::Reserved => "a reserved port",
                 PortChoice::Free | PortChoice::Own => "one that is not reserved",
@@ -90,6 +89,15 @@ pub(super) fn write<'a>(
     }
 }
 
+/// Does a program say that its port is in use (EADDRINUSE of errno(3))?
+fn says_in_use(reason: &Reason) -> bool {
+    let says = |line: &String| {
+        let line = line.to_ascii_lowercase();
+        ["in use", "inuse", "errno 98", "errno: 98"].iter().any(|words| line.contains(words))
+    };
+    reason.last_lines.iter().any(says)
+}
+
 /// Writes the line for a worker that is not ready, with what it has printed last. `false`
 /// where that is not what happened.
 fn write_reason<'a>(
@@ -105,6 +113,7 @@ fn write_reason<'a>(
             warn!(%worker, pid, lastLines = lines, "{}", reason.text);
         }
         ClusterEvent::CouldNotStart { worker, .. } => error!(%worker, lastLines = lines, "{}", reason.text),
+        ClusterEvent::GaveUp { .. } => error!(lastLines = lines, "giving up: {}", reason.text),
         ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
             warn!(lastLines = lines, "{}: {why}", failure(*kind, *switched));
         }
@@ -144,7 +153,6 @@ fn write_of_cluster(event: &ClusterEvent) {
                 RolloutKind::Recycle(reason) => info!(%reason, after_ms, "worker replaced"),
             }
         }
-        ClusterEvent::GaveUp { .. } => error!("giving up: no worker has ever been ready"),
         ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
             warn!("{}: {why}", failure(*kind, *switched))
         }
