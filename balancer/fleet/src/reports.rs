@@ -192,7 +192,7 @@ impl Fleet {
         match before {
             Phase::Starting { trouble, .. } => {
                 let why = match trouble {
-                    Trouble::Silent => "it has not told its port".to_owned(),
+                    Trouble::Silent => "it has not been heard of".to_owned(),
                     Trouble::Unanswered(why) | Trouble::Reported(why) => why,
                 };
                 self.gate.missed_its_time();

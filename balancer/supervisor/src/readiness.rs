@@ -106,7 +106,8 @@ impl<S: System> Supervisor<S> {
         }
     }
 
-    /// What it means that this process has ended, if it had yet to get ready.
+    /// What it means that this process has ended, if it had yet to get ready or went into
+    /// the background.
     pub(crate) fn early_end(
         &self,
         generation: Generation,
@@ -114,14 +115,12 @@ impl<S: System> Supervisor<S> {
         code: Option<i32>,
         left: Option<&LeftRunning>,
     ) -> Option<String> {
-        let is_it = |member: &&Member| member.generation() == Some(generation) && member.phase.is_starting();
-        self.fleet.members().iter().find(is_it)?;
+        let member = self.fleet.members().iter().find(|member| member.generation() == Some(generation))?;
         let start = &self.running.get(&generation)?.start;
-        if start.has_reported {
+        if start.has_reported || !(member.phase.is_starting() || left.is_some()) {
             return None;
         }
-        let has_listened = start.has_listened();
-        Some(ended(how, code, left.map(|left| (left.pid, &*left.name)), has_listened))
+        Some(ended(how, code, left.map(|left| (left.pid, &*left.name)), start.has_listened()))
     }
 
     /// Tells everybody concerned what has happened, and with it what a worker has printed
