@@ -118,7 +118,8 @@ impl Fleet {
         self.rollout = Some(ActiveRollout { kind, requester, began, stage });
     }
 
-    pub(super) fn requester(&self) -> Option<RequestId> {
+    /// Who waits for the rollout under way, if somebody does.
+    pub fn requester(&self) -> Option<RequestId> {
         self.rollout.as_ref()?.requester
     }
 

@@ -42,6 +42,7 @@ impl<S: System> Supervisor<S> {
         let is_it = |member: &&Member| member.generation() == Some(generation) && member.phase.is_starting();
         let Some(member) = self.fleet.members().iter().find(is_it) else { return };
         let (worker, launched) = (member.id, member.phase.process().map(|process| process.launched));
+        let is_candidate = member.role == Role::Candidate;
         let Some(running) = self.running.get_mut(&generation) else { return };
         running.start.look = Some(look);
         let Some(cause) = self.cause(generation) else { return };
@@ -55,7 +56,9 @@ impl<S: System> Supervisor<S> {
         let text = format!("not ready after {after} s: {cause}; it has {within:?} (--startup-timeout)");
         let reason = self.keep_reason(worker, Some(generation), text);
         if is_news {
-            self.announcer.notice(&Notice::NotReady { worker, pid, reason: &reason }, None);
+            // Whoever waits for a reload is told before it fails.
+            let requester = if is_candidate { self.fleet.requester() } else { None };
+            self.announcer.notice(&Notice::NotReady { worker, pid, reason: &reason }, requester);
         }
     }
 

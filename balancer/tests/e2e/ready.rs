@@ -280,7 +280,7 @@ const BY_MODE: &str = "const mode = require('node:fs').readFileSync(process.env.
     require('node:http').createServer((request, answer) => { \
       answer.statusCode = Number(mode.split(' ')[0]); answer.end(request.headers.host); \
       if (request.url === '/health') console.log('asked for ' + request.headers.host); \
-    }).listen(process.env.PORT, mode.split(' ')[1] ?? process.env.HOST)";
+    }).listen(mode.split(' ')[2] ?? process.env.PORT, mode.split(' ')[1] ?? process.env.HOST)";
 
 /// A cluster of that server, and what sets its mode.
 fn by_mode(workers: u32, options: &[&str], mode: &str) -> (Cluster, impl Fn(&str) + use<>) {
@@ -307,6 +307,37 @@ fn a_reload_and_a_scale_that_fail_say_why_with_the_last_words() {
     assert_eq!(failed["lastLines"][0], "the migration is missing");
     let worker = &cluster.workers()[0];
     assert!(worker["state"] == "online" && worker["reason"].is_null(), "{worker}");
+}
+
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
+fn whoever_waits_for_a_reload_is_told_soon_where_the_new_program_listens() {
+    let (cluster, set_mode) = by_mode(1, &["--startup-timeout", "5s"], "200");
+    set_mode("200 127.0.0.1 0");
+    let (code, out, err) = cluster.operate(&["reload"]);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("warning: worker 1: not ready after ") && out.contains("listens on 127.0.0.1:"),
+        "{out}"
+    );
+    let words = "worker 1: not ready within 5s (--startup-timeout): listens on 127.0.0.1:";
+    assert!(err.contains(words) && err.contains("not on $HOST:$PORT"), "{err}");
+}
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn a_command_that_goes_into_the_background_late_is_named_as_well() {
+    let balancer = Balancer::cluster(1).env("PATH", &std::env::var("PATH").unwrap());
+    let serves =
+        format!("{LISTENS}answer = b'HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n'\n{ANSWERS}");
+    let late = "python3 -c \"$0\" & read line < \"$FIFO\"; exit 0";
+    let fifo = balancer.directory().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let balancer = balancer.env("FIFO", fifo.to_str().unwrap());
+    let cluster = balancer.with(&["--", "sh", "-c", late, &serves]).start_ready();
+    fs::write(&fifo, "go\n").unwrap();
+    let warning = eventually("it is said", || warnings(&cluster, "went into the background").pop());
+    assert!(warning["message"].as_str().unwrap().contains("python3 running"), "{warning}");
 }
 
 #[test]

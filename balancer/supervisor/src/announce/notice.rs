@@ -46,7 +46,7 @@ impl Notice<'_> {
 impl Display for Notice<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotReady { reason, .. } => f.write_str(&reason.text),
+            Self::NotReady { worker, reason, .. } => write!(f, "worker {worker}: {}", reason.text),
             Self::Exposed(bound) => {
                 let what =
                     if bound.ip().is_unspecified() { "all addresses" } else { "an address beyond loopback" };
