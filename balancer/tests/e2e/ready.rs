@@ -123,7 +123,7 @@ fn last_words(balancer: Balancer) -> String {
 fn balancer_with_one_try(balancer: Balancer) -> Balancer {
     balancer
         .env("CLUSTER_GIVE_UP_AFTER", "1")
-        .env("CLUSTER_STARTUP_TIMEOUT", "2s")
+        .env("CLUSTER_STARTUP_TIMEOUT", "4s")
         .env("CLUSTER_HEALTH_TIMEOUT", "200ms")
         .env("CLUSTER_KILL_TIMEOUT", "200ms")
 }
@@ -155,7 +155,7 @@ fn each_way_of_not_getting_ready_has_its_words() {
         (
             format!("{LISTENS}time.sleep(1000)"),
             &[],
-            &["not ready within 2s (--startup-timeout): listens on", "accepts no connections"],
+            &["not ready within 4s (--startup-timeout): listens on", "accepts no connections"],
         ),
         (
             format!("{LISTENS}kept = []\nwhile True: kept.append(listener.accept())"),
@@ -205,8 +205,7 @@ fn each_way_of_not_getting_ready_has_its_words() {
         ),
     ];
     thread::scope(|scope| {
-        let half = table.len() / 2;
-        for part in [&table[..half], &table[half..]] {
+        for part in table.chunks(4) {
             scope.spawn(move || {
                 for (script, options, expected) in part {
                     let words = last_words(python(1, options, script));

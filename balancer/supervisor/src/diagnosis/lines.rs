@@ -8,12 +8,25 @@ const LINES: usize = 5;
 const LINE: usize = 200;
 
 /// The last lines that say something, oldest first, shortened and without what would steer
-/// a terminal. Frames of stack traces would push out the message above them.
+/// a terminal. Frames of stack traces would push out the message above them, and what a
+/// runtime adds to an error (Node does) the error itself, which is among them always.
 pub(crate) fn last_lines(lines: &[OutputLine]) -> Vec<String> {
-    let plain = lines.iter().rev().map(|line| plain(&line.text));
-    let mut last: Vec<_> = plain.filter(|line| says_something(line)).take(LINES).collect();
-    last.reverse();
+    let mut all: Vec<_> = lines.iter().map(|line| plain(&line.text)).collect();
+    all.retain(|line| says_something(line));
+    let mut last = all.split_off(all.len().saturating_sub(LINES));
+    if !last.iter().any(|line| is_error(line))
+        && let Some(error) = all.into_iter().rev().find(|line| is_error(line))
+    {
+        last[0] = error;
+    }
     last.iter().map(|line| shorten(line.trim())).collect()
+}
+
+/// Is this the message of an error, as languages write it?
+fn is_error(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    let signs = ["error:", "error [", "exception:", "exception in ", "panicked at", "panic:", "fatal"];
+    signs.iter().any(|sign| line.contains(sign))
 }
 
 fn says_something(line: &str) -> bool {
@@ -84,6 +97,19 @@ mod tests {
             "Node.js v20.1.0",
         ];
         assert_eq!(last(&node)[1], "Error: Cannot find module '/app/nope.js'");
+        let required = [
+            "Error: Cannot find module 'socket.io'",
+            "Require stack:",
+            "- /app/lib/a.js",
+            "- /app/server.js",
+            "    at require (node:internal/modules/helpers:182:18) {",
+            "  code: 'MODULE_NOT_FOUND',",
+            "  requireStack: [ '/app/lib/a.js', '/app/server.js' ]",
+            "}",
+            "Node.js v20.1.0",
+        ];
+        let lines = last(&required);
+        assert_eq!((lines.len(), &*lines[0], &*lines[4]), (5, required[0], required[8]));
         let ruby =
             ["a.rb:1:in `require': cannot load such file -- x (LoadError)", "\tfrom a.rb:1:in `<main>'"];
         assert_eq!(last(&ruby), [ruby[0]]);
