@@ -5,7 +5,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +12,7 @@ use std::time::Instant;
 use anyhow::Context;
 use shared_process::descriptors;
 use shared_settings::definitions::ADMIN;
-use shared_settings::{default_control_path, describe_bind_error};
+use shared_settings::describe_bind_error;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
@@ -21,7 +20,7 @@ use worker::config::State;
 
 use balancer_access_log::AccessLog;
 use balancer_admin::Admin;
-use balancer_admin::control::{Control, ControlSocket};
+use balancer_admin::control::{Control, ControlSocket, Places};
 use balancer_admin::feed::{About, Feed};
 use balancer_pool::Pool;
 use balancer_proxy::listener::{self, Phase, Serving};
@@ -32,6 +31,7 @@ use balancer_supervisor::process::Program;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
 
 use crate::config::Config;
+use crate::control;
 use crate::fd_budget::FdBudget;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
@@ -44,6 +44,7 @@ use crate::worker_env;
 /// When something that the cluster needs cannot be had. No worker is left then.
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared_telemetry::init(&config.telemetry)?;
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let fd_budget =
         FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;
@@ -83,7 +84,7 @@ struct Sockets {
     admin: Option<TcpListener>,
     admin_address: Option<SocketAddr>,
     control: ControlSocket,
-    control_path: PathBuf,
+    control_places: Places,
 }
 
 impl Sockets {
@@ -94,9 +95,9 @@ impl Sockets {
             format!("no admin listener (set {} to another address, or to off)", ADMIN.names())
         })?;
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
-        let control_path = config.control.clone().unwrap_or_else(|| default_control_path(address.port()));
-        let control = ControlSocket::bind(&control_path)?;
-        Ok(Self { clients, address, admin, admin_address, control, control_path })
+        let control_places = control::places(config.control.as_deref(), address.port());
+        let control = ControlSocket::bind(&control_places)?;
+        Ok(Self { clients, address, admin, admin_address, control, control_places })
     }
 }
 
@@ -163,16 +164,17 @@ impl Cluster<'_> {
         let machine = Machine::new(launcher, executable, config.probing.clone());
         let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
 
+        let control = sockets.control.path.display().to_string();
         let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
-        operators.serve(sockets.control, sockets.admin, sockets.admin_address)?;
+        operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };
         let threads = listener::serve(sockets.clients, serving_threads(), &serving)
             .context("could not start serving")?;
-        let (address, pid, control) = (sockets.address, std::process::id(), sockets.control_path.display());
+        let (address, pid) = (sockets.address, std::process::id());
         let admin = sockets.admin_address.map(|address| format!("http://{address}"));
-        info!(%address, workers, pid, admin, %control, "listening on http://{address}");
+        info!(%address, workers, pid, admin, control, "listening on http://{address}");
 
         let ClusterState { registry, events, .. } = state;
         let drain_timeout = config.limits.drain;
@@ -211,6 +213,7 @@ impl Operators<'_> {
     fn serve(
         &self,
         socket: ControlSocket,
+        places: Places,
         admin: Option<TcpListener>,
         admin_address: Option<SocketAddr>,
     ) -> anyhow::Result<()> {
@@ -226,9 +229,12 @@ impl Operators<'_> {
             admin: admin_address.map(|address| address.to_string()),
             started,
         };
+        if let Some(exposure) = socket.exposure() {
+            warn!(control = %socket.path.display(), "the control socket is not safe: {exposure}");
+        }
         // The socket's file is removed with the task, when the event loop ends.
         tokio::spawn(async move {
-            if let Err(err) = control.serve(&socket).await {
+            if let Err(err) = control.serve(socket, &places).await {
                 warn!(%err, "the control socket does not work");
             }
         });

@@ -1,6 +1,7 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
 mod affinity;
+mod diagnosis;
 mod mode;
 mod program;
 mod traffic;
@@ -26,8 +27,10 @@ use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
 use affinity::Affinity;
+pub(crate) use diagnosis::Diagnosis;
 pub(crate) use mode::Mode;
 use mode::mode;
+pub(crate) use program::find_executable;
 use program::program;
 
 /// Pingora reports each failed request, and each kept connection that another
@@ -61,8 +64,10 @@ pub(crate) struct Config {
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
     pub(crate) telemetry: Telemetry,
-    /// What `.env` has set, for the workers.
-    pub(crate) dotenv: Vec<(String, OsString)>,
+    /// What `.env` and `cluster.toml` have set, for bundled workers.
+    pub(crate) from_files: Vec<(String, OsString)>,
+    /// What does not keep the cluster from starting, and yet is to be known.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Config {
@@ -110,7 +115,8 @@ impl Config {
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
             telemetry: telemetry(settings)?,
-            dotenv: dotenv(settings),
+            from_files: from_files(settings),
+            warnings: settings.warnings().to_vec(),
             worker,
         })
     }
@@ -132,9 +138,9 @@ fn telemetry(settings: &Settings) -> Result<Telemetry, ConfigError> {
     })
 }
 
-fn dotenv(settings: &Settings) -> Vec<(String, OsString)> {
+fn from_files(settings: &Settings) -> Vec<(String, OsString)> {
     let is_private = |name: &str| private_variables().any(|private| private == name);
-    let shared = settings.dotenv_values().filter(|(name, _)| !is_private(name));
+    let shared = settings.file_values().filter(|(name, _)| !is_private(name));
     shared.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
@@ -153,7 +159,7 @@ mod tests {
     #[test]
     fn crash_follows_the_host_unless_told() {
         let enabled = |variables: &[(&str, &str)]| {
-            let settings = Settings::from_parts(variables, "").unwrap();
+            let settings = Settings::from_parts(variables, "");
             Config::new(&settings, &[]).unwrap().worker.crash_enabled
         };
         assert!(enabled(&[("HOST", "127.0.0.1")]));
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn statuses_are_codes_and_the_setting_is_named_where_they_are_not() {
         let of = |value| {
-            let settings = Settings::from_parts(&[("CLUSTER_HEALTH_STATUS", value)], "").unwrap();
+            let settings = Settings::from_parts(&[("CLUSTER_HEALTH_STATUS", value)], "");
             Config::new(&settings, &[])
         };
         assert!(of("200-299,404").unwrap().probing.statuses.unwrap().contains(404));
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn workers_get_what_dotenv_has_set_but_not_the_secrets_of_the_balancer() {
         let text = "CLUSTER_STICKY_SECRET=0123456789abcdef\nREDIS_URL=redis://h\nMY_OWN=1\n";
-        let settings = Settings::from_parts(&[("REDIS_URL", "redis://other")], text).unwrap();
-        assert_eq!(dotenv(&settings), [("MY_OWN".to_owned(), "1".into())]);
+        let settings = Settings::from_parts(&[("REDIS_URL", "redis://other")], text);
+        assert_eq!(from_files(&settings), [("MY_OWN".to_owned(), "1".into())]);
     }
 }

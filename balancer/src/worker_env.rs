@@ -19,7 +19,8 @@ use balancer_supervisor::process::{Children, Launcher, Program};
 pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>, output: Arc<Output>) -> Launcher {
     let environment = match config.program {
         Program::Bundled => worker_environment(config, state_dir),
-        Program::Command(_) => config.dotenv.clone(),
+        // Its own reader of `.env` finds what is there, as it is then.
+        Program::Command(_) => Vec::new(),
     };
     Launcher {
         program: config.program.clone(),
@@ -33,9 +34,10 @@ pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>, output: Ar
 /// The configuration in the form in which a worker reads it, whatever source the
 /// primary had it from. A later entry wins over an earlier one.
 fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(String, OsString)> {
-    let mut environment = config.dotenv.clone();
+    let mut environment = config.from_files.clone();
+    // By all names, as the worker may have inherited a stronger one.
     let mut set = |definition: &Definition, value: OsString| {
-        environment.push((definition.variable.to_owned(), value));
+        environment.extend(definition.variables().map(|variable| (variable.to_owned(), value.clone())));
     };
     if let Some(state_dir) = state_dir {
         set(&STATE_DIR, state_dir.path().into());

@@ -260,6 +260,17 @@ fn how_long(seconds: f64) -> String {
     }
 }
 
+/// Rows as lines, their cells below one another.
+pub(crate) fn aligned<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
 /// Writes one line to standard output; a reader that has gone away is no failure.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -272,6 +283,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// One step of a change, as a line; none for the failure, which is the error.
 pub(crate) fn describe(step: &Progress) -> Option<String> {
     Some(match step {
+        Progress::Waiting => "waits for another change to be done".to_owned(),
         Progress::Started { worker, pid } => format!("worker {worker}  started   pid {pid}"),
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")

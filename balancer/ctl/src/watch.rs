@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use shared_protocol::{Event, Status};
 
 use crate::cluster::Cluster;
+use crate::find::Target;
 use crate::render::{self, Style};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ struct Seen {
 ///
 /// # Errors
 /// When the first look fails: later on the cluster may come and go.
-pub(crate) async fn run(cluster: Cluster, path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(cluster: Cluster, target: &Target, json: bool) -> anyhow::Result<ExitCode> {
     let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .into_iter()
         .map(signal)
@@ -62,7 +62,7 @@ pub(crate) async fn run(cluster: Cluster, path: &Path, json: bool) -> anyhow::Re
                 _ = ticks.tick() => {}
                 _ = resized.recv() => {}
             }
-            let seen = match look(&mut cluster, path).await {
+            let seen = match look(&mut cluster, target).await {
                 Err(err) if first => return Err(err),
                 seen => seen.map_err(|err| format!("{err:#}")),
             };
@@ -86,11 +86,11 @@ pub(crate) async fn run(cluster: Cluster, path: &Path, json: bool) -> anyhow::Re
 }
 
 /// Over the connection there is, or over a new one if it has broken.
-async fn look(cluster: &mut Option<Cluster>, path: &Path) -> anyhow::Result<Seen> {
+async fn look(cluster: &mut Option<Cluster>, target: &Target) -> anyhow::Result<Seen> {
     let looking = async {
         let mut connected = match cluster.take() {
             Some(connected) => connected,
-            None => Cluster::connect(path).await?,
+            None => target.connect().await?,
         };
         let seen =
             Seen { status: connected.read("/status").await?, events: connected.read("/events").await? };

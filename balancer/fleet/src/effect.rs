@@ -123,7 +123,8 @@ pub enum ClusterEvent {
     GaveUp { tries: u32, workers: usize },
     /// A rollout that nobody waits for was asked for during another, and follows it.
     ReloadQueued,
-    /// As [`Self::ReloadQueued`].
+    /// A change of the number of workers was asked for during another rollout, and follows
+    /// it; whoever waits for it is told.
     ScaleQueued,
     /// No reload can begin now.
     ReloadRefused { why: String },

@@ -240,7 +240,7 @@ impl Fleet {
     fn stop(&mut self, now: Instant, how: fn(&mut Member, &Limits, Instant) -> Vec<Effect>) {
         if !self.is_stopping() {
             self.fail_rollout("the cluster is stopping".to_owned(), None, now);
-            self.queued = Queued::default();
+            self.refuse_queued("the cluster is stopping");
             self.lifecycle = Lifecycle::Stopping;
         }
         for member in &mut self.members {

@@ -8,7 +8,7 @@ use shared_protocol::{Generation, WorkerId};
 
 use super::member::Role;
 use super::recycle::RETRY;
-use super::rollout::{ActiveRollout, Plan, RolloutKind, Stage};
+use super::rollout::{ActiveRollout, Plan, QUEUED_SCALES, RolloutKind, Stage};
 use super::seeded::{Bug, seeded};
 use super::{ClusterEvent, Effect, Fleet, Member, RequestId, ScaleTo};
 
@@ -47,7 +47,11 @@ impl Fleet {
     pub(super) fn scale(&mut self, to: ScaleTo, requester: Option<RequestId>, now: Instant) {
         let (workers, most) = (self.workers(), self.settings.max_workers);
         let why = match (self.refusal(), to) {
-            (Some(why), _) if requester.is_some() || self.is_stopping() => why.to_owned(),
+            (Some(why), _) if self.is_stopping() => why.to_owned(),
+            (Some(why), to) if requester.is_some() => match self.queue_requested(to, requester) {
+                true => return,
+                false => why.to_owned(),
+            },
             (Some(_), ScaleTo::More(more)) => {
                 return self.queue_scale(|by| by.saturating_add_unsigned(more));
             }
@@ -55,10 +59,15 @@ impl Fleet {
                 return self.queue_scale(|by| by.saturating_sub_unsigned(fewer));
             }
             (Some(why), ScaleTo::Exactly(_)) => why.to_owned(),
-            (None, to) => match to.resolve(workers) {
-                0 => "a cluster has at least one worker".to_owned(),
-                to if to > most => format!("{to} workers find no room; {most} is the most"),
-                to => return self.begin_scale(workers, to, requester, now),
+            (None, to) => match (to.resolve(workers), to) {
+                (0, ScaleTo::Fewer(fewer)) => {
+                    format!(
+                        "there are {workers}, and {fewer} fewer would leave none; a cluster has at least one worker"
+                    )
+                }
+                (0, _) => "a cluster has at least one worker".to_owned(),
+                (to, _) if to > most => format!("{to} workers find no room; {most} is the most"),
+                (to, _) => return self.begin_scale(workers, to, requester, now),
             },
         };
         self.announce(ClusterEvent::ScaleRefused { workers, why }, requester);
@@ -67,6 +76,28 @@ impl Fleet {
     fn queue_scale(&mut self, change: impl FnOnce(isize) -> isize) {
         self.queued.scale_by = change(self.queued.scale_by);
         self.announce(ClusterEvent::ScaleQueued, None);
+    }
+
+    /// Lets a relative change wait for its turn, as its outcome does not depend on what
+    /// is under way: several that are asked for at the same time add up. Says whether it
+    /// does. An absolute number may be out of date by then.
+    fn queue_requested(&mut self, to: ScaleTo, requester: Option<RequestId>) -> bool {
+        let Some(requester) = requester else { return false };
+        if matches!(to, ScaleTo::Exactly(_)) || self.queued.scales.len() >= QUEUED_SCALES {
+            return false;
+        }
+        let to = if seeded(Bug::ResolvesEarly) { ScaleTo::Exactly(to.resolve(self.workers())) } else { to };
+        self.queued.scales.push_back((to, requester));
+        self.announce(ClusterEvent::ScaleQueued, Some(requester));
+        true
+    }
+
+    /// Tells those whose changes wait that nothing comes of them any more.
+    pub(super) fn refuse_queued(&mut self, why: &str) {
+        let (workers, queued) = (self.workers(), std::mem::take(&mut self.queued));
+        for (_, requester) in queued.scales.into_iter().filter(|_| !seeded(Bug::StopForgetsQueued)) {
+            self.announce(ClusterEvent::ScaleRefused { workers, why: why.to_owned() }, Some(requester));
+        }
     }
 
     fn begin_scale(&mut self, workers: usize, to: usize, requester: Option<RequestId>, now: Instant) {
@@ -184,6 +215,10 @@ impl Fleet {
             let amount = by.unsigned_abs();
             let to = if by > 0 { ScaleTo::More(amount) } else { ScaleTo::Fewer(amount) };
             self.scale(to, None, now);
+            return true;
+        }
+        if let Some((to, requester)) = self.queued.scales.pop_front() {
+            self.scale(to, Some(requester), now);
             return true;
         }
         let reload = std::mem::take(&mut self.queued.reload);

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use shared_protocol::WorkerId;
 
-use super::RequestId;
 use super::seeded::{Bug, seeded};
+use super::{RequestId, ScaleTo};
 use shared_protocol::RestartReason;
 
 /// What a rollout is for.
@@ -56,12 +56,18 @@ pub(crate) enum Stage {
     Draining,
 }
 
-/// Rollouts that were asked for by a signal, to which nobody expects an answer,
-/// and that follow the one under way.
+/// Changes of the number of workers, relative to what it will be at their turn, that
+/// may wait with somebody who waits for them; further ones are refused.
+pub(crate) const QUEUED_SCALES: usize = 16;
+
+/// Rollouts that follow the one under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Queued {
+    /// Asked for by a signal, to which nobody expects an answer; so is `scale_by`.
     pub reload: bool,
     pub scale_by: isize,
+    /// One after another, so that each requester learns what became of its own.
+    pub scales: VecDeque<(ScaleTo, RequestId)>,
 }
 
 /// Candidates and how far they are.

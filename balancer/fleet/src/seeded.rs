@@ -24,6 +24,10 @@ pub(super) enum Bug {
     AnswersAtSwitch,
     /// A rollout that nobody waits for is dropped while another is under way.
     LosesQueued,
+    /// The requester of a change that waits for its turn gets no answer at the stop.
+    StopForgetsQueued,
+    /// A relative change that waits for its turn is taken for one of now.
+    ResolvesEarly,
     /// A process that does not stop is not killed.
     NeverKills,
     /// A stop does not hold for a process that is being replaced.

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn affinity(variables: &[(&str, &str)]) -> Result<Affinity, String> {
-        let settings = Settings::from_parts(variables, "").unwrap();
+        let settings = Settings::from_parts(variables, "");
         Affinity::new(&settings).map_err(|error| error.to_string())
     }
 

@@ -1,7 +1,7 @@
 //! The program that runs as workers.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::PathBuf;
 
 use shared_settings::ConfigError;
 
@@ -21,7 +21,7 @@ pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, Confi
                 .to_owned(),
         ));
     }
-    if !is_executable(name) {
+    if find_executable(name).is_none() {
         let hint = if name.as_encoded_bytes().contains(&b' ') {
             ", each a word of its own, without quotes"
         } else {
@@ -35,15 +35,15 @@ pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, Confi
     Ok(Program::Command(command.to_vec()))
 }
 
-/// Whether execvp(3) would find `name` in a file that may be executed.
-fn is_executable(name: &OsStr) -> bool {
+/// The file that may be executed and that execvp(3) would find for `name`.
+pub(crate) fn find_executable(name: &OsStr) -> Option<PathBuf> {
     let is_program =
-        |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+        |path: &PathBuf| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if name.as_encoded_bytes().contains(&b'/') {
-        return is_program(Path::new(name));
+        return Some(PathBuf::from(name)).filter(is_program);
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&path).any(|directory| is_program(&directory.join(name)))
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(is_program)
 }
 
 #[cfg(test)]

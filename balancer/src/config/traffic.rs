@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
-        Settings::from_parts(variables, "").unwrap()
+        Settings::from_parts(variables, "")
     }
 
     #[test]

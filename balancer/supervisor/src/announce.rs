@@ -30,12 +30,14 @@ pub(crate) struct Announcer {
     requesters: BTreeMap<RequestId, ProgressSender>,
     /// Requesters so far.
     requests: u64,
+    /// Starts of programs whose own pid their shims have yet to tell.
+    starts: BTreeMap<Generation, (ClusterEvent, Option<RequestId>)>,
 }
 
 impl Announcer {
     pub(crate) fn new(state: &ClusterState) -> Self {
         let (events, counters) = (Arc::clone(&state.events), Arc::clone(&state.counters));
-        Self { events, counters, requesters: BTreeMap::new(), requests: 0 }
+        Self { events, counters, requesters: BTreeMap::new(), requests: 0, starts: BTreeMap::new() }
     }
 
     /// A name for whoever waits for progress, if somebody does.
@@ -47,8 +49,39 @@ impl Announcer {
     }
 
     /// Announces `event`; `reason` is why a worker is not ready, if that is what it is about.
-    /// The processes that it is about are still among `running`.
+    /// The processes that it is about are still among `running`. The start of a program
+    /// waits until its pid is known, as it is the one that operators use.
     pub(crate) fn announce(
+        &mut self,
+        event: ClusterEvent,
+        reason: Option<&Reason>,
+        requester: Option<RequestId>,
+        running: &RunningProcesses,
+        stopping: bool,
+    ) {
+        if let ClusterEvent::Started { generation, .. } = event
+            && running.get(&generation).is_some_and(|process| process.own_pid().is_none())
+        {
+            self.starts.insert(generation, (event, requester));
+            return;
+        }
+        self.tell_all(event, reason, requester, running, stopping);
+    }
+
+    /// Announces the start of this process, if that has waited for its pid: it is known
+    /// now, or the process has ended.
+    pub(crate) fn announce_start(
+        &mut self,
+        generation: Generation,
+        running: &RunningProcesses,
+        stopping: bool,
+    ) {
+        if let Some((event, requester)) = self.starts.remove(&generation) {
+            self.tell_all(event, None, requester, running, stopping);
+        }
+    }
+
+    fn tell_all(
         &mut self,
         event: ClusterEvent,
         reason: Option<&Reason>,
@@ -122,7 +155,7 @@ fn progress<'a>(
     reason: Option<&Reason>,
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
 ) -> Option<Progress> {
-    let pid = |generation: Generation| Some(who(&generation)?.pid);
+    let pid = |generation: Generation| who(&generation)?.own_pid();
     Some(match event {
         ClusterEvent::Started { worker, generation, .. } => {
             Progress::Started { worker, pid: pid(generation)? }
@@ -130,6 +163,7 @@ fn progress<'a>(
         ClusterEvent::StandsBy { worker, generation, after } => {
             Progress::Ready { worker, pid: pid(generation)?, after_ms: millis(after) }
         }
+        ClusterEvent::ScaleQueued => Progress::Waiting,
         ClusterEvent::Switched { candidates, .. } => Progress::Switched { workers: candidates },
         ClusterEvent::Draining { worker, generation } => Progress::Draining { worker, pid: pid(generation)? },
         ClusterEvent::Exited { worker, generation, retired: true, .. } => {

@@ -169,6 +169,7 @@ impl<S: System> Supervisor<S> {
                 running.pid = pid;
                 running.worker = Some(Arc::new(Worker::new(*id, pid, generation, address, traffic)));
                 self.watch_start(generation, Some(address));
+                self.announce_start(generation);
                 Report::Up
             }
             ProcessReport::CouldNotStart { reason } => {
@@ -178,6 +179,7 @@ impl<S: System> Supervisor<S> {
             ProcessReport::Leaving => Report::Leaving,
             ProcessReport::Drained => Report::Drained,
             ProcessReport::Exited { status, left } => {
+                self.announce_start(generation);
                 let mut exit = exit(status.as_ref().ok());
                 let code = status.as_ref().ok().and_then(ExitStatus::code);
                 let by_kill = status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
@@ -189,6 +191,10 @@ impl<S: System> Supervisor<S> {
             }
         };
         self.inputs.push_back(Input::Process { generation, report });
+    }
+
+    fn announce_start(&mut self, generation: Generation) {
+        self.announcer.announce_start(generation, &self.running, self.fleet.is_stopping());
     }
 
     fn on_outcome(&mut self, generation: Generation, outcome: Outcome) {

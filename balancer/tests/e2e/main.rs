@@ -25,12 +25,14 @@ mod limits;
 mod load;
 mod memory;
 mod operations;
+mod operators;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod program;
 mod queue;
 mod ready;
 mod reload;
+mod settings;
 mod shutdown;
 mod socketio;
 mod sticky;

@@ -24,17 +24,22 @@ pub struct Status {
     pub list: WorkerList,
 }
 
-/// `POST /scale`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scale {
-    pub workers: u32,
+/// `POST /scale`: `{"workers":4}` for a number, `{"add":1}` and `{"add":-1}` for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Scale {
+    /// There are to be so many workers.
+    Workers(u32),
+    /// There are to be so many more, or fewer when it is negative, than there are at its turn.
+    Add(i32),
 }
 
 /// What whoever asked for a change is told of it, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
 pub enum Progress {
+    /// Another change is under way, and this one follows it.
+    Waiting,
     /// A new worker was started.
     Started { worker: WorkerId, pid: u32 },
     /// A new worker has answered its health probe.
@@ -70,6 +75,21 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_a_number_or_a_difference() {
+        for (scale, text) in [
+            (Scale::Workers(4), r#"{"workers":4}"#),
+            (Scale::Add(1), r#"{"add":1}"#),
+            (Scale::Add(-1), r#"{"add":-1}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&scale).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Scale>(text).unwrap(), scale);
+        }
+        for bad in ["{}", r#"{"workers":-1}"#, r#"{"workers":4,"add":1}"#, r#"{"more":1}"#, "4"] {
+            assert!(serde_json::from_str::<Scale>(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn progress_is_one_tagged_object() {

@@ -24,7 +24,7 @@ pub use clients::{
     IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY, MIN_BODY_RATE, RESPONSE_TIMEOUT,
     TRUST_FORWARDED,
 };
-pub use cluster::{CLUSTER, CLUSTER_ENABLED, HOST, MAX_WORKERS, PORT, WORKERS};
+pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, MAX_WORKERS, PORT, WORKERS};
 pub use health::{
     HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS,
     HEALTH_TIMEOUT,
@@ -64,7 +64,7 @@ pub fn private_variables() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeSet, HashSet};
 
     use super::*;
     use crate::definition::DefaultText;
@@ -83,6 +83,9 @@ mod tests {
             let short = definition.short.map(|short| format!("-{short}"));
             for name in definition.flag.map(|flag| format!("--{flag}")).into_iter().chain(short) {
                 assert!(names.insert(name.leak()), "the flag of {variable} is defined twice");
+            }
+            if let Some(name) = definition.prefixed {
+                assert!(name.starts_with("CLUSTER_") && names.insert(name), "{variable}");
             }
             if let DefaultText::Value(text) = definition.default {
                 assert!(!text.is_empty(), "{variable}");
@@ -104,14 +107,33 @@ mod tests {
         assert_eq!(private_variables().collect::<Vec<_>>(), ["CLUSTER_STICKY_SECRET"]);
     }
 
+    #[test]
+    fn everything_can_be_set_by_a_variable_and_a_key_that_are_the_clusters_alone() {
+        // That of Redis with TLS is read by the TLS library, which knows this name only.
+        let exempt = [SSL_CERT_FILE.variable];
+        let mut keys = BTreeSet::new();
+        // Where there is somebody else's program, there are no bundled workers to be told.
+        let named = |definition: &&Definition| {
+            !exempt.contains(&definition.variable) && definition.programs != Programs::Worker
+        };
+        for definition in all().filter(named) {
+            let variable = definition.own_variable();
+            assert!(variable.starts_with("CLUSTER_"), "{variable} needs another name, see Draft::prefixed");
+            if definition.variable != CONFIG.variable {
+                let key = definition.key().unwrap();
+                assert!(keys.insert(key.clone()), "{key} names two settings");
+            }
+        }
+    }
+
     /// Checks default, example and `$bad` values of each setting.
     macro_rules! check {
         ($($get:ident $setting:ident: $bad:expr;)+) => {$(
             let example = [($setting.variable, $setting.example)];
             Settings::default().$get(&$setting).unwrap();
-            Settings::from_parts(&example, "").unwrap().$get(&$setting).unwrap();
+            Settings::from_parts(&example, "").$get(&$setting).unwrap();
             for bad in $bad {
-                let settings = Settings::from_parts(&[($setting.variable, bad)], "").unwrap();
+                let settings = Settings::from_parts(&[($setting.variable, bad)], "");
                 let err = settings.$get(&$setting).unwrap_err().to_string();
                 assert!(err.contains($setting.variable) && err.contains($setting.expects), "{err}");
             }
@@ -128,6 +150,7 @@ mod tests {
             get CLUSTER_ENABLED: ["maybe"];
             get HOST: ["not a host"];
             get PORT: ["65536", "-1", "http"];
+            find CONFIG: ["a\0b"];
             find STATE_DIR: ["a\0b"];
             get DRAIN_TIMEOUT: NO_DURATION;
             get STARTUP_TIMEOUT: NO_DURATION;

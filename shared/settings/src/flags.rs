@@ -11,6 +11,11 @@ use crate::definitions::GROUPS;
 
 /// Which flags a program takes, and how they look in its help.
 pub trait TakenFlags {
+    /// Whether the program is configured by `cluster.toml` as well.
+    const READS_FILE: bool = true;
+    /// Whether it only looks for a cluster, which an unreadable `.env` does not keep it from.
+    const ONLY_LOOKS: bool = false;
+
     /// The argument for `definition`, of the group with that `heading`, or none.
     fn arg(definition: &Definition, heading: &'static str) -> Option<Arg>;
 }
@@ -30,6 +35,9 @@ impl TakenFlags for Balancer {
 pub enum Worker {}
 
 impl TakenFlags for Worker {
+    /// It is the cluster's.
+    const READS_FILE: bool = false;
+
     fn arg(definition: &Definition, _: &'static str) -> Option<Arg> {
         if definition.programs == Programs::Balancer { None } else { definition.arg() }
     }
@@ -59,7 +67,8 @@ impl Definition {
     /// `help` with the variable and the default behind it.
     pub fn flag_help(&self, help: &str) -> String {
         let note = self.note.map(|note| format!("; {note}")).unwrap_or_default();
-        let (variable, default) = (self.variable, self.default.as_str());
+        let variables: Vec<_> = self.prefixed.into_iter().chain([self.variable]).collect();
+        let (variable, default) = (variables.join(", "), self.default.as_str());
         format!("{help} [env: {variable}{note}] [default: {default}]")
     }
 }

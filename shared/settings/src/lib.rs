@@ -1,4 +1,5 @@
-//! Settings: the command line, then the environment, then `.env`, then the default.
+//! Settings: the command line, then the environment, then `.env`, then `cluster.toml`,
+//! then the default.
 //!
 //! [`definitions`] has one definition for each setting of the balancer and the
 //! worker. Everything else follows from it: the flag and its help ([`Flags`]),
@@ -9,10 +10,12 @@
 //! An empty variable counts as unset, as it does in Compose files.
 
 mod address;
-mod control;
+pub mod control;
 mod definition;
 pub mod definitions;
+pub mod dotenv;
 mod error;
+mod file;
 mod flags;
 mod origin;
 mod parse;
@@ -20,7 +23,6 @@ mod resolve;
 mod sources;
 
 pub use address::{describe_bind_error, reachable_address};
-pub use control::default_control_path;
 pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting};
 pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};

@@ -42,11 +42,19 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     text.parse().ok().map(|size: ByteSize| size.as_u64()).filter(|&bytes| bytes > 0)
 }
 
+/// An address literal, or the one name that every machine knows.
+pub(crate) fn is_literal_host(text: &str) -> bool {
+    literal_host(text).is_some() || text.eq_ignore_ascii_case("localhost")
+}
+
+fn literal_host(text: &str) -> Option<IpAddr> {
+    text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
+}
+
 /// An address literal, or a name that this machine resolves (the first IPv4
 /// answer, else the first).
 pub(crate) fn host(text: &str) -> Option<IpAddr> {
-    let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = literal.parse() {
+    if let Some(address) = literal_host(text) {
         return Some(address);
     }
     if text.eq_ignore_ascii_case("localhost") {

@@ -17,6 +17,8 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::StopForgetsRequester, "1 wait for an answer"),
     (Bug::AnswersAtSwitch, "answers somebody a second time"),
     (Bug::LosesQueued, "a world that works again"),
+    (Bug::StopForgetsQueued, "1 wait for an answer"),
+    (Bug::ResolvesEarly, "workers was asked for where there are"),
     (Bug::NeverKills, "a stop is stuck"),
     (Bug::StopForgetsStopping, "is launched though the cluster is stopping"),
     (Bug::BackoffForEver, "a world that works again is stuck"),

@@ -177,6 +177,8 @@ pub(super) struct World {
     pub questions: VecDeque<Question>,
     /// Requesters who have no final answer yet.
     pub waiting: Vec<RequestId>,
+    /// What those of them have asked for who want more workers or fewer.
+    asked: Vec<(RequestId, ScaleTo)>,
     /// Reloads that were accepted and have not begun yet.
     reload_queued: bool,
     release_opened: bool,
@@ -201,6 +203,7 @@ impl World {
             running: Vec::new(),
             questions: VecDeque::new(),
             waiting: Vec::new(),
+            asked: Vec::new(),
             reload_queued: false,
             release_opened: false,
             ejected: Vec::new(),
@@ -278,6 +281,7 @@ impl World {
                 steps.push(Step::Reload(reply));
                 steps.extend((1..=3).map(|to| Step::Scale(ScaleTo::Exactly(to), reply)));
             }
+            steps.push(Step::Scale(ScaleTo::More(1), true));
             steps.push(Step::Scale(ScaleTo::More(1), false));
             steps.push(Step::Scale(ScaleTo::Fewer(1), false));
             steps.push(Step::Scale(ScaleTo::Exactly(9), true));
@@ -370,7 +374,12 @@ impl World {
             Step::Drained(of) => report(of, Report::Drained),
             Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false, cause: None })),
             Step::Reload(reply) => Some(Input::Reload { requester: self.requester(reply) }),
-            Step::Scale(to, reply) => Some(Input::Scale { to, requester: self.requester(reply) }),
+            Step::Scale(to, reply) => {
+                let requester = self.requester(reply);
+                let relative = requester.filter(|_| !matches!(to, ScaleTo::Exactly(_)));
+                self.asked.extend(relative.map(|requester| (requester, to)));
+                Some(Input::Scale { to, requester })
+            }
             Step::Stop | Step::Kill => {
                 self.commands = self.commands.saturating_sub(1);
                 Some(if step == Step::Stop { Input::Stop } else { Input::Kill })

@@ -16,7 +16,7 @@ pub(super) fn write<'a>(
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
     stopping: bool,
 ) {
-    let pid = |generation| who(generation).map(|running| running.pid);
+    let pid = |generation| who(generation).and_then(RunningProcess::own_pid);
     if let Some(reason) = reason
         && write_reason(event, reason, &who)
     {

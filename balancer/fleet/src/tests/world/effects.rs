@@ -138,6 +138,10 @@ impl World {
             ClusterEvent::ReloadQueued => self.reload_queued = true,
             ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. }
             | ClusterEvent::ReleaseNotOpened { .. } => self.reload_queued = false,
+            ClusterEvent::RolloutBegan {
+                kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
+                workers,
+            } => self.check_relative(requester, *workers, *to)?,
             ClusterEvent::Draining { generation, .. } => {
                 let running = self.running.iter_mut().find(|running| running.generation == *generation);
                 running.into_iter().for_each(|running| running.retired = true);
@@ -156,6 +160,7 @@ impl World {
         let place = self.waiting.iter().position(|&waiting| waiting == requester);
         let place = place.ok_or_else(|| format!("{event:?} answers somebody a second time, at {step:?}"))?;
         self.waiting.remove(place);
+        self.asked.retain(|&(asking, _)| asking != requester);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use shared_protocol::{Generation, WorkerId};
 use crate::gate::LOOK;
 
 use super::{Hand, LIMITS, Question, Running, Step, World};
-use crate::{ClusterEvent, Effect, Health, Member, Phase, Role, RolloutKind};
+use crate::{ClusterEvent, Effect, Health, Member, Phase, RequestId, Role, RolloutKind};
 
 impl World {
     /// Probes alone never take the whole cluster down.
@@ -24,6 +24,23 @@ impl World {
             self.ejected.push(worker);
         }
         Ok(())
+    }
+
+    /// Who asks for one more gets one more than there are when it begins, so that those
+    /// who ask at the same time add up.
+    pub(super) fn check_relative(
+        &self,
+        requester: Option<RequestId>,
+        workers: usize,
+        to: usize,
+    ) -> Result<(), String> {
+        let asked = self.asked.iter().find(|(asking, _)| Some(*asking) == requester);
+        match asked {
+            Some((_, by)) if by.resolve(workers) != to => {
+                Err(format!("{to} begin, though {by:?} workers was asked for where there are {workers}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nobody is taken for hung who may be busy.
