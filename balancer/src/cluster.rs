@@ -162,7 +162,7 @@ impl Cluster<'_> {
         let executable = Executable::own().context("could not open the own executable")?;
         let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
         let machine = Machine::new(launcher, executable, config.probing.clone());
-        let supervisor = Supervisor::new(settings, machine, state.clone());
+        let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
 
         let control = sockets.control.path.display().to_string();
         let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
@@ -185,7 +185,7 @@ impl Cluster<'_> {
             reaper::take(&children, std::process::id() != 1);
         }
         threads.join();
-        Ok(code)
+        code
     }
 }
 
@@ -197,6 +197,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         recycle: config.recycling,
         starts: config.starts,
         ports: config.program.port_policy(),
+        give_up_after: config.give_up_after,
     }
 }
 

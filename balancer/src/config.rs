@@ -12,16 +12,17 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH,
-    HEALTH_RISE, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME,
-    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, private_variables,
+    ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, GIVE_UP_AFTER, HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST,
+    HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER,
+    LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL,
+    STARTUP_TIMEOUT, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::{LogFormat, Telemetry};
 
 use balancer_pool::Balancing;
 use balancer_proxy::ProxyLimits;
-use balancer_supervisor::probe::{Check, Probing};
+use balancer_supervisor::probe::{Check, Probing, Statuses};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) probing: Probing,
     pub(crate) recycling: RecyclePolicy,
     pub(crate) starts: StartPolicy,
+    /// Failed starts of each slot after which a cluster ends that was never ready.
+    pub(crate) give_up_after: Option<u32>,
     pub(crate) balancing: Balancing,
     pub(crate) affinity: Affinity,
     pub(crate) proxy_limits: ProxyLimits,
@@ -96,6 +99,8 @@ impl Config {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,
                 interval: settings.get(&HEALTH_INTERVAL)?,
                 timeout: settings.get(&HEALTH_TIMEOUT)?,
+                host: settings.find(&HEALTH_HOST)?,
+                statuses: settings.find_as(&HEALTH_STATUS, Statuses::parse)?,
             },
             recycling: RecyclePolicy {
                 max_memory: settings.find(&MAX_MEMORY)?,
@@ -106,6 +111,7 @@ impl Config {
                 parallel: settings.find(&START_PARALLEL)?.map(|parallel| parallel as usize),
                 processors: std::thread::available_parallelism().map_or(1, NonZero::get),
             },
+            give_up_after: settings.get(&GIVE_UP_AFTER)?,
             balancing: traffic::balancing(settings)?,
             affinity: Affinity::new(settings)?,
             proxy_limits: traffic::proxy_limits(settings)?,
@@ -166,6 +172,17 @@ mod tests {
         assert!(enabled(&[("HOST", "::1")]));
         assert!(!enabled(&[("HOST", "0.0.0.0")]));
         assert!(enabled(&[("HOST", "0.0.0.0"), ("CLUSTER_CRASH_ENABLED", "true")]));
+    }
+
+    #[test]
+    fn statuses_are_codes_and_the_setting_is_named_where_they_are_not() {
+        let of = |value| {
+            let settings = Settings::from_parts(&[("CLUSTER_HEALTH_STATUS", value)], "");
+            Config::new(&settings, &[])
+        };
+        assert!(of("200-299,404").unwrap().probing.statuses.unwrap().contains(404));
+        let err = of("200-").unwrap_err().to_string();
+        assert!(err.contains("--health-status") && err.contains("200-399"), "{err}");
     }
 
     #[test]

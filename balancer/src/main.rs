@@ -101,7 +101,7 @@ fn run_worker(primary: Option<u32>) -> ExitCode {
     }
 }
 
-/// Writes what went wrong to standard error, in one line, and returns `code`.
+/// Writes what went wrong to standard error and returns `code`.
 fn report_error(err: &anyhow::Error, code: u8) -> ExitCode {
     // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "balancer: {err:#}");

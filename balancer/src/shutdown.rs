@@ -14,15 +14,18 @@ use crate::signals::Signals;
 use balancer_proxy::OpenRequests;
 use balancer_proxy::listener::Phase;
 use balancer_state::events::Events;
-use balancer_state::registry::Registry;
+use balancer_state::registry::{Reason, Registry};
 use balancer_supervisor::notify;
-use balancer_supervisor::{Command, Handle};
+use balancer_supervisor::{Command, Ended, Handle};
 
 /// Time between two checks of the number of open requests while draining.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// The drain ends when no request has been open for this long: by then, what clients
 /// had sent when it began has been read and answered.
 const QUIET_PERIOD: Duration = Duration::from_millis(40);
+
+/// For requests that wait for a worker to be told that there will be none.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shutdown {
     pub(crate) registry: Arc<Registry>,
@@ -36,12 +39,19 @@ pub(crate) struct Shutdown {
 impl Shutdown {
     /// Runs `supervisor` until a signal ends the cluster. A second signal, at
     /// any point, ends it without waiting.
-    pub(crate) async fn run(self, mut signals: Signals, supervisor: impl Future<Output = ()>) -> ExitCode {
+    ///
+    /// # Errors
+    /// When the supervisor has given up, because no worker ever got ready; says why.
+    pub(crate) async fn run(
+        self,
+        mut signals: Signals,
+        supervisor: impl Future<Output = Ended>,
+    ) -> anyhow::Result<ExitCode> {
         tokio::pin!(supervisor);
         let signal = tokio::select! {
             signal = signals.stop() => signal,
-            // The supervisor ends only on command.
-            () = &mut supervisor => "an internal failure",
+            // Otherwise the supervisor ends only on command.
+            ended = &mut supervisor => return self.gave_up(ended).await,
         };
         info!(signal, open = self.open.count(), "shutting down");
         self.events.note(EventKind::Shutdown, None, None, format!("shutting down because of {signal}"));
@@ -51,7 +61,10 @@ impl Shutdown {
         self.phase.send_replace(Phase::Closing);
         let code = tokio::select! {
             code = self.finish() => code,
-            () = &mut supervisor => ExitCode::FAILURE,
+            _ = &mut supervisor => {
+                self.phase.send_replace(Phase::Ended);
+                return Ok(ExitCode::FAILURE);
+            }
             signal = signals.stop() => {
                 warn!(signal, "second signal: stopping at once");
                 self.command(Command::Kill).await;
@@ -59,7 +72,7 @@ impl Shutdown {
             }
         };
         let forced = tokio::select! {
-            () = &mut supervisor => false,
+            _ = &mut supervisor => false,
             _ = signals.stop() => true,
         };
         if forced {
@@ -69,7 +82,25 @@ impl Shutdown {
         }
         self.phase.send_replace(Phase::Ended);
         info!("stopped");
-        if forced { ExitCode::FAILURE } else { code }
+        Ok(if forced { ExitCode::FAILURE } else { code })
+    }
+
+    /// The supervisor has ended by itself: requests that wait for a worker are answered, as
+    /// there will be none.
+    async fn gave_up(self, ended: Ended) -> anyhow::Result<ExitCode> {
+        notify::stopping();
+        self.registry.set_draining();
+        self.phase.send_replace(Phase::Closing);
+        // In vain when there are too many of them.
+        let _ = timeout(LAST_ANSWERS, self.quiet()).await;
+        self.phase.send_replace(Phase::Ended);
+        let Ended::GaveUp(Reason { mut text, last_lines }) = ended else {
+            anyhow::bail!("the supervisor has ended without a command");
+        };
+        if !last_lines.is_empty() {
+            text.push_str("; it printed last:");
+        }
+        Err(anyhow::Error::msg(last_lines.iter().fold(text, |text, line| format!("{text}\n  {line}"))))
     }
 
     /// Waits until no request is open, up to the drain timeout, then stops the workers.

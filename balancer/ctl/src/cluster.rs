@@ -111,7 +111,10 @@ impl Cluster {
             match show(&line, json)? {
                 Progress::Done { .. } => return Ok(ExitCode::SUCCESS),
                 Progress::Failed { .. } if json => return Ok(ExitCode::FAILURE),
-                Progress::Failed { reason } => bail!("{reason}"),
+                Progress::Failed { reason, last_lines } => {
+                    let text = if last_lines.is_empty() { reason } else { reason + "; it printed last:" };
+                    bail!(last_lines.iter().fold(text, |text, line| format!("{text}\n  {line}")))
+                }
                 _ => {}
             }
         }

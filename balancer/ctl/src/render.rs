@@ -176,7 +176,7 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
     let mut columns = vec![
         column("ID", 0, &|worker| Some(worker.id.to_string())),
         column("PID", 6, &|worker| worker.pid.map(|pid| pid.to_string())),
-        column("PORT", 8, &|worker| worker.port.map(|port| port.to_string())),
+        column("PORT", 8, &|worker| port(worker)),
         Column { left: true, ..column("STATE", 0, &|worker| Some(worker.state.to_string())) },
         column("FOR", 2, &|worker| Some(how_long(worker.state_seconds))),
         column("REQ/S", 1, &|worker| rates(worker).map(|rates| rates.requests.to_string())),
@@ -218,7 +218,25 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    std::iter::once(line(None)).chain((0..workers.len()).map(|row| line(Some(row)))).collect()
+    let rows = (0..workers.len()).flat_map(|row| {
+        let why = workers[row].state != WorkerState::Online;
+        let notes = if why { notes(workers[row], style) } else { Vec::new() };
+        std::iter::once(line(Some(row))).chain(notes)
+    });
+    std::iter::once(line(None)).chain(rows).collect()
+}
+
+/// Why a worker is not ready, and what it has printed last, below its row.
+fn notes(worker: &WorkerStatus, style: Style) -> Vec<String> {
+    let reason = worker.reason.iter().map(|reason| style.alarm(&format!("    {reason}")));
+    let lines = worker.last_lines.iter().map(|line| style.fit(&format!("    | {line}")));
+    reason.chain(lines).collect()
+}
+
+/// With its address where that is not the usual one.
+fn port(worker: &WorkerStatus) -> Option<String> {
+    let usual = |address: &&String| !address.starts_with("127.0.0.1:");
+    worker.address.as_ref().filter(usual).cloned().or_else(|| worker.port.map(|port| port.to_string()))
 }
 
 fn state_colour(state: WorkerState) -> Colour {
@@ -277,6 +295,7 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
             let left = left_behind(*requests, *long_lived);
             format!("done: {workers} {}, after {after_ms} ms{left}", plural(*workers))
         }
+        Progress::Warning { reason } => format!("warning: {reason}"),
         Progress::Failed { .. } => return None,
     })
 }

@@ -239,7 +239,8 @@ impl Drop for Screen {
 }
 
 /// The picture in `height` lines: when there are more workers than fit, the last
-/// ones are left out, those that are not online at the latest.
+/// ones are left out, those that are not online at the latest. Reasons are shown where there
+/// is room for them; last lines of programs are among the events.
 fn frame(seen: &Seen, cpu: &HashMap<u32, f64>, style: Style, height: usize) -> Vec<String> {
     let mut status = seen.status.clone();
     let room = height.saturating_sub(render::HEAD + EVENTS + 2).max(1);
@@ -251,6 +252,16 @@ fn frame(seen: &Seen, cpu: &HashMap<u32, f64>, style: Style, height: usize) -> V
         status.list.workers.sort_by_key(online);
         status.list.workers.truncate(room);
         status.list.workers.sort_by_key(|worker| worker.id);
+    }
+    let list = &mut status.list;
+    let rows = list.workers.len() + list.joining.len() + list.leaving.len();
+    let spare = room.saturating_sub(rows);
+    let all = list.workers.iter_mut().chain(&mut list.joining).chain(&mut list.leaving);
+    for (index, worker) in all.filter(|worker| worker.reason.is_some()).enumerate() {
+        worker.last_lines.clear();
+        if index >= spare {
+            worker.reason = None;
+        }
     }
     let mut lines = render::status(&status, Some(cpu), style);
     if hidden > 0 {

@@ -125,6 +125,9 @@ pub enum ClusterEvent {
     PortPolicyChanged { worker: WorkerId, next: PortChoice },
     /// The cluster serves for the first time, `after` its start.
     Ready { online: usize, workers: usize, after: Duration },
+    /// No worker has ever been ready, and each of the slots has failed at least so often:
+    /// the cluster stops.
+    GaveUp { tries: u32, workers: usize },
     /// A rollout that nobody waits for was asked for during another, and follows it.
     ReloadQueued,
     /// A change of the number of workers was asked for during another rollout, and follows
@@ -153,8 +156,9 @@ pub enum ClusterEvent {
     /// All that a rollout has retired are gone, `after` its beginning. Only for those who
     /// have waited for it.
     DrainDone { kind: RolloutKind, workers: usize, after: Duration },
-    /// A rollout has ended early; until its switch, nothing of it was to be seen.
-    RolloutFailed { kind: RolloutKind, switched: bool, why: String },
+    /// A rollout has ended early; until its switch, nothing of it was to be seen. `culprit`
+    /// is the candidate that has failed, if one has.
+    RolloutFailed { kind: RolloutKind, switched: bool, why: String, culprit: Option<Generation> },
 }
 
 impl ClusterEvent {

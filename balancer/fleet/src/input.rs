@@ -111,6 +111,8 @@ pub struct Exit {
     pub how: String,
     /// It ended as a process does that was asked to stop.
     pub orderly: bool,
+    /// What it means that it ended before it was ready, for people, if more is known.
+    pub cause: Option<String>,
 }
 
 /// What a process had used when it was measured.

@@ -5,12 +5,13 @@
 //! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along.
+//! along, `give_up` ends a cluster that never gets ready.
 
 mod backoff;
 mod effect;
 mod ending;
 mod gate;
+mod give_up;
 mod health;
 mod input;
 mod limits;
@@ -62,6 +63,9 @@ pub struct Settings {
     pub recycle: RecyclePolicy,
     pub starts: StartPolicy,
     pub ports: PortPolicy,
+    /// Failed starts of each slot after which a cluster of which no worker was ever ready
+    /// ends; `None` for never.
+    pub give_up_after: Option<u32>,
 }
 
 /// Where the whole cluster is in its life.
@@ -70,6 +74,8 @@ enum Lifecycle {
     /// Has not been ready yet.
     Booting {
         since: Instant,
+        /// A worker has been ready.
+        any_ready: bool,
     },
     Serving,
     Stopping,
@@ -105,7 +111,7 @@ impl Fleet {
             queued: Queued::default(),
             awaited: Vec::new(),
             recycle: RecycleTimer::new(now),
-            lifecycle: Lifecycle::Booting { since: now },
+            lifecycle: Lifecycle::Booting { since: now, any_ready: false },
             generations: 0,
             effects: Vec::new(),
             settings,
@@ -137,8 +143,10 @@ impl Fleet {
             Input::Kill => self.stop(now, |member, limits| member.kill(limits, now)),
             Input::Tick => self.on_tick(now),
         }
+        self.give_up_if_hopeless(now);
         self.start_at_gate(now);
         self.advance(now);
+        self.give_up_if_hopeless(now);
         self.watch_gate(now);
         self.settle_turns();
         self.announce_ready(now);
@@ -238,7 +246,7 @@ impl Fleet {
     /// Stops all members, each in the same way.
     fn stop(&mut self, now: Instant, how: impl Fn(&mut Member, &Limits) -> Vec<Effect>) {
         if !self.is_stopping() {
-            self.fail_rollout(STOPPING.to_owned(), now);
+            self.fail_rollout(STOPPING.to_owned(), None, now);
             self.forsake_awaited();
             self.refuse_queued(STOPPING);
             self.lifecycle = Lifecycle::Stopping;
@@ -251,7 +259,7 @@ impl Fleet {
     /// Says once that the cluster serves: when all workers do, or those that can
     /// while others have failed at least once.
     fn announce_ready(&mut self, now: Instant) {
-        let Lifecycle::Booting { since } = self.lifecycle else { return };
+        let Lifecycle::Booting { since, .. } = self.lifecycle else { return };
         let online = self.current().filter(|member| member.phase.is_online()).count();
         let settled = |member: &Member| member.phase.is_online() || member.has_failed();
         if online > 0 && self.current().all(settled) {

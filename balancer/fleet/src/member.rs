@@ -289,6 +289,12 @@ impl Member {
             || matches!(self.phase, Phase::Backoff { .. } | Phase::AtGate { reason: Some(_), .. })
     }
 
+    /// Starts whose process has ended, of a slot of which none was ever ready.
+    pub fn failed_starts(&self) -> u64 {
+        let waits = matches!(self.phase, Phase::Backoff { .. } | Phase::AtGate { reason: Some(_), .. });
+        self.history.restarts + u64::from(waits)
+    }
+
     /// When its next start begins, or the one that goes on has begun.
     pub fn starts_at(&self) -> Option<Instant> {
         match self.phase {

@@ -147,7 +147,8 @@ impl Fleet {
         self.rollout = Some(ActiveRollout { kind, requester, began, stage });
     }
 
-    pub(super) fn requester(&self) -> Option<RequestId> {
+    /// Who waits for the rollout under way, if somebody does.
+    pub fn requester(&self) -> Option<RequestId> {
         Some(self.rollout.as_ref()?.requester?.id)
     }
 
@@ -296,7 +297,7 @@ impl Fleet {
     }
 
     /// Ends the rollout under way. Nothing of it was to be seen, and its candidates go.
-    pub(super) fn fail_rollout(&mut self, why: String, now: Instant) {
+    pub(super) fn fail_rollout(&mut self, why: String, culprit: Option<Generation>, now: Instant) {
         let Some(ActiveRollout { kind, requester, .. }) = self.rollout.take() else { return };
         for index in 0..self.members.len() {
             if self.members[index].role == Role::Candidate {
@@ -314,7 +315,7 @@ impl Fleet {
         }
         let forgotten = seeded(Bug::StopForgetsRequester) && why == STOPPING;
         let requester = requester.filter(|_| !forgotten);
-        self.answer(ClusterEvent::RolloutFailed { kind, switched: false, why }, requester);
+        self.answer(ClusterEvent::RolloutFailed { kind, switched: false, why, culprit }, requester);
     }
 
     /// A rollout has switched; those that it has `retired` finish what they have.
@@ -359,7 +360,10 @@ impl Fleet {
     pub(super) fn forsake_awaited(&mut self) {
         for AwaitedDrain { kind, requester, .. } in std::mem::take(&mut self.awaited) {
             let why = STOPPING.to_owned();
-            self.announce(ClusterEvent::RolloutFailed { kind, switched: true, why }, Some(requester));
+            self.announce(
+                ClusterEvent::RolloutFailed { kind, switched: true, why, culprit: None },
+                Some(requester),
+            );
         }
     }
 

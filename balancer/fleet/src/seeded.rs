@@ -60,6 +60,12 @@ pub(super) enum Bug {
     OpenGate,
     /// The gate does not look again while somebody waits.
     ForgetsTheQueue,
+    /// A cluster that has been ready gives up.
+    ForgetsWhoWasReady,
+    /// The cluster gives up because of one slot alone.
+    GivesUpForOne,
+    /// A cluster that never gets ready goes on for ever.
+    NeverGivesUp,
 }
 
 #[cfg(test)]

@@ -45,6 +45,17 @@ pub struct Entry {
     pub last_reason: Option<RestartReason>,
     /// The store, as the worker's last answered probe told it.
     pub store: Option<StoreHealth>,
+    /// Why it is not ready, once that is known.
+    pub reason: Option<Arc<Reason>>,
+}
+
+/// Why a worker is not ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reason {
+    /// In words, for people.
+    pub text: String,
+    /// What it has printed last.
+    pub last_lines: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +156,9 @@ impl Entry {
             state: self.state,
             state_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
             port: self.worker.as_ref().map(|worker| worker.address.port()),
+            address: self.worker.as_ref().map(|worker| worker.address.to_string()),
+            reason: self.reason.as_ref().map(|reason| reason.text.clone()),
+            last_lines: self.reason.as_ref().map(|reason| reason.last_lines.clone()).unwrap_or_default(),
             uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
             restarts: self.restarts,
             last_restart: self.last_reason.map(|reason| reason.to_string()),
@@ -176,6 +190,7 @@ mod tests {
             restarts: 0,
             last_reason: None,
             store,
+            reason: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod event;
 mod log;
+mod notice;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +12,13 @@ use std::time::Duration;
 use balancer_state::ClusterState;
 use balancer_state::counters::{Counters, ReloadOutcome};
 use balancer_state::events::Events;
+use balancer_state::registry::Reason;
 use shared_protocol::{Generation, Progress, RestartReason};
 
 use crate::handle::{ProgressSender, Reply};
 use crate::notify;
+pub(crate) use notice::Notice;
+
 use crate::running::{RunningProcess, RunningProcesses};
 use balancer_fleet::{ClusterEvent, Hang, Reached, RequestId, Requester, RolloutKind};
 
@@ -45,11 +49,13 @@ impl Announcer {
         Some(Requester { id, awaits_drain })
     }
 
-    /// Announces `event`. The processes that it is about are still among `running`. The
-    /// start of a program waits until its pid is known, as it is the one that operators use.
+    /// Announces `event`; `reason` is why a worker is not ready, if that is what it is about.
+    /// The processes that it is about are still among `running`. The start of a program
+    /// waits until its pid is known, as it is the one that operators use.
     pub(crate) fn announce(
         &mut self,
         event: ClusterEvent,
+        reason: Option<&Reason>,
         requester: Option<RequestId>,
         running: &RunningProcesses,
         stopping: bool,
@@ -60,7 +66,7 @@ impl Announcer {
             self.starts.insert(generation, (event, requester));
             return;
         }
-        self.tell_all(event, requester, running, stopping);
+        self.tell_all(event, reason, requester, running, stopping);
     }
 
     /// Announces the start of this process, if that has waited for its pid: it is known
@@ -72,26 +78,39 @@ impl Announcer {
         stopping: bool,
     ) {
         if let Some((event, requester)) = self.starts.remove(&generation) {
-            self.tell_all(event, requester, running, stopping);
+            self.tell_all(event, None, requester, running, stopping);
         }
     }
 
     fn tell_all(
         &mut self,
         event: ClusterEvent,
+        reason: Option<&Reason>,
         requester: Option<RequestId>,
         running: &RunningProcesses,
         stopping: bool,
     ) {
         let who = |generation: &Generation| running.get(generation);
-        log::write(&event, who, stopping);
-        if let Some(event::Entry { kind, worker, pid, detail }) = event::entry(&event, who) {
+        log::write(&event, reason, who, stopping);
+        if let Some(event::Entry { kind, worker, pid, detail }) = event::entry(&event, reason, who) {
             self.events.note(kind, worker, pid, detail);
         }
         self.count(&event);
         notify_manager(&event, stopping);
         if let Some(requester) = requester {
-            self.tell(requester, event, who);
+            self.tell(requester, event, reason, who);
+        }
+    }
+
+    /// Tells what was noticed about workers that the fleet does not decide on.
+    pub(crate) fn notice(&self, notice: &Notice<'_>, requester: Option<RequestId>) {
+        notice.log();
+        if let Some((kind, worker, pid, detail)) = notice.event() {
+            self.events.note(kind, worker, pid, detail);
+        }
+        if let Some(sender) = requester.and_then(|requester| self.requesters.get(&requester)) {
+            // As for all progress: whoever is far behind may miss something.
+            let _ = sender.try_send(Progress::Warning { reason: notice.to_string() });
         }
     }
 
@@ -116,10 +135,13 @@ impl Announcer {
         &mut self,
         requester: RequestId,
         event: ClusterEvent,
+        reason: Option<&Reason>,
         who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
     ) {
         let is_final = event.is_final();
-        if let (Some(sender), Some(progress)) = (self.requesters.get(&requester), progress(event, who)) {
+        if let (Some(sender), Some(progress)) =
+            (self.requesters.get(&requester), progress(event, reason, who))
+        {
             let _ = sender.try_send(progress);
         }
         if is_final {
@@ -131,6 +153,7 @@ impl Announcer {
 /// What a requester learns from this event, if anything.
 fn progress<'a>(
     event: ClusterEvent,
+    reason: Option<&Reason>,
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
 ) -> Option<Progress> {
     let pid = |generation: Generation| who(&generation)?.own_pid();
@@ -159,7 +182,10 @@ fn progress<'a>(
         ClusterEvent::RolloutFailed { why, .. }
         | ClusterEvent::ReloadRefused { why }
         | ClusterEvent::ScaleRefused { why, .. }
-        | ClusterEvent::ReleaseNotOpened { why } => Progress::Failed { reason: why },
+        | ClusterEvent::ReleaseNotOpened { why } => {
+            let last_lines = reason.map(|reason| reason.last_lines.clone()).unwrap_or_default();
+            Progress::Failed { reason: why, last_lines }
+        }
         _ => return None,
     })
 }

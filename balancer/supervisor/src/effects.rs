@@ -81,8 +81,7 @@ impl<S: System> Supervisor<S> {
                 }
             }
             Effect::Announce { event, requester } => {
-                let stopping = self.fleet.is_stopping();
-                self.announcer.announce(event, requester, &self.running, stopping);
+                self.announce(event, requester);
             }
         }
     }
@@ -91,7 +90,12 @@ impl<S: System> Supervisor<S> {
         let (generation, jitter) = (launch.generation, Jitter::new(fastrand::u16(..)));
         let report = match self.system.launch(launch, self.reports.clone()) {
             Ok(handle) => {
-                self.running.insert(generation, RunningProcess::new(handle));
+                let running = RunningProcess::new(handle);
+                let is_shim = running.handle.is_shim;
+                self.running.insert(generation, running);
+                if !is_shim {
+                    self.watch_start(generation, None);
+                }
                 Report::Launched { jitter }
             }
             Err(err) => Report::LaunchFailed { why: err.to_string(), jitter },

@@ -15,9 +15,12 @@
 
 mod announce;
 mod clock;
+mod diagnosis;
 mod effects;
 pub mod executable;
+mod exposure;
 mod handle;
+mod look;
 mod measure;
 pub mod notify;
 mod oom;
@@ -25,7 +28,9 @@ mod output;
 mod port;
 pub mod probe;
 pub mod process;
+mod readiness;
 pub mod reaper;
+mod reasons;
 mod running;
 pub mod shim;
 mod supervisor;
@@ -33,5 +38,6 @@ mod system;
 
 pub use balancer_fleet::{Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
 pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply};
-pub use supervisor::Supervisor;
+pub use look::Subject;
+pub use supervisor::{Ended, Supervisor};
 pub use system::{Machine, System};

@@ -18,14 +18,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use balancer_state::output::Output;
 use rustix::process::{Pid, Signal};
 use shared_protocol::{
-    Generation, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage,
+    Generation, LeftRunning, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR,
+    WorkerMessage,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -51,6 +52,10 @@ const MESSAGE_LIMIT: usize = 64 * 1024;
 const QUEUED_SIGNALS: usize = 4;
 /// For a shim to take down its program, before it is killed itself.
 const SHIM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For what a process that was never ready has printed last, where something that it has
+/// started may hold its output open for ever.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What runs as a worker.
 #[derive(Debug, Clone)]
@@ -117,6 +122,8 @@ pub enum ProcessReport {
     Drained,
     Exited {
         status: io::Result<ExitStatus>,
+        /// What a program has left running that went into the background.
+        left: Option<LeftRunning>,
     },
 }
 
@@ -127,6 +134,8 @@ pub struct ProcessHandle {
     pub(crate) child: u32,
     pub(crate) is_shim: bool,
     pub(crate) signals: mpsc::Sender<Signal>,
+    /// It has been ready.
+    pub(crate) was_ready: Arc<AtomicBool>,
 }
 
 impl ProcessHandle {
@@ -179,11 +188,13 @@ impl Launcher {
             let (pid, kept) = (Arc::clone(&shown), Arc::clone(&self.output));
             Relay { worker: id, generation, pid, stream, kept }
         };
+        // Closed when both streams have been read to their ends.
+        let (speaks, mut silent) = mpsc::channel(1);
         if let Some(stdout) = child.stdout.take() {
-            relays.spawn(relay(OutputStream::Stdout).run(stdout));
+            relays.spawn(until_silent(relay(OutputStream::Stdout).run(stdout), speaks.clone()));
         }
         if let Some(stderr) = child.stderr.take() {
-            relays.spawn(relay(OutputStream::Stderr).run(stderr));
+            relays.spawn(until_silent(relay(OutputStream::Stderr).run(stderr), speaks));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         let is_shim = matches!(self.program, Program::Command(_));
@@ -191,14 +202,19 @@ impl Launcher {
             oom::set_rank(pid, rank);
         }
         let mut task =
-            ProcessTask { child, pid, shown, is_shim, rank, port, status: None, reports, generation };
-        let children = self.children.clone();
+            ProcessTask { child, pid, shown, is_shim, rank, port, ended: None, reports, generation };
+        let (children, was_ready) = (self.children.clone(), Arc::new(AtomicBool::new(false)));
+        let has_served = Arc::clone(&was_ready);
         tokio::spawn(async move {
-            let status = task.attend(channel, requested).await;
+            let (status, left) = task.attend(channel, requested).await;
             children.lock().remove(&pid);
-            task.report(ProcessReport::Exited { status }).await;
+            // Its last words tell why it was never ready.
+            if !has_served.load(Ordering::Relaxed) {
+                let _ = timeout(LAST_WORDS, silent.recv()).await;
+            }
+            task.report(ProcessReport::Exited { status, left }).await;
         });
-        Ok(ProcessHandle { child: pid, is_shim, signals })
+        Ok(ProcessHandle { child: pid, is_shim, signals, was_ready })
     }
 
     fn command(&self, launch: Launch, executable: &Executable, port: u16) -> Command {
@@ -232,6 +248,11 @@ impl Launcher {
     }
 }
 
+/// Copies what a process prints; `_speaks` is dropped with its end.
+async fn until_silent(copying: impl Future<Output = ()>, _speaks: mpsc::Sender<()>) {
+    copying.await;
+}
+
 /// Looks after one child until it is reaped.
 struct ProcessTask {
     child: Child,
@@ -243,7 +264,7 @@ struct ProcessTask {
     rank: Rank,
     port: Port,
     /// How the supervised program ended, as its shim tells.
-    status: Option<ExitStatus>,
+    ended: Option<(ExitStatus, Option<LeftRunning>)>,
     reports: mpsc::Sender<(Generation, ProcessReport)>,
     generation: Generation,
 }
@@ -253,7 +274,7 @@ impl ProcessTask {
         &mut self,
         channel: UnixStream,
         mut signals: mpsc::Receiver<Signal>,
-    ) -> io::Result<ExitStatus> {
+    ) -> (io::Result<ExitStatus>, Option<LeftRunning>) {
         let (reader, mut writer) = channel.into_split();
         let mut messages = BufReader::new(reader);
         let mut line = Vec::new();
@@ -293,7 +314,10 @@ impl ProcessTask {
             self.hear(&line).await;
             line.clear();
         }
-        self.status.map_or(status, Ok)
+        match self.ended.take() {
+            Some((status, left)) => (Ok(status), left),
+            None => (status, None),
+        }
     }
 
     async fn hear(&mut self, line: &[u8]) {
@@ -306,8 +330,8 @@ impl ProcessTask {
             }
             Ok(WorkerMessage::Failed { reason }) => ProcessReport::CouldNotStart { reason },
             Ok(WorkerMessage::Leaving) => ProcessReport::Leaving,
-            Ok(WorkerMessage::Ended { status }) => {
-                self.status = Some(ExitStatus::from_raw(status));
+            Ok(WorkerMessage::Ended { status, left }) => {
+                self.ended = Some((ExitStatus::from_raw(status), left));
                 return;
             }
             Err(err) => {

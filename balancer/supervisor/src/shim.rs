@@ -22,10 +22,10 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
-use shared_protocol::{WORKER_ID_VAR, WorkerMessage};
+use shared_protocol::{LeftRunning, WORKER_ID_VAR, WorkerMessage};
 
 use shared_process::guard::{self, is_child_of};
-use shared_process::tree;
+use shared_process::{sockets, tree};
 
 /// First argument of a shim; its primary's pid and the program follow.
 pub const SHIM_SUBCOMMAND: &str = "worker-shim";
@@ -120,8 +120,8 @@ impl Shim {
         if listening.is_err() {
             program.kill_all();
         }
-        let status = program.reap();
-        send(&channel, &WorkerMessage::Ended { status: status.into_raw() });
+        let (status, left) = program.reap();
+        send(&channel, &WorkerMessage::Ended { status: status.into_raw(), left });
         // For whoever looks at the shim, as a shell would put it.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
@@ -173,15 +173,17 @@ impl Supervised {
         }
     }
 
-    /// Reaps until nobody is left, and returns how the program itself ended.
-    fn reap(self: &Arc<Self>) -> ExitStatus {
+    /// Reaps until nobody is left, and returns how the program itself ended, and what it
+    /// had left running if it went into the background.
+    fn reap(self: &Arc<Self>) -> (ExitStatus, Option<LeftRunning>) {
         let mut status = ExitStatus::from_raw(0);
+        let mut left = None;
         loop {
             // Looks first and reaps under the lock.
             let ended = rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             match ended {
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => return status,
+                Err(_) => return (status, left),
                 Ok(_) => {}
             }
             let mut state = self.lock();
@@ -194,11 +196,20 @@ impl Supervised {
             if !state.terminating {
                 // Nobody asked it to end, so nobody waits for what it leaves behind.
                 drop(state);
+                if status.success() {
+                    left = left_running();
+                }
                 let program = Arc::clone(self);
                 thread::spawn(move || program.kill_all());
             }
         }
     }
+}
+
+/// One of the processes below this one, if there is any.
+fn left_running() -> Option<LeftRunning> {
+    let left = sockets::names_below(std::process::id()).into_iter().next()?;
+    Some(LeftRunning { pid: left.pid, name: left.name })
 }
 
 fn send(mut channel: &UnixStream, message: &WorkerMessage) {

@@ -8,6 +8,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::executable::Executable;
+use crate::look::{self, Look, Subject};
 use crate::probe::{self, Outcome, Probing, Target};
 use crate::process::{Launcher, ProcessHandle, ProcessReport, Program};
 use balancer_fleet::{Launch, Release};
@@ -20,6 +21,9 @@ pub(crate) type Reports = mpsc::Sender<(Generation, ProcessReport)>;
 /// Where probes send what they find.
 pub(crate) type Outcomes = mpsc::Sender<(Generation, Outcome)>;
 
+/// Where processes that are starting are told of as they are seen from outside.
+pub(crate) type Looks = mpsc::Sender<(Generation, Look)>;
+
 /// Starts processes, probes them and opens releases.
 pub trait System {
     /// Starts a process. What happens to it arrives on `reports`; its exit comes
@@ -31,6 +35,9 @@ pub trait System {
 
     /// Probes a process's health until it is told to stop.
     fn probe(&mut self, target: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle;
+
+    /// Looks at a process that is starting from outside until it is told to stop.
+    fn watch(&mut self, subject: Subject, generation: Generation, looks: Looks) -> AbortHandle;
 
     /// Opens the release that is installed now.
     ///
@@ -77,6 +84,10 @@ impl System for Machine {
 
     fn probe(&mut self, target: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle {
         tokio::spawn(probe::run(target, generation, self.probing.clone(), outcomes)).abort_handle()
+    }
+
+    fn watch(&mut self, subject: Subject, generation: Generation, looks: Looks) -> AbortHandle {
+        tokio::spawn(look::run(subject, generation, looks)).abort_handle()
     }
 
     fn open_release(&mut self) -> io::Result<()> {

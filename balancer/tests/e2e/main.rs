@@ -31,6 +31,7 @@ mod operators;
 mod peers;
 mod program;
 mod queue;
+mod ready;
 mod reload;
 mod settings;
 mod shutdown;

@@ -75,7 +75,7 @@ fn a_broken_reload_changes_nothing() {
     let before = cluster.worker_pids();
     let load = Load::of(&cluster, 4, "/pid", true);
     for (broken, complaint) in
-        [("exit", "exit status: 1"), ("hang", "not ready within 6s"), ("500", "answered 500")]
+        [("exit", "exit status: 1"), ("hang", "not ready within 6s"), ("500", "answers GET /health with 500")]
     {
         fs::write(&mode, broken).unwrap();
         let start = Instant::now();

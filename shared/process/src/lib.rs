@@ -6,4 +6,5 @@ pub mod descriptors;
 pub mod guard;
 pub mod listener;
 pub mod port;
+pub mod sockets;
 pub mod tree;

@@ -61,8 +61,16 @@ pub enum Progress {
         #[serde(default)]
         long_lived: u64,
     },
+    /// Something that whoever asked for the change should know, and that does not keep it.
+    Warning { reason: String },
     /// Nothing was changed, or all that was has been undone. Nothing follows.
-    Failed { reason: String },
+    #[serde(rename_all = "camelCase")]
+    Failed {
+        reason: String,
+        /// What the worker has printed last because of which it failed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        last_lines: Vec<String>,
+    },
 }
 
 #[cfg(test)]

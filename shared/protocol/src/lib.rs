@@ -148,6 +148,21 @@ pub struct WorkerStatus {
     pub state_seconds: f64,
     /// Loopback port; `null` until the worker has reported it.
     pub port: Option<u16>,
+    /// Where the worker is asked: that port of 127.0.0.1, or of `[::1]` if its program
+    /// listens there only; absent while the port is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "127.0.0.1:40693"))]
+    pub address: Option<String>,
+    /// Why it is not ready, in words, once it has taken its time or has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(example = "listens on 0.0.0.0:9292, not on $HOST:$PORT 127.0.0.1:40693")
+    )]
+    pub reason: Option<String>,
+    /// What a worker with a `reason` has printed last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
     /// Time since this process became ready, such as `"12.34s"`; `null` before.
     #[cfg_attr(feature = "openapi", schema(example = "12.34s"))]
     pub uptime: Option<String>,
@@ -299,8 +314,21 @@ pub enum WorkerMessage {
     /// From the shim of somebody else's program: it runs.
     Started { pid: u32 },
     /// From the shim of somebody else's program: it has ended, and so has all
-    /// that it started. `status` is as wait(2) gives it.
-    Ended { status: i32 },
+    /// that it started. `status` is as wait(2) gives it; `left` is a process that it had
+    /// left running when it ended by itself with success, as one does that goes into the
+    /// background.
+    Ended {
+        status: i32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<LeftRunning>,
+    },
+}
+
+/// A process that outlived the one that had started it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftRunning {
+    pub pid: u32,
+    pub name: String,
 }
 
 /// Is `id` fit to be taken over from a client: 1…128 visible ASCII characters

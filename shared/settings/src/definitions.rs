@@ -25,11 +25,15 @@ pub use clients::{
     TRUST_FORWARDED,
 };
 pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, MAX_WORKERS, PORT, WORKERS};
-pub use health::{HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_TIMEOUT};
+pub use health::{
+    HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS,
+    HEALTH_TIMEOUT,
+};
 pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT};
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
 pub use workers::{
-    DRAIN_TIMEOUT, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL, STARTUP_TIMEOUT,
+    DRAIN_TIMEOUT, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
+    STARTUP_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
@@ -150,11 +154,13 @@ mod tests {
             find STATE_DIR: ["a\0b"];
             get DRAIN_TIMEOUT: NO_DURATION;
             get STARTUP_TIMEOUT: NO_DURATION;
+            get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];
             get KILL_TIMEOUT: NO_DURATION;
             find START_PARALLEL: NO_COUNT;
             find MAX_MEMORY: ["0", "lots"];
             find MAX_REQUESTS: ["0", "1e3"];
             find MAX_LIFETIME: NO_DURATION;
+            find HEALTH_HOST: ["a b", "a/b"];
             get HEALTH_INTERVAL: NO_DURATION;
             get HEALTH_TIMEOUT: NO_DURATION;
             get HANG_TIMEOUT: NO_DURATION;

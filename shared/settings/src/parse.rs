@@ -75,6 +75,17 @@ pub(crate) fn socket_path(text: &str) -> Option<PathBuf> {
     (1..=107).contains(&text.len()).then(|| PathBuf::from(text))
 }
 
+/// The value of a Host field (RFC 9110, section 7.2): a name or an address, and a port.
+pub(crate) fn host_field(text: &str) -> Option<String> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    ((1..=255).contains(&text.len()) && text.bytes().all(is_part)).then(|| text.to_owned())
+}
+
+/// How often something is tried; inside, `None` for ever.
+pub(crate) fn tries(text: &str) -> Option<Option<u32>> {
+    if text == "never" { Some(None) } else { whole(text, 1..=1_000).map(Some) }
+}
+
 /// Host names with commas between them, in lower case.
 pub(crate) fn host_names(text: &str) -> Option<Vec<String>> {
     let names: Vec<_> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();

@@ -35,6 +35,9 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::StaysOutOfTurn, "answers and is out of turn"),
     (Bug::OpenGate, "is launched while 1 are starting"),
     (Bug::ForgetsTheQueue, "waits at the gate and nobody looks"),
+    (Bug::ForgetsWhoWasReady, "gives up though a worker has been ready"),
+    (Bug::GivesUpForOne, "gives up though worker"),
+    (Bug::NeverGivesUp, "and the cluster goes on"),
 ];
 
 /// States that are explored for each setup before random lives are tried.

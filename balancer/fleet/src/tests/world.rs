@@ -5,7 +5,7 @@
 mod effects;
 mod rules;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,7 @@ pub(super) fn settings(workers: usize) -> Settings {
         recycle: RecyclePolicy::default(),
         starts: StartPolicy { parallel: Some(1), processors: 1 },
         ports: PortPolicy::TOLD,
+        give_up_after: None,
     }
 }
 
@@ -207,6 +208,10 @@ pub(super) struct World {
     release_opened: bool,
     /// Slots whose hung worker is being replaced.
     ejected: Vec<WorkerId>,
+    /// A worker has been ready.
+    any_ready: bool,
+    /// How often starts of each slot have failed, up to those after which it gives up.
+    failures: BTreeMap<WorkerId, u32>,
     /// Commands that may still be given.
     pub commands: u8,
     /// The kinds of events that were announced so far.
@@ -226,6 +231,8 @@ impl World {
             reload_queued: false,
             release_opened: false,
             ejected: Vec::new(),
+            any_ready: false,
+            failures: BTreeMap::new(),
             commands,
             heard: Vec::new(),
         };
@@ -319,6 +326,7 @@ impl World {
             (Step::Answer(_), Some(&Question::Examine(of))) | (Step::Missed(of, _), _) => Some(of),
             _ => None,
         };
+        self.count_failure(step);
         let Some(input) = self.input(step) else { return Ok(()) };
         let published = self.published();
         let stopping = matches!(step, Step::Stop(_) | Step::Kill);
@@ -345,6 +353,7 @@ impl World {
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
         let ids: Vec<_> = current.map(|member| member.id).collect();
         self.ejected.retain(|id| ids.contains(id));
+        self.failures.retain(|id, _| ids.contains(id));
         self.check_state()?;
         looked_at.map_or(Ok(()), |of| self.check_stalled(of))
     }
@@ -361,6 +370,7 @@ impl World {
             match step {
                 Step::Up(_) => running.up = true,
                 Step::Healthy(_) => {
+                    self.any_ready |= running.is_starting();
                     (running.healthy, running.ready) = (true, true);
                     (running.misses, running.heard) = (0, now);
                 }
@@ -392,7 +402,7 @@ impl World {
             Step::Leaving(of) => report(of, Report::Leaving),
             Step::OnlyLongLived(of) => report(of, Report::OnlyLongLived),
             Step::Drained(of) => report(of, Report::Drained),
-            Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false })),
+            Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false, cause: None })),
             Step::Reload(reply) => Some(Input::Reload { requester: self.requester(reply) }),
             Step::Scale(to, reply) => {
                 let requester = self.requester(reply);

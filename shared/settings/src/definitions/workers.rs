@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Programs, Setting, group};
-use crate::parse::DrainSignal;
+use crate::parse::{self, DrainSignal};
 
 group! {
     "Workers";
@@ -41,6 +41,18 @@ group! {
         .example("30s")
         .help("How long a worker may take until it is ready, from the moment that it is started")
         .default("30s");
+
+    GIVE_UP_AFTER: Setting<Option<u32>> = Draft::new(
+        "CLUSTER_GIVE_UP_AFTER",
+        "N|never",
+        "a whole number from 1 to 1000, or never",
+        parse::tries,
+    )
+    .flag("give-up-after")
+    .hyphen_values()
+    .example("5")
+    .help("End with exit code 1 when no worker has ever been ready and the start of each has failed so often")
+    .default("5");
 
     KILL_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_KILL_TIMEOUT")
         .flag("kill-timeout")

@@ -171,6 +171,7 @@ impl World {
                 self.check_verdict(*worker, *generation)?;
                 self.check_ejection(*worker, *generation)?;
             }
+            &ClusterEvent::GaveUp { tries, .. } => self.check_end(tries)?,
             ClusterEvent::DrainDone { kind, .. } => {
                 let still = |running: &Running| running.awaited_by == requester && requester.is_some();
                 if self.running.iter().any(still) {

@@ -4,8 +4,8 @@ use shared_protocol::{Generation, WorkerId};
 
 use crate::gate::LOOK;
 
-use super::{Hand, LIMITS, Running, Step, World};
-use crate::{ClusterEvent, Effect, Health, Phase, RequestId, Role, RolloutKind};
+use super::{Hand, LIMITS, Question, Running, Step, World};
+use crate::{ClusterEvent, Effect, Health, Member, Phase, RequestId, Role, RolloutKind};
 
 impl World {
     /// Probes alone never take the whole cluster down.
@@ -152,7 +152,43 @@ impl World {
         Err(format!("a failed rollout has cost one of {before:?}"))
     }
 
+    /// Counts the failure of a slot of which no process has been ready, if this step is one.
+    pub(super) fn count_failure(&mut self, step: Step) {
+        let failed = match (step, self.questions.front()) {
+            (Step::Answer(false), Some(&Question::Launch(of))) | (Step::Exited(of), _) => of,
+            _ => return,
+        };
+        let Some(most) = self.fleet.settings.give_up_after else { return };
+        let is_it = |member: &&Member| member.role == Role::Current && member.generation() == Some(failed);
+        if let Some(member) = self.fleet.members().iter().find(is_it) {
+            let failures = self.failures.entry(member.id).or_default();
+            *failures = most.min(*failures + 1);
+        }
+    }
+
+    /// The first slot that has not failed often enough for the cluster to give up.
+    fn hopeful(&self, tries: u32) -> Option<WorkerId> {
+        let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
+        let mut ids = current.map(|member| member.id);
+        ids.find(|id| self.failures.get(id).is_none_or(|&failures| failures < tries))
+    }
+
+    /// A cluster gives up only when no worker was ever ready and each slot has failed.
+    pub(super) fn check_end(&self, tries: u32) -> Result<(), String> {
+        if self.any_ready {
+            return Err("gives up though a worker has been ready".to_owned());
+        }
+        let Some(id) = self.hopeful(tries) else { return Ok(()) };
+        Err(format!("gives up though worker {id} has not failed {tries} times"))
+    }
+
     pub(super) fn check_state(&self) -> Result<(), String> {
+        if let Some(tries) = self.fleet.settings.give_up_after
+            && !(self.any_ready || self.fleet.is_stopping())
+            && self.hopeful(tries).is_none()
+        {
+            return Err(format!("each slot has failed {tries} times and the cluster goes on"));
+        }
         let published = self.running.iter().filter(|running| running.published);
         let mut ids: Vec<_> = published.map(|running| running.worker).collect();
         ids.sort_unstable();
