@@ -16,6 +16,7 @@
 mod announce;
 mod clock;
 mod diagnosis;
+pub mod directory;
 mod effects;
 pub mod executable;
 mod exposure;
@@ -31,6 +32,7 @@ pub mod process;
 mod readiness;
 pub mod reaper;
 mod reasons;
+pub mod release;
 mod running;
 pub mod shim;
 mod supervisor;

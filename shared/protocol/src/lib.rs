@@ -4,6 +4,7 @@ mod control;
 mod event;
 mod output;
 pub mod problem;
+mod release;
 mod restart;
 mod sample;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use control::{Progress, Scale, Status};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputStream};
+pub use release::ReleaseChanges;
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
 
