@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use shared_process::inherited::Inherited;
+use shared_protocol::STATE_FILES_VAR;
 use shared_settings::Definition;
 use shared_settings::definitions::{
     CRASH_ENABLED, DRAIN_TIMEOUT, LOG_FORMAT, REDIS_URL, STATE_DIR, WORKER_SHUTDOWN_TIMEOUT,
@@ -41,7 +42,9 @@ pub(crate) fn launcher(
 /// The configuration in the form in which a worker reads it, whatever source the
 /// primary had it from.
 fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(String, OsString)> {
-    let mut environment = Vec::new();
+    let files = state_dir.map(|state_dir| state_dir.identity().to_string());
+    let mut environment: Vec<_> =
+        files.into_iter().map(|files| (STATE_FILES_VAR.to_owned(), files.into())).collect();
     // By all names, as the worker may have inherited a stronger one.
     let mut set = |definition: &Definition, value: OsString| {
         environment.extend(definition.variables().map(|variable| (variable.to_owned(), value.clone())));

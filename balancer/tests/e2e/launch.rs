@@ -163,11 +163,18 @@ fn an_environment_file_is_read_anew_by_a_reload_which_names_what_has_changed() {
     let balancer = server(&["--env-file", "a.env", "--env-file", "b.env"]).env("FROM_OUTSIDE", "outside");
     let write = |root: &Path, name: &str, text: &str| fs::write(root.join(name), text).unwrap();
     let root = balancer.directory().to_owned();
-    write(&root, "a.env", "KEPT=1\nTURNED='pa$word1 #'\nGONE=secret1\nFROM_OUTSIDE=inside\nPORT=1\nWORKER_ID=9\n");
+    write(
+        &root,
+        "a.env",
+        "KEPT=1\nTURNED='pa$word1 #'\nGONE=secret1\nFROM_OUTSIDE=inside\nPORT=1\nWORKER_ID=9\n",
+    );
     write(&root, "b.env", "# later files win\nKEPT=2\n");
     let cluster = balancer.start_ready();
     let old = both(&cluster)[0]["env"].clone();
-    assert_eq!((&old["KEPT"], &old["TURNED"], &old["FROM_OUTSIDE"]), (&"2".into(), &"pa$word1 #".into(), &"inside".into()));
+    assert_eq!(
+        (&old["KEPT"], &old["TURNED"], &old["FROM_OUTSIDE"]),
+        (&"2".into(), &"pa$word1 #".into(), &"inside".into())
+    );
     assert_ne!(old["PORT"], "1");
     assert_eq!(logged(&cluster, "PORT, WORKER_ID of the environment files"), 1);
 
@@ -176,11 +183,18 @@ fn an_environment_file_is_read_anew_by_a_reload_which_names_what_has_changed() {
     assert_eq!(fields(&cluster, "TURNED"), ["pa$word1 #"; 2], "only a reload reads it");
     let (code, out, err) = cluster.operate(&["reload"]);
     assert_eq!(code, 0, "{err}");
-    for line in ["variables added: NEW", "variables changed: TURNED", "variables removed: FROM_OUTSIDE, GONE, PORT, WORKER_ID"] {
+    for line in [
+        "variables added: NEW",
+        "variables changed: TURNED",
+        "variables removed: FROM_OUTSIDE, GONE, PORT, WORKER_ID",
+    ] {
         assert!(out.lines().any(|found| found == line), "{line}: {out}");
     }
     let new = both(&cluster)[1]["env"].clone();
-    assert_eq!((&new["TURNED"], &new["NEW"], &new["GONE"]), (&"secret2".into(), &"secret3".into(), &Value::Null));
+    assert_eq!(
+        (&new["TURNED"], &new["NEW"], &new["GONE"]),
+        (&"secret2".into(), &"secret3".into(), &Value::Null)
+    );
     assert_eq!(new["FROM_OUTSIDE"], "outside");
     let (_, out, _) = cluster.operate(&["reload", "--json"]);
     assert!(!out.contains("changes"), "nothing has changed: {out}");
@@ -272,7 +286,10 @@ fn places_and_files_that_cannot_be_used_are_refused_in_words() {
         (&["--env-file", "zero"], &["zero line 1", "zero byte"]),
         (&["--env-file", "long"], &["long line 1: A has 1048576 bytes"]),
         (&["--chdir", "dir", "--", "./absent"], &["there is no executable file \"./absent\""]),
-        (&["--cluster", "off", "--chdir", "dir"], &["--chdir or CLUSTER_CHDIR is for the workers of a cluster"]),
+        (
+            &["--cluster", "off", "--chdir", "dir"],
+            &["--chdir or CLUSTER_CHDIR is for the workers of a cluster"],
+        ),
     ];
     for (arguments, parts) in cases {
         let balancer = Balancer::new(&["--port", "0"]).with(arguments);

@@ -36,6 +36,7 @@ mod reload;
 mod settings;
 mod shutdown;
 mod socketio;
+mod state_dir;
 mod sticky;
 mod store;
 mod strategies;
