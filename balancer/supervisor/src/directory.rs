@@ -5,10 +5,11 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, Mode, OFlags, access};
 
 /// Why workers cannot run in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,13 +38,36 @@ fn is_plain(path: &Path) -> bool {
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     identity(one).is_some_and(|found| identity(other) == Some(found))
 }
 
+/// Device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// A directory in which workers can run, without symbolic links in its path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkingDirectory(PathBuf);
+#[derive(Debug)]
+pub struct WorkingDirectory {
+    path: PathBuf,
+    /// Tells it from another one that is put in its place; none where it may not be opened.
+    held: Option<Held>,
+}
+
+/// A directory whose inode is given to no other while this is there.
+#[derive(Debug)]
+struct Held {
+    identity: (u64, u64),
+    _directory: OwnedFd,
+}
+
+impl Held {
+    fn open(path: &Path) -> Option<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        Some(Self { identity: identity(path)?, _directory: directory })
+    }
+}
 
 impl WorkingDirectory {
     /// Follows the links in `named`.
@@ -52,18 +76,19 @@ impl WorkingDirectory {
     /// When there is no such directory or it may not be entered; says what is wrong with
     /// which path.
     pub fn resolve(named: &Path) -> Result<Self, DirectoryError> {
-        let own = Self(named.to_owned());
+        let at = |path: PathBuf| Self { held: Held::open(&path), path };
+        let own = at(named.to_owned());
         if own.is_own() {
             return Ok(own);
         }
         let unusable = |err| DirectoryError { path: named.to_owned(), problem: problem(named, &err) };
-        let resolved = Self(fs::canonicalize(named).map_err(unusable)?);
+        let resolved = at(fs::canonicalize(named).map_err(unusable)?);
         resolved.check().map_err(|err| DirectoryError { path: named.to_owned(), ..err })?;
         Ok(resolved)
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Can workers still run in it?
@@ -71,22 +96,27 @@ impl WorkingDirectory {
     /// # Errors
     /// When they cannot; says why.
     pub(crate) fn check(&self) -> Result<(), DirectoryError> {
-        let unusable = |problem| Err(DirectoryError { path: self.0.clone(), problem });
-        match fs::metadata(&self.0) {
+        let unusable = |problem| Err(DirectoryError { path: self.path.clone(), problem });
+        match fs::metadata(&self.path) {
             // Who is in it can stay, even where it may not be looked at.
             _ if self.is_own() => Ok(()),
-            Err(err) => unusable(problem(&self.0, &err)),
+            Err(err) => unusable(problem(&self.path, &err)),
             Ok(found) if !found.is_dir() => unusable("is not a directory".to_owned()),
-            Ok(_) => access(&self.0, Access::EXEC_OK)
+            Ok(found)
+                if self.held.as_ref().is_some_and(|held| held.identity != (found.dev(), found.ino())) =>
+            {
+                unusable("has been replaced by another one".to_owned())
+            }
+            Ok(_) => access(&self.path, Access::EXEC_OK)
                 .map_err(io::Error::from)
-                .or_else(|err| unusable(problem(&self.0, &err))),
+                .or_else(|err| unusable(problem(&self.path, &err))),
         }
     }
 
     /// Is it this process's own, which a child has without entering it? The kernel gives
     /// that one's path without links, and none when it has been deleted (getcwd(3)).
     pub(crate) fn is_own(&self) -> bool {
-        env::current_dir().is_ok_and(|here| here == self.0)
+        env::current_dir().is_ok_and(|here| here == self.path)
     }
 }
 
@@ -135,6 +165,12 @@ mod tests {
         }
         fs::remove_dir_all(at("releases/1")).unwrap();
         assert!(found.check().unwrap_err().to_string().ends_with("releases/1 does not exist"));
+        fs::create_dir_all(at("releases/2")).unwrap();
+        fs::rename(at("releases/2"), at("releases/1")).unwrap();
+        assert!(
+            found.check().unwrap_err().to_string().ends_with("releases/1 has been replaced by another one")
+        );
+        fs::remove_dir(at("releases/1")).unwrap();
         fs::write(at("releases/1"), "").unwrap();
         assert!(found.check().unwrap_err().to_string().ends_with("is not a directory"));
         fs::remove_dir_all(&root).unwrap();

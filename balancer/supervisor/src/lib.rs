@@ -29,6 +29,7 @@ mod output;
 mod port;
 pub mod probe;
 pub mod process;
+mod program;
 mod readiness;
 pub mod reaper;
 mod reasons;

@@ -41,7 +41,9 @@ use crate::output::Relay;
 use crate::port::Port;
 use crate::release::OpenedRelease;
 use crate::shim;
-use balancer_fleet::{Launch, PortPolicy};
+use balancer_fleet::Launch;
+
+pub use crate::program::Program;
 use shared_process::inherited::Inherited;
 use shared_process::tree;
 
@@ -57,25 +59,6 @@ const SHIM_TIMEOUT: Duration = Duration::from_secs(2);
 /// For what a process that was never ready has printed last, where something that it has
 /// started may hold its output open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// What runs as a worker.
-#[derive(Debug, Clone)]
-pub enum Program {
-    /// This executable's own.
-    Bundled,
-    /// A command line of the user's.
-    Command(Vec<OsString>),
-}
-
-impl Program {
-    /// How processes of this program get their ports.
-    pub fn port_policy(&self) -> PortPolicy {
-        match self {
-            Self::Bundled => PortPolicy::Own,
-            Self::Command(_) => PortPolicy::TOLD,
-        }
-    }
-}
 
 /// How worker processes are started.
 #[derive(Debug, Clone)]

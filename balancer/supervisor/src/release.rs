@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::directory::{DirectoryError, WorkingDirectory};
 use crate::executable::Executable;
-use crate::process::Program;
+use crate::program::Program;
 
 /// Where workers run whose directory is gone and who need none.
 const ROOT: &str = "/";
@@ -89,7 +89,7 @@ impl OpenedRelease {
         let names = |from: &BTreeMap<String, OsString>, is: &dyn Fn(&String, &OsString) -> bool| {
             from.iter().filter(|(name, value)| is(name, value)).map(|(name, _)| name.clone()).collect()
         };
-        let moved = self.directory != next.directory;
+        let moved = self.directory.path() != next.directory.path();
         ReleaseChanges {
             directory: moved.then(|| next.directory.path().display().to_string()),
             added: names(new, &|name, _| !old.contains_key(name)),
@@ -99,7 +99,7 @@ impl OpenedRelease {
         }
     }
 
-    /// Makes sure that workers can be started in its directory. When that is gone, it is
+    /// Makes sure that workers can be started in its directory. When that is gone or replaced, it is
     /// resolved anew, as otherwise none could be started until the next reload.
     ///
     /// # Errors

@@ -121,8 +121,15 @@ fn workers_whose_release_is_deleted_come_back_in_the_one_that_is_there() {
     assert_eq!(logged(&cluster, "releases/1 does not exist: workers are started in"), 1, "one warning");
     assert!(fields(&cluster, "version").contains(&Value::from("2")));
 
+    let (release, aside) = (release(&cluster, "2"), cluster.directory().join("aside"));
+    fs::rename(&release, &aside).unwrap();
+    fs::create_dir(&release).unwrap();
+    fs::write(release.join("version"), "3").unwrap();
+    crash_one(&cluster);
+    assert_eq!(logged(&cluster, "releases/2 has been replaced by another one: workers"), 1);
+
     link(cluster.directory(), "nowhere");
-    fs::remove_dir_all(release(&cluster, "2")).unwrap();
+    fs::remove_dir_all(&release).unwrap();
     let reason = "current is a link to nowhere, which does not exist";
     let (code, _, err) = cluster.operate(&["reload"]);
     assert!(code == 1 && err.contains(reason), "{err}");
@@ -284,7 +291,7 @@ fn places_and_files_that_cannot_be_used_are_refused_in_words() {
         (&["--env-file", "pipe"], &["pipe is no regular file"]),
         (&["--env-file", "bytes"], &["bytes line 1: it is not UTF-8"]),
         (&["--env-file", "zero"], &["zero line 1", "zero byte"]),
-        (&["--env-file", "long"], &["long line 1: A has 1048576 bytes"]),
+        (&["--env-file", "long"], &["long line 1: A has 1048568 bytes"]),
         (&["--chdir", "dir", "--", "./absent"], &["there is no executable file \"./absent\""]),
         (
             &["--cluster", "off", "--chdir", "dir"],
@@ -299,7 +306,7 @@ fn places_and_files_that_cannot_be_used_are_refused_in_words() {
         fs::write(root.join("bad.env"), "A=1\nsecret\n").unwrap();
         fs::write(root.join("bytes"), b"A=\xff\n").unwrap();
         fs::write(root.join("zero"), "A=secret\0\n").unwrap();
-        fs::write(root.join("long"), format!("A={}\n", "secret42".repeat(1 << 17))).unwrap();
+        fs::write(root.join("long"), format!("A={}\n", "secret42".repeat((1 << 17) - 1))).unwrap();
         symlink("loop", root.join("loop")).unwrap();
         symlink("none", root.join("dangling")).unwrap();
         assert!(Command::new("mkfifo").arg(root.join("pipe")).status().unwrap().success());

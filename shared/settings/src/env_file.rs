@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Longest file in bytes.
-const LONGEST_FILE: u64 = 4 << 20;
+/// Longest file in bytes: a program is given 2 MiB at most, arguments included, with the usual
+/// limit of the stack (execve(2), `ARG_MAX`).
+const LONGEST_FILE: u64 = 1 << 20;
 /// Longest `NAME=value` with its end, in bytes: a program cannot be given a longer one
 /// (execve(2), `MAX_ARG_STRLEN`).
 const LONGEST_VARIABLE: usize = 128 * 1024;
@@ -69,7 +70,7 @@ fn read_bytes(path: &Path, unfit: impl Fn(&'static str) -> EnvFileError) -> Resu
     let mut bytes = Vec::new();
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return Err(unfit("has more than 4 MiB"));
+        return Err(unfit("has more than 1 MiB"));
     }
     Ok(bytes)
 }

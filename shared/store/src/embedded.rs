@@ -11,11 +11,9 @@
 //! SQLite blocks, so each process has two threads for it, one that reads and one
 //! that writes, each behind a bounded queue. A reader never waits for a writer.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,19 +23,19 @@ use rusqlite::{Connection, ErrorCode};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{CALL_LIMIT, Key, StateStore, StoreError, temporary};
+use super::{CALL_LIMIT, Key, StateStore, StoreError};
 use shared_protocol::StoreKind;
 
 mod database;
 pub(crate) mod files;
 mod lost;
+mod place;
 
 use database::Use;
-use files::StoreIdentity;
+use files::{StoreIdentity, Watched};
 use lost::LostStore;
-
-/// The database's name in its directory.
-pub const FILE_NAME: &str = "state.sqlite3";
+pub use place::FILE_NAME;
+use place::{create, describe, in_use, is_durable, not_created};
 
 /// Calls that may wait for each of the two threads.
 const QUEUED_CALLS: usize = 2048;
@@ -83,15 +81,13 @@ impl EmbeddedStore {
     }
 
     fn watch(&mut self, directory: &Path, identity: StoreIdentity) {
-        let directory = directory.to_owned();
-        self.watched = Some(Arc::new(Watched { directory, identity, lost: AtomicBool::new(false) }));
+        self.watched = Some(Arc::new(Watched::new(directory, identity)));
     }
 
     /// Opens the database, which is there.
     fn connect(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         let failed = |reason: String| StoreError::Open { place: path.display().to_string(), reason };
-        let in_use = File::open(directory).ok().filter(|file| file.lock_shared().is_ok());
         let durable = is_durable(directory);
         let owner = |name, writes| {
             start(name, path.clone(), Use { writes, durable }).map_err(|err| failed(describe(&err)))
@@ -99,17 +95,12 @@ impl EmbeddedStore {
         // The writer first: it creates what the reader reads.
         let writer = owner("store-write", true)?;
         let reader = owner("store-read", false)?;
-        Ok(Self { reader, writer, watched: None, _in_use: in_use })
+        Ok(Self { reader, writer, watched: None, _in_use: in_use(directory) })
     }
 
     /// What [`Self::ping`] has found last.
     fn check(&self) -> Result<(), StoreError> {
-        match &self.watched {
-            Some(watched) if watched.lost.load(Ordering::Relaxed) => {
-                watched.identity.check(&watched.directory)
-            }
-            _ => Ok(()),
-        }
+        self.watched.as_ref().map_or(Ok(()), |watched| watched.seen())
     }
 
     async fn read<T: Send + 'static>(
@@ -117,21 +108,6 @@ impl EmbeddedStore {
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         submit(&self.reader, move |connection| job(connection).map_err(store_error)).await
-    }
-}
-
-/// Files that are looked at now and then.
-struct Watched {
-    directory: PathBuf,
-    identity: StoreIdentity,
-    lost: AtomicBool,
-}
-
-impl Watched {
-    fn look(&self) -> Result<(), StoreError> {
-        let found = self.identity.check(&self.directory);
-        self.lost.store(found.is_err(), Ordering::Relaxed);
-        found
     }
 }
 
@@ -156,22 +132,6 @@ pub(crate) fn open_existing(
     let mut store = opened?;
     store.watch(directory, identity);
     Ok(Arc::new(store))
-}
-
-/// Must a database in `directory` survive the machine's sudden end?
-fn is_durable(directory: &Path) -> bool {
-    !temporary::is_temporary(directory)
-}
-
-fn not_created(err: &std::io::Error) -> String {
-    format!("{err} (choose another directory with --state-dir or CLUSTER_STATE_DIR)")
-}
-
-fn create(directory: &Path, path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // SQLite gives its other files the mode of this one.
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    Ok(())
 }
 
 /// The thread that owns a connection, and the way to it.
@@ -271,16 +231,6 @@ fn store_error(err: rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => StoreError::Full(text),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(text),
         _ => StoreError::Unavailable(text),
-    }
-}
-
-/// A store error as the reason why opening failed, with what to do.
-fn describe(err: &StoreError) -> String {
-    match err {
-        StoreError::Corrupt(reason) => format!("{reason} (move the file away to start with an empty store)"),
-        StoreError::Full(reason) => format!("{reason} (make room on the disk)"),
-        StoreError::Unavailable(reason) => reason.clone(),
-        other => other.to_string(),
     }
 }
 

@@ -91,6 +91,6 @@ fn only_regular_files_are_read_and_nobody_waits_for_another_kind() {
     std::fs::write(path("good"), "A=1\n").unwrap();
     assert_eq!(read(&path("good")).ok().unwrap().len(), 1);
     std::fs::write(path("large"), "#".repeat(LONGEST_FILE as usize + 1)).unwrap();
-    assert!(text("large").contains("more than 4 MiB"), "{}", text("large"));
+    assert!(text("large").contains("more than 1 MiB"), "{}", text("large"));
     std::fs::remove_dir_all(&directory).unwrap();
 }

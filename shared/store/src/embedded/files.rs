@@ -5,16 +5,17 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 
-use super::FILE_NAME;
 use super::database::{self, Use};
+use super::place::{FILE_NAME, create, describe, in_use, is_durable, not_created};
 use crate::StoreError;
 
 /// What SQLite puts behind the database's name for its write-ahead log and that one's
@@ -138,6 +139,9 @@ impl FromStr for StoreIdentity {
 /// which use them: while it has them open, SQLite removes none of them.
 pub struct StoreFiles {
     identity: StoreIdentity,
+    /// Keeps its inode from being given to another directory, and programs that clean
+    /// temporary directories from cleaning this one.
+    _in_use: Option<File>,
     /// Idle. Closing it as the last one tidies the files up.
     _connection: Connection,
 }
@@ -150,16 +154,39 @@ impl StoreFiles {
     pub fn create(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         let failed = |reason: String| StoreError::Open { place: path.display().to_string(), reason };
-        super::create(directory, &path).map_err(|err| failed(super::not_created(&err)))?;
-        let purpose = Use { writes: true, durable: super::is_durable(directory) };
-        let connection =
-            database::open(&path, purpose).map_err(|err| failed(super::describe(&err.into())))?;
+        create(directory, &path).map_err(|err| failed(not_created(&err)))?;
+        let purpose = Use { writes: true, durable: is_durable(directory) };
+        let connection = database::open(&path, purpose).map_err(|err| failed(describe(&err.into())))?;
         let identity = StoreIdentity::of(directory).map_err(|err| failed(err.to_string()))?;
-        Ok(Self { identity, _connection: connection })
+        Ok(Self { identity, _in_use: in_use(directory), _connection: connection })
     }
 
     pub fn identity(&self) -> StoreIdentity {
         self.identity
+    }
+}
+
+/// Files that are looked at now and then.
+pub(super) struct Watched {
+    directory: PathBuf,
+    identity: StoreIdentity,
+    lost: AtomicBool,
+}
+
+impl Watched {
+    pub(super) fn new(directory: &Path, identity: StoreIdentity) -> Self {
+        Self { directory: directory.to_owned(), identity, lost: AtomicBool::new(false) }
+    }
+
+    /// What [`Self::look`] has found last, at no cost where nothing is wrong.
+    pub(super) fn seen(&self) -> Result<(), StoreError> {
+        if self.lost.load(Ordering::Relaxed) { self.identity.check(&self.directory) } else { Ok(()) }
+    }
+
+    pub(super) fn look(&self) -> Result<(), StoreError> {
+        let found = self.identity.check(&self.directory);
+        self.lost.store(found.is_err(), Ordering::Relaxed);
+        found
     }
 }
 
