@@ -7,7 +7,7 @@ use shared_process::inherited::Inherited;
 use shared_protocol::STATE_FILES_VAR;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    CRASH_ENABLED, DRAIN_TIMEOUT, LOG_FORMAT, REDIS_URL, STATE_DIR, WORKER_SHUTDOWN_TIMEOUT,
+    CRASH_ENABLED, DRAIN_TIMEOUT, HOST, LOG_FORMAT, PORT, REDIS_URL, STATE_DIR, WORKER_SHUTDOWN_TIMEOUT,
     private_variables,
 };
 use worker::config::State;
@@ -45,6 +45,11 @@ fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(Str
     let files = state_dir.map(|state_dir| state_dir.identity().to_string());
     let mut environment: Vec<_> =
         files.into_iter().map(|files| (STATE_FILES_VAR.to_owned(), files.into())).collect();
+    // Each start says which address it is; a stronger name for it would win over that.
+    for own in [&HOST.definition, &PORT.definition] {
+        let others = own.variables().filter(|&name| name != own.variable);
+        environment.extend(others.map(|name| (name.to_owned(), OsString::new())));
+    }
     // By all names, as the worker may have inherited a stronger one.
     let mut set = |definition: &Definition, value: OsString| {
         environment.extend(definition.variables().map(|variable| (variable.to_owned(), value.clone())));

@@ -260,7 +260,11 @@ fn a_reload_says_which_settings_need_a_restart() {
 #[test]
 fn a_bundled_worker_has_the_variables_and_needs_no_directory() {
     let balancer = Balancer::cluster(1).with(&["--env-file", "a.env"]);
-    fs::write(balancer.directory().join("a.env"), "CLUSTER_FIBONACCI_MAX=5\nCLUSTER_WORKERS=7\n").unwrap();
+    fs::write(
+        balancer.directory().join("a.env"),
+        "CLUSTER_FIBONACCI_MAX=5\nCLUSTER_WORKERS=7\nCLUSTER_PORT=1\n",
+    )
+    .unwrap();
     fs::create_dir(balancer.directory().join("start")).unwrap();
     let shell = ["-c", "cd start && cp ../a.env . && exec \"$0\" \"$@\""];
     let cluster = balancer.run_below("/bin/sh", &shell).start_ready();
