@@ -17,7 +17,7 @@ use shared_settings::definitions::{
 use balancer_supervisor::process::Program;
 
 use crate::cli::Start;
-use crate::config::{Config, Diagnosis, Mode, find_executable};
+use crate::config::{Config, Diagnosis, Mode};
 use crate::fd_budget::FdBudget;
 use crate::show::{self, typed};
 use crate::{BAD_USAGE, FAILED};
@@ -152,7 +152,7 @@ fn command(config: &Config) -> Vec<Finding> {
     vec![Finding::Fine(match &config.program {
         Program::Bundled => "none, the bundled worker runs".to_owned(),
         Program::Command(words) => {
-            let file = words.first().and_then(|name| find_executable(name)).unwrap_or_default();
+            let file = words.first().and_then(|name| config.find_command(name)).unwrap_or_default();
             format!("{} ({})", typed(words), file.display())
         }
     })]

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use shared_process::descriptors;
+use shared_process::inherited::Inherited;
 use shared_settings::definitions::ADMIN;
 use shared_settings::describe_bind_error;
 use tokio::sync::mpsc::Receiver;
@@ -28,11 +29,13 @@ use balancer_proxy::{OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_supervisor::executable::Executable;
 use balancer_supervisor::process::Program;
+use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
 
 use crate::config::Config;
 use crate::control;
 use crate::fd_budget::FdBudget;
+use crate::installation;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
 use crate::state_dir::StateDir;
@@ -45,6 +48,8 @@ use crate::worker_env;
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let _log = shared_telemetry::init(&config.telemetry)?;
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    // Before any of it is changed.
+    let inherited = Inherited::now();
     let fd_budget =
         FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;
@@ -65,6 +70,7 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let cluster = Cluster {
         config,
         workers,
+        inherited,
         fd_budget,
         sockets,
         state_dir,
@@ -137,6 +143,7 @@ fn proxy(
 struct Cluster<'a> {
     config: &'a Config,
     workers: u32,
+    inherited: Inherited,
     fd_budget: FdBudget,
     sockets: Sockets,
     /// A temporary directory is removed when the cluster ends.
@@ -156,12 +163,17 @@ impl Cluster<'_> {
         // ends the primary while workers run.
         let signals =
             Signals::install(handle.clone(), self.access_log).context("could not install signal handlers")?;
-        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), Arc::clone(&state.output));
+        let output = Arc::clone(&state.output);
+        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, output);
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
         let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
-        let machine = Machine::new(launcher, executable, config.probing.clone());
+        let installation = installation::installation(config);
+        let release =
+            OpenedRelease::open(&installation, executable).context("could not open what workers run")?;
+        installation::report_unused(&release);
+        let machine = Machine::new(launcher, installation, release, config.probing.clone());
         let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
 
         let control = sockets.control.path.display().to_string();

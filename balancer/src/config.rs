@@ -2,11 +2,13 @@
 
 mod affinity;
 mod diagnosis;
+mod files;
 mod mode;
+mod place;
 mod program;
 mod traffic;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -45,6 +47,9 @@ pub(crate) struct Config {
     /// port and the place of shared state are the cluster's as well.
     pub(crate) worker: worker::Config,
     pub(crate) program: Program,
+    /// Where workers are started; absolute, and may lead through links.
+    pub(crate) directory: PathBuf,
+    pub(crate) files: files::Files,
     pub(crate) limits: Limits,
     pub(crate) probing: Probing,
     pub(crate) recycling: RecyclePolicy,
@@ -77,9 +82,12 @@ impl Config {
         let mode = mode(settings)?;
         // Workers would refuse a bad value of their own only after they were started.
         let worker = worker::Config::new(settings)?;
+        let place = place::place(settings, mode)?;
         Ok(Self {
             mode,
-            program: program(mode, command)?,
+            program: program(mode, command, &place::find(&place.directory, &place.files)?)?,
+            directory: place.directory,
+            files: place.files,
             limits: Limits {
                 drain: settings.get(&DRAIN_TIMEOUT)?,
                 stream_drain: settings.find(&STREAM_DRAIN_TIMEOUT)?,
@@ -125,6 +133,12 @@ impl Config {
             warnings: settings.warnings().to_vec(),
             worker,
         })
+    }
+
+    /// The file of the command `name`, as workers find it.
+    pub(crate) fn find_command(&self, name: &OsStr) -> Option<PathBuf> {
+        let found = place::find(&self.directory, &self.files).ok()?;
+        found.executable(name)
     }
 
     /// Where clients connect.

@@ -14,6 +14,7 @@ mod cluster;
 mod config;
 mod control;
 mod fd_budget;
+mod installation;
 mod misuse;
 mod show;
 mod shutdown;

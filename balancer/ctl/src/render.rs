@@ -284,6 +284,12 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 pub(crate) fn describe(step: &Progress) -> Option<String> {
     Some(match step {
         Progress::Waiting => "waits for another change to be done".to_owned(),
+        Progress::Changes(changes) => {
+            let summary = changes.summary();
+            let parts = summary.split("; ").filter(|part| !part.is_empty());
+            let parts = parts.chain(changes.notes.iter().map(String::as_str));
+            parts.map(plain).collect::<Vec<_>>().join("\n")
+        }
         Progress::Started { worker, pid } => format!("worker {worker}  started   pid {pid}"),
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")

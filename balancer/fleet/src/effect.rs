@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, WorkerId};
 
 use super::recycle::Reached;
 use super::{Exit, Hang, PortChoice, RequestId, RolloutKind};
@@ -69,7 +69,7 @@ pub struct Launch {
     pub port: PortChoice,
 }
 
-/// Which executable a process is started from.
+/// Which executable, environment and directory a process is started from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Release {
     /// The one that the cluster runs.
@@ -139,6 +139,8 @@ pub enum ClusterEvent {
     ScaleRefused { workers: usize, why: String },
     /// There is nothing to reload.
     ReleaseNotOpened { why: String },
+    /// The release of the reload that begins differs from the one that runs.
+    ReleaseChanged { changes: ReleaseChanges },
     /// A rollout begins, with so many workers.
     RolloutBegan { kind: RolloutKind, workers: usize },
     /// One worker has reached a limit, and its replacement begins.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_protocol::Generation;
+use shared_protocol::{Generation, ReleaseChanges};
 
 use super::Load;
 
@@ -42,8 +42,9 @@ impl ScaleTo {
 pub enum Input {
     /// A process that the fleet had launched has something to report.
     Process { generation: Generation, report: Report },
-    /// Answers [`Effect::OpenRelease`](super::Effect::OpenRelease).
-    ReleaseOpened(Result<(), String>),
+    /// Answers [`Effect::OpenRelease`](super::Effect::OpenRelease) with what differs from
+    /// the release that runs, or why there is none.
+    ReleaseOpened(Result<ReleaseChanges, String>),
     /// Answers [`Effect::Measure`](super::Effect::Measure).
     Measured(Vec<Measurement>),
     /// Answers [`Effect::MeasureStarts`](super::Effect::MeasureStarts): do the processes

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, WorkerId};
 
 use super::member::Role;
 use super::recycle::RETRY;
@@ -30,18 +30,24 @@ impl Fleet {
         }
     }
 
-    pub(super) fn on_release_opened(&mut self, result: Result<(), String>, now: Instant) {
+    pub(super) fn on_release_opened(&mut self, result: Result<ReleaseChanges, String>, now: Instant) {
         let Some(ActiveRollout { kind, requester, stage: Stage::Opening, .. }) = self.rollout else {
             self.effects.push(Effect::DiscardRelease);
             return;
         };
-        if let Err(why) = result {
-            self.rollout = None;
-            self.answer(ClusterEvent::ReleaseNotOpened { why }, requester);
-            return;
-        }
+        let changes = match result {
+            Ok(changes) => changes,
+            Err(why) => {
+                self.rollout = None;
+                self.answer(ClusterEvent::ReleaseNotOpened { why }, requester);
+                return;
+            }
+        };
         let ids: Vec<_> = self.current().map(|member| member.id).collect();
         self.answer(ClusterEvent::RolloutBegan { kind, workers: ids.len() }, requester);
+        if !changes.is_empty() && !seeded(Bug::KeepsChangesQuiet) {
+            self.answer(ClusterEvent::ReleaseChanged { changes }, requester);
+        }
         self.start_rollout(kind, ids, requester, now);
     }
 

@@ -22,6 +22,8 @@ pub(super) enum Bug {
     StopForgetsRequester,
     /// A requester who waits for those that are retired is answered at the switch already.
     AnswersAtSwitch,
+    /// A reload does not say what its release changes.
+    KeepsChangesQuiet,
     /// A rollout that nobody waits for is dropped while another is under way.
     LosesQueued,
     /// The requester of a change that waits for its turn gets no answer at the stop.

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn entry(id: u32, state: WorkerState, reachable: bool) -> Entry {
-        let store = Some(StoreHealth { backend: StoreKind::Redis, reachable });
+        let store = Some(StoreHealth { backend: StoreKind::Redis, reachable, problem: None });
         Entry {
             id: WorkerId(id),
             role: Role::Current,

@@ -165,6 +165,7 @@ fn progress<'a>(
             Progress::Ready { worker, pid: pid(generation)?, after_ms: millis(after) }
         }
         ClusterEvent::ScaleQueued => Progress::Waiting,
+        ClusterEvent::ReleaseChanged { changes } => Progress::Changes(changes),
         ClusterEvent::Switched { candidates, .. } => Progress::Switched { workers: candidates },
         ClusterEvent::Draining { worker, generation } => Progress::Draining { worker, pid: pid(generation)? },
         ClusterEvent::Exited { worker, generation, retired: true, .. } => {

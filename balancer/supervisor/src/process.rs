@@ -36,12 +36,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::executable::Executable;
 use crate::oom::{self, Rank};
 use crate::output::Relay;
 use crate::port::Port;
+use crate::release::OpenedRelease;
 use crate::shim;
-use balancer_fleet::{Launch, PortPolicy};
+use balancer_fleet::Launch;
+
+pub use crate::program::Program;
+use shared_process::inherited::Inherited;
 use shared_process::tree;
 
 /// First argument of a worker process; the second is its primary's pid.
@@ -57,33 +60,17 @@ const SHIM_TIMEOUT: Duration = Duration::from_secs(2);
 /// started may hold its output open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// What runs as a worker.
-#[derive(Debug, Clone)]
-pub enum Program {
-    /// This executable's own.
-    Bundled,
-    /// A command line of the user's.
-    Command(Vec<OsString>),
-}
-
-impl Program {
-    /// How processes of this program get their ports.
-    pub fn port_policy(&self) -> PortPolicy {
-        match self {
-            Self::Bundled => PortPolicy::Own,
-            Self::Command(_) => PortPolicy::TOLD,
-        }
-    }
-}
-
 /// How worker processes are started.
 #[derive(Debug, Clone)]
 pub struct Launcher {
-    pub program: Program,
-    /// Added to the primary's own environment.
+    /// Added to the primary's own environment; environment files win over it.
+    pub defaults: Vec<(String, OsString)>,
+    /// Added to the primary's own environment and to what environment files have.
     pub environment: Vec<(String, OsString)>,
     /// Taken from the primary's own environment.
     pub unset: Vec<&'static str>,
+    /// What programs find as if the primary were not there.
+    pub inherited: Inherited,
     pub children: Children,
     /// Where the last lines that workers have printed are kept.
     pub output: Arc<Output>,
@@ -169,7 +156,8 @@ impl Launcher {
     pub(crate) fn launch(
         &self,
         launch: Launch,
-        executable: &Executable,
+        program: &Program,
+        release: &OpenedRelease,
         reports: mpsc::Sender<(Generation, ProcessReport)>,
         relays: &mut JoinSet<()>,
     ) -> io::Result<ProcessHandle> {
@@ -178,7 +166,7 @@ impl Launcher {
         ours.set_nonblocking(true)?;
         let channel = UnixStream::from_std(ours)?;
         let port = Port::take(launch.port)?;
-        let mut command = self.command(launch, executable, port.number());
+        let mut command = self.command(launch, program, release, port.number());
         let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
@@ -197,7 +185,7 @@ impl Launcher {
             relays.spawn(until_silent(relay(OutputStream::Stderr).run(stderr), speaks));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
-        let is_shim = matches!(self.program, Program::Command(_));
+        let is_shim = matches!(program, Program::Command(_));
         if !is_shim {
             oom::set_rank(pid, rank);
         }
@@ -217,20 +205,30 @@ impl Launcher {
         Ok(ProcessHandle { child: pid, is_shim, signals, was_ready })
     }
 
-    fn command(&self, launch: Launch, executable: &Executable, port: u16) -> Command {
-        let mut command = Command::new(executable.path());
+    fn command(&self, launch: Launch, program: &Program, release: &OpenedRelease, port: u16) -> Command {
+        let mut command = Command::new(release.executable.path());
         let primary = std::process::id().to_string();
-        match &self.program {
+        match program {
             Program::Bundled => {
                 command.arg0(format!("worker {}", launch.worker)).arg(WORKER_SUBCOMMAND).arg(primary);
             }
             Program::Command(line) => {
                 let name = format!("worker {} shim", launch.worker);
-                command.arg0(name).arg(shim::SHIM_SUBCOMMAND).arg(primary).args(line);
+                command.arg0(name).arg(shim::SHIM_SUBCOMMAND).arg(primary);
+                command.arg(self.inherited.to_string()).args(line);
             }
         }
+        for name in &self.unset {
+            command.env_remove(name);
+        }
+        if !release.directory.is_own() {
+            command.current_dir(release.directory.path());
+        }
+        let added = self.defaults.iter().map(|(name, value)| (name, value));
         command
+            .envs(added.chain(&release.variables.0))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("PWD", release.directory.path())
             .env("HOST", Ipv4Addr::LOCALHOST.to_string())
             .env("PORT", port.to_string())
             .env(WORKER_ID_VAR, launch.worker.to_string())
@@ -241,9 +239,6 @@ impl Launcher {
             // Its own group: Ctrl-C at the terminal is for the primary to hand on.
             .process_group(0)
             .kill_on_drop(true);
-        for name in &self.unset {
-            command.env_remove(name);
-        }
         command
     }
 }

@@ -25,11 +25,12 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use shared_protocol::{LeftRunning, WORKER_ID_VAR, WorkerMessage};
 
 use shared_process::guard::{self, is_child_of};
+use shared_process::inherited::Inherited;
 use shared_process::{sockets, tree};
 
-/// First argument of a shim; its primary's pid and the program follow.
+/// First argument of a shim; its primary's pid, what the program inherits and the program follow.
 pub const SHIM_SUBCOMMAND: &str = "worker-shim";
-/// First argument of an exec stub; its shim's pid and the program follow.
+/// First argument of an exec stub; its shim's pid, what the program inherits and the program follow.
 pub const EXEC_STUB_SUBCOMMAND: &str = "worker-exec-stub";
 /// On the channel, from the primary: stop the program.
 pub const TERMINATE: &[u8] = b"T";
@@ -55,12 +56,13 @@ pub fn run(primary: Option<u32>, line: &[OsString]) -> ExitCode {
 /// Becomes the program `line`, to die with the shim. Returns only when that
 /// fails.
 pub fn exec_stub(shim: Option<u32>, line: &[OsString]) -> ExitCode {
-    let err = match (guard::die_with(shim), line) {
+    let [inherited, program, arguments @ ..] = line else { return ExitCode::from(EXIT_NOT_RUN) };
+    let inherited = inherited.to_str().and_then(|text| text.parse::<Inherited>().ok());
+    let err = match (guard::die_with(shim), inherited) {
         (Err(err), _) => err,
-        (Ok(()), [program, arguments @ ..]) => Command::new(program).args(arguments).exec(),
-        (Ok(()), []) => io::Error::other("no command was given"),
+        (Ok(()), Some(inherited)) => inherited.command(program, arguments).exec(),
+        (Ok(()), None) => io::Error::other("an exec stub is started by its shim only"),
     };
-    let program = line.first().cloned().unwrap_or_default();
     let _ = writeln!(io::stderr(), "could not run {program:?}: {err}");
     ExitCode::from(EXIT_NOT_RUN)
 }

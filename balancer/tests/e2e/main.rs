@@ -21,6 +21,7 @@ mod freeze;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+mod launch;
 mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
@@ -36,6 +37,7 @@ mod reload;
 mod settings;
 mod shutdown;
 mod socketio;
+mod state_dir;
 mod sticky;
 mod store;
 mod strategies;

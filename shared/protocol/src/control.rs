@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterHealth, Sample, WorkerId, WorkerList};
+use crate::{ClusterHealth, ReleaseChanges, Sample, WorkerId, WorkerList};
 
 /// `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub enum Scale {
 pub enum Progress {
     /// Another change is under way, and this one follows it.
     Waiting,
+    /// What the new workers are started with differs from what runs, or a setting has
+    /// changed that no reload takes up.
+    Changes(ReleaseChanges),
     /// A new worker was started.
     Started { worker: WorkerId, pid: u32 },
     /// A new worker has answered its health probe.

@@ -4,6 +4,7 @@ mod control;
 mod event;
 mod output;
 pub mod problem;
+mod release;
 mod restart;
 mod sample;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use control::{Progress, Scale, Status};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputStream};
+pub use release::ReleaseChanges;
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
 
@@ -29,6 +31,9 @@ pub const WORKER_ID_VAR: &str = "WORKER_ID";
 pub const WORKER_COUNT_VAR: &str = "WORKER_COUNT";
 /// Environment of a worker process: which start of the slot this is.
 pub const WORKER_GENERATION_VAR: &str = "WORKER_GENERATION";
+
+/// Environment of a bundled worker: which files of the state directory are the cluster's.
+pub const STATE_FILES_VAR: &str = "WORKER_STATE_FILES";
 
 /// A worker's slot in the cluster: 1…N, kept across restarts. `0` stands for a
 /// process that is its own primary.
@@ -289,6 +294,9 @@ impl Health {
 pub struct StoreHealth {
     pub backend: StoreKind,
     pub reachable: bool,
+    /// What operators have to do something about; absent when it may pass by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -370,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_two_forms_of_health_are_told_apart() {
-        let store = StoreHealth { backend: StoreKind::Embedded, reachable: true };
+        let store = StoreHealth { backend: StoreKind::Embedded, reachable: true, problem: None };
         let worker = WorkerRef::new(WorkerId(1), 7);
         let workers = WorkerCounts { online: 1, desired: 2 };
         for health in [

@@ -38,6 +38,8 @@ pub struct Definition {
     pub(crate) hyphen_values: bool,
     /// The flag alone means true.
     pub switch: bool,
+    /// The flag may be given several times; its values are put together with commas.
+    pub repeatable: bool,
     /// An older name, which is taken as well.
     pub former: Option<Former>,
     /// The name with the cluster's prefix, of a setting whose `variable` has none. It wins,
@@ -211,6 +213,7 @@ impl<T> Draft<T> {
             more_examples: &[],
             hyphen_values: false,
             switch: false,
+            repeatable: false,
             former: None,
             prefixed: None,
             bare_fits: None,
@@ -290,6 +293,11 @@ impl<T> Draft<T> {
     /// The flag alone means true; a value follows an equals sign.
     pub(crate) const fn switch(mut self) -> Self {
         self.definition.switch = true;
+        self
+    }
+
+    pub(crate) const fn repeatable(mut self) -> Self {
+        self.definition.repeatable = true;
         self
     }
 

@@ -32,8 +32,8 @@ pub use health::{
 pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT};
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
 pub use workers::{
-    DRAIN_TIMEOUT, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
-    STARTUP_TIMEOUT,
+    CHDIR, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS,
+    START_PARALLEL, STARTUP_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
@@ -152,6 +152,8 @@ mod tests {
             get PORT: ["65536", "-1", "http"];
             find CONFIG: ["a\0b"];
             find STATE_DIR: ["a\0b"];
+            find ENV_FILE: [",", "a.env,,b.env"];
+            find CHDIR: ["a\0b"];
             get DRAIN_TIMEOUT: NO_DURATION;
             get STARTUP_TIMEOUT: NO_DURATION;
             get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];

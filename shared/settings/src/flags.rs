@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::definition::{Definition, Programs};
 use crate::definitions::GROUPS;
@@ -61,6 +61,9 @@ impl Definition {
         if self.switch {
             arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
         }
+        if self.repeatable {
+            arg = arg.action(ArgAction::Append);
+        }
         Some(arg)
     }
 
@@ -108,7 +111,10 @@ impl<P: TakenFlags> Args for Flags<P> {
 impl<P: TakenFlags> FromArgMatches for Flags<P> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let values = Self::taken()
-            .filter_map(|(flag, _)| Some((flag, matches.get_one::<String>(flag)?.clone())))
+            .filter_map(|(flag, _)| {
+                let given = matches.get_many::<String>(flag)?.map(String::as_str);
+                Some((flag, given.collect::<Vec<_>>().join(",")))
+            })
             .collect();
         Ok(Self { values, program: PhantomData })
     }
@@ -170,6 +176,13 @@ mod tests {
         for flag in ["start-parallel", "reload-parallel"] {
             assert_eq!(values::<Balancer>(&format!("test --{flag} 2")).unwrap()["start-parallel"], "2");
         }
+    }
+
+    #[test]
+    fn a_repeatable_flag_has_all_of_its_values() {
+        let given = values::<Balancer>("test --env-file a.env --env-file=b.env").unwrap();
+        assert_eq!(given["env-file"], "a.env,b.env");
+        assert!(values::<Balancer>("test --chdir a --chdir b").is_err());
     }
 
     #[test]

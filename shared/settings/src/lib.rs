@@ -10,10 +10,12 @@
 //! An empty variable counts as unset, as it does in Compose files.
 
 mod address;
+mod changes;
 pub mod control;
 mod definition;
 pub mod definitions;
 pub mod dotenv;
+pub mod env_file;
 mod error;
 mod file;
 mod flags;
@@ -23,6 +25,7 @@ mod resolve;
 mod sources;
 
 pub use address::{describe_bind_error, reachable_address};
+pub use changes::SettingChange;
 pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting};
 pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};

@@ -42,6 +42,15 @@ impl Origin {
         }
     }
 
+    /// The file, if it is one.
+    pub(crate) fn file(&self) -> Option<String> {
+        match self {
+            Self::Dotenv { .. } => Some(".env".to_owned()),
+            Self::File { path, .. } => Some(path.display().to_string()),
+            _ => None,
+        }
+    }
+
     /// As a column of a table has it, such as `.env:3`.
     pub fn brief(&self) -> String {
         match self {

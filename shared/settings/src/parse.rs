@@ -70,6 +70,11 @@ pub(crate) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
 
+/// Paths with commas between them.
+pub(crate) fn paths(text: &str) -> Option<Vec<PathBuf>> {
+    text.split(',').map(|part| path(part.trim())).collect()
+}
+
 /// The path of a Unix socket; a longer one does not fit a socket's address (unix(7)).
 pub(crate) fn socket_path(text: &str) -> Option<PathBuf> {
     (1..=107).contains(&text.len()).then(|| PathBuf::from(text))

@@ -97,6 +97,21 @@ impl Settings {
         self.sources.read_file(directory, chosen.as_deref())
     }
 
+    /// The same flags, environment and program with the files as they are now.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn read_again(&self, directory: &Path) -> Result<Self, ConfigError> {
+        let (mut sources, unreadable) = Sources::load_in(directory);
+        sources.shared_with_program = self.sources.shared_with_program;
+        if let Some(UnreadableDotenv(reason)) = unreadable {
+            return Err(ConfigError::Unreadable { path: ".env".into(), reason });
+        }
+        let mut again = Self { flags: self.flags.clone(), sources, ..Self::default() };
+        let problems = again.read_file(directory)?;
+        problems.into_iter().next().map_or(Ok(again), Err)
+    }
+
     /// Decides on the command, and with it on who else reads the variables.
     fn settle(&mut self, command: Vec<OsString>) {
         self.command = (!command.is_empty()).then_some((command, None));
@@ -285,7 +300,7 @@ impl Settings {
         }
     }
 
-    fn lookup(&self, definition: &Definition) -> Option<(&str, Origin)> {
+    pub(crate) fn lookup(&self, definition: &Definition) -> Option<(&str, Origin)> {
         let flag =
             definition.flag.and_then(|flag| Some((self.flags.get(flag)?.as_str(), Origin::Flag(flag))));
         flag.or_else(|| self.sources.find(definition))

@@ -16,6 +16,7 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::RestartsBeforeExit, "a stop is stuck"),
     (Bug::StopForgetsRequester, "1 wait for an answer"),
     (Bug::AnswersAtSwitch, "answers somebody a second time"),
+    (Bug::KeepsChangesQuiet, "nobody was told what it changes"),
     (Bug::LosesQueued, "a world that works again"),
     (Bug::StopForgetsQueued, "1 wait for an answer"),
     (Bug::ResolvesEarly, "workers was asked for where there are"),

@@ -11,7 +11,7 @@ use crate::{ClusterEvent, ScaleTo, Settings};
 /// Steps of one life; then a new one begins.
 const LIFE: usize = 2_000;
 /// Kinds of events that there are.
-const EVENTS: usize = 33;
+const EVENTS: usize = 34;
 /// Between two looks at whether everything would end in order.
 const LOOK: usize = 500;
 

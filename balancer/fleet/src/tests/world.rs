@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, WorkerId};
 
 use super::time::normalise;
 use crate::{
@@ -206,6 +206,8 @@ pub(super) struct World {
     /// Reloads that were accepted and have not begun yet.
     reload_queued: bool,
     release_opened: bool,
+    /// The opened release differs from the one that runs, which is to be told.
+    changes_untold: bool,
     /// Slots whose hung worker is being replaced.
     ejected: Vec<WorkerId>,
     /// A worker has been ready.
@@ -230,6 +232,7 @@ impl World {
             asked: Vec::new(),
             reload_queued: false,
             release_opened: false,
+            changes_untold: false,
             ejected: Vec::new(),
             any_ready: false,
             failures: BTreeMap::new(),
@@ -434,8 +437,10 @@ impl World {
         let why = || "it is broken".to_owned();
         Some(match self.questions.pop_front()? {
             Question::Open => {
-                self.release_opened = well;
-                Input::ReleaseOpened(if well { Ok(()) } else { Err(why()) })
+                (self.release_opened, self.changes_untold) = (well, well);
+                let notes = vec!["it differs".to_owned()];
+                let changes = ReleaseChanges { notes, ..ReleaseChanges::default() };
+                Input::ReleaseOpened(if well { Ok(changes) } else { Err(why()) })
             }
             Question::Launch(generation) => {
                 let jitter = Jitter::NONE;

@@ -104,6 +104,11 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
         ClusterEvent::ScaleRefused { workers, why } => {
             (EventKind::Scale, format!("number of workers stays {workers}: {why}"))
         }
+        ClusterEvent::ReleaseChanged { changes } => {
+            let summary = Some(changes.summary()).filter(|summary| !summary.is_empty());
+            let told: Vec<_> = summary.into_iter().chain(changes.notes.iter().cloned()).collect();
+            (EventKind::Reload, told.join("; "))
+        }
         ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. } => {
             (EventKind::Reload, "reload begins".to_owned())
         }

@@ -144,6 +144,13 @@ fn write_of_cluster(event: &ClusterEvent) {
         }
         ClusterEvent::ScaleRefused { workers, why } => warn!("number of workers stays {workers}: {why}"),
         ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, workers } => info!(workers, "reload begins"),
+        ClusterEvent::ReleaseChanged { changes } => {
+            let summary = changes.summary();
+            if !summary.is_empty() {
+                info!("the new workers have another environment: {summary}");
+            }
+            changes.notes.iter().for_each(|note| warn!("{note}"));
+        }
         ClusterEvent::RolloutBegan {
             kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
             workers: from,

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Programs, Setting, group};
@@ -5,6 +6,20 @@ use crate::parse::{self, DrainSignal};
 
 group! {
     "Workers";
+
+    ENV_FILE: Optional<Vec<PathBuf>> =
+        Draft::new("CLUSTER_ENV_FILE", "FILE", "a file with lines like NAME=value, or several with commas between them", parse::paths)
+            .flag("env-file")
+            .repeatable()
+            .example("app.env")
+            .help("Read variables for the workers from this file, at the start and at each reload; may be repeated, later files win")
+            .unset("none");
+
+    CHDIR: Optional<PathBuf> = Draft::path("CLUSTER_CHDIR", "DIR", "a directory")
+        .flag("chdir")
+        .example("/srv/app/current")
+        .help("Working directory of the workers, also for a relative COMMAND; a symbolic link is followed at the start and at each reload")
+        .unset("where the balancer was started");
 
     DRAIN_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_DRAIN_TIMEOUT")
         .flag("drain-timeout")

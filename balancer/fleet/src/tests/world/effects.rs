@@ -15,7 +15,7 @@ impl World {
             }
             Effect::AdoptRelease if !self.release_opened => Err("no release was opened".to_owned()),
             Effect::AdoptRelease | Effect::DiscardRelease => {
-                self.release_opened = false;
+                (self.release_opened, self.changes_untold) = (false, false);
                 Ok(())
             }
             Effect::Measure { .. } => {
@@ -50,6 +50,9 @@ impl World {
         }
         if release == Release::Opened && !self.release_opened {
             return Err(format!("worker {worker} is launched from a release that was not opened"));
+        }
+        if release == Release::Opened && self.changes_untold {
+            return Err(format!("worker {worker} has a new release and nobody was told what it changes"));
         }
         let starting = self.running.iter().filter(|running| running.is_starting()).count();
         if starting >= self.fleet.settings.starts.parallel.unwrap_or(usize::MAX) {
@@ -152,6 +155,7 @@ impl World {
             self.heard.push(kind);
         }
         match event {
+            ClusterEvent::ReleaseChanged { .. } => self.changes_untold = false,
             ClusterEvent::ReloadQueued => self.reload_queued = true,
             ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. }
             | ClusterEvent::ReleaseNotOpened { .. } => self.reload_queued = false,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use shared_protocol::Generation;
+use shared_protocol::{Generation, ReleaseChanges};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -177,8 +177,11 @@ impl System for FakeSystem {
         tokio::spawn(std::future::pending::<()>()).abort_handle()
     }
 
-    fn open_release(&mut self) -> io::Result<()> {
-        if self.lock().release_lost { Err(io::Error::other("the release is gone")) } else { Ok(()) }
+    fn open_release(&mut self) -> io::Result<ReleaseChanges> {
+        match self.lock().release_lost {
+            true => Err(io::Error::other("the release is gone")),
+            false => Ok(ReleaseChanges::default()),
+        }
     }
 
     fn adopt_release(&mut self) {
