@@ -3,10 +3,11 @@
 
 use std::future::pending;
 use std::io::{self, IsTerminal};
+use std::thread;
 use std::time::Instant;
 
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use balancer_access_log::AccessLog;
@@ -14,12 +15,16 @@ use balancer_supervisor::{Command, Handle, ScaleTo};
 use shared_process::job_control::{JobSignal, JobSignals};
 use shared_process::signals::{StopRequests, is_ignored};
 
+/// Signals of job control that may wait; further ones wait in the kernel, each kind once.
+const QUEUED_SIGNALS: usize = 16;
+
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// `None` where it is to be ignored, as nohup(1) wants.
     hangup: Option<Signal>,
-    job_control: AsyncFd<JobSignals>,
+    /// SIGTTIN and SIGTTOU, if a process has sent them.
+    job_control: mpsc::Receiver<JobSignal>,
     reopen_logs: Signal,
     /// Standard error was a terminal at the start: SIGHUP says that it has closed.
     at_terminal: bool,
@@ -55,7 +60,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: takes_hangup.then(|| signal(SignalKind::hangup())).transpose()?,
-            job_control: AsyncFd::register(JobSignals::open()?)?,
+            job_control: receive(JobSignals::open()?)?,
             reopen_logs: signal(SignalKind::user_defined1())?,
             at_terminal,
             stop_requests: StopRequests::default(),
@@ -111,7 +116,7 @@ impl Signals {
                 let reload = Request::Change(Command::Reload { reply: None });
                 ("SIGHUP", if self.at_terminal { Request::Stop } else { reload })
             }
-            signal = sent(&self.job_control) => {
+            Some(signal) = self.job_control.recv() => {
                 let (name, to) = match signal {
                     JobSignal::In => ("SIGTTIN", ScaleTo::More(1)),
                     JobSignal::Out => ("SIGTTOU", ScaleTo::Fewer(1)),
@@ -123,20 +128,16 @@ impl Signals {
     }
 }
 
-/// The next signal of job control that was sent by a process. The kernel's are about the
-/// terminal: a background job is to stop, which the primary does not do.
-async fn sent(signals: &AsyncFd<JobSignals>) -> JobSignal {
-    loop {
-        // Fails only when the event loop ends.
-        let Ok(mut ready) = signals.readable().await else { return pending().await };
-        match ready.try_io(|signals| signals.get_ref().read()) {
-            Ok(Ok(Some(signal))) => return signal,
-            Ok(Ok(None)) => debug!("the kernel asks a background job to stop: it goes on"),
-            Ok(Err(err)) => {
-                warn!(%err, "SIGTTIN and SIGTTOU cannot be read");
-                return pending().await;
+/// Reads `signals` in a thread: an event loop takes descriptors of this kind by unsafe code only.
+fn receive(signals: JobSignals) -> io::Result<mpsc::Receiver<JobSignal>> {
+    let (sender, receiver) = mpsc::channel(QUEUED_SIGNALS);
+    let read = move || {
+        while let Ok(signal) = signals.wait() {
+            if sender.blocking_send(signal).is_err() {
+                return;
             }
-            Err(_would_block) => {}
         }
-    }
+    };
+    thread::Builder::new().name("job-control".to_owned()).spawn(read)?;
+    Ok(receiver)
 }

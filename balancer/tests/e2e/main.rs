@@ -40,6 +40,9 @@ mod state_dir;
 mod sticky;
 mod store;
 mod strategies;
+#[expect(unreachable_pub, reason = "as above")]
+mod terminal;
 mod tools;
 mod verdicts;
 mod watch;
+mod wrappers;

@@ -7,8 +7,8 @@
 //! signal over and over to a process that handles it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -46,38 +46,28 @@ pub enum JobSignal {
 }
 
 impl JobSignals {
-    /// Does not block when it is read from.
-    ///
     /// # Errors
     /// When the descriptor cannot be had.
     pub fn open() -> io::Result<Self> {
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        Ok(Self(SignalFd::with_flags(&signals(), flags)?))
+        Ok(Self(SignalFd::with_flags(&signals(), SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// The next signal; `None` inside when the kernel has sent it, about a terminal.
+    /// Waits for the next signal that was sent by a process. The kernel's are about the
+    /// terminal: the background job is to stop, and does not.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none yet.
-    pub fn read(&self) -> io::Result<Option<JobSignal>> {
-        let signal = self.0.read_signal()?.ok_or(io::ErrorKind::WouldBlock)?;
-        // Codes of processes are zero or below (`SI_FROMUSER`).
-        if signal.ssi_code > 0 {
-            return Ok(None);
+    /// As of read(2): none that is expected.
+    pub fn wait(&self) -> io::Result<JobSignal> {
+        loop {
+            match self.0.read_signal() {
+                // Codes of processes are zero or below (`SI_FROMUSER`).
+                Ok(Some(signal)) if signal.ssi_code <= 0 => {
+                    let is_in = signal.ssi_signo == Signal::SIGTTIN as u32;
+                    return Ok(if is_in { JobSignal::In } else { JobSignal::Out });
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(err) => return Err(err.into()),
+            }
         }
-        let is_in = signal.ssi_signo == Signal::SIGTTIN as u32;
-        Ok(Some(if is_in { JobSignal::In } else { JobSignal::Out }))
-    }
-}
-
-impl AsFd for JobSignals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl AsRawFd for JobSignals {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
     }
 }

@@ -1,0 +1,104 @@
+//! What people start servers with, above the balancer and below it: nothing is lost, nobody
+//! is told twice, nothing is left.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use shared_process::tree::descendants;
+
+use crate::harness::{Answer, Balancer, Cluster, Connection, eventually, is_alive, send_signal};
+use crate::terminal::{CTRL_C, Terminal};
+
+const NODE_MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/wrappers/node_modules");
+
+/// A wrapper's name, and its command line for the command `{}`, which is one word. Scripts of
+/// package.json run `{}` as well, in `{bin}` are npm's packages.
+const WRAPPERS: &[(&str, &[&str])] = &[
+    ("npm, dash", &["env", "npm_config_script_shell=/bin/dash", "npm", "start"]),
+    ("npm, bash", &["env", "npm_config_script_shell=/bin/bash", "npm", "start"]),
+    ("npm 10, dash", &["env", "npm_config_script_shell=/bin/dash", "{npm10}", "start"]),
+    ("npm 10, bash", &["env", "npm_config_script_shell=/bin/bash", "{npm10}", "start"]),
+    ("npx", &["npx", "-c", "{}"]),
+    ("pnpm, dash", &["env", "npm_config_script_shell=/bin/dash", "{bin}/pnpm", "start"]),
+    ("pnpm, bash", &["env", "npm_config_script_shell=/bin/bash", "{bin}/pnpm", "start"]),
+    ("yarn", &["{bin}/yarn", "start"]),
+    ("cross-env", &["{bin}/cross-env", "A=1", "{}"]),
+    ("concurrently", &["{bin}/concurrently", "--raw", "{}"]),
+    ("nodemon", &["{bin}/nodemon", "--quiet", "--exec", "{}"]),
+    ("dotenv", &["{bin}/dotenv", "--", "{}"]),
+    ("timeout", &["timeout", "1000", "{}"]),
+    ("pipeline", &["sh", "-c", "{} 2>&1 | cat"]),
+    ("bash pipeline", &["bash", "-c", "{} 2>&1 | tee out"]),
+    ("dumb-init", &["dumb-init", "{}"]),
+    ("tini", &["tini", "--", "{}"]),
+];
+
+fn command_line(wrapper: &[&str], command: &str) -> Vec<String> {
+    let npm10 = format!("{NODE_MODULES}/npm10/bin/npm-cli.js");
+    let bin = format!("{NODE_MODULES}/.bin");
+    assert!(Path::new(&bin).exists(), "no {bin}: run .ci/setup, which installs it with npm");
+    let fill = |word: &&str| word.replace("{}", command).replace("{npm10}", &npm10).replace("{bin}", &bin);
+    wrapper.iter().map(fill).collect()
+}
+
+/// A cluster of one worker, whose program and package.json run `command`.
+fn prepare(balancer: Balancer, command: &str) -> Balancer {
+    let directory = balancer.directory().to_str().unwrap().to_owned();
+    let package = format!(r#"{{"name":"x","version":"1.0.0","scripts":{{"start":"{command}"}}}}"#);
+    fs::write(balancer.directory().join("package.json"), package).unwrap();
+    balancer
+        .env("PATH", &std::env::var("PATH").unwrap())
+        .env("HOME", &directory)
+        .env("npm_config_update_notifier", "false")
+        .env("NOTES", &format!("{directory}/notes"))
+}
+
+fn server() -> String {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/signals.py").to_owned()
+}
+
+/// What the program has noted, in order, without the pids.
+fn notes(cluster: &Cluster) -> Vec<String> {
+    let text = fs::read_to_string(cluster.directory().join("notes")).unwrap_or_default();
+    text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+fn in_flight(cluster: &Cluster) -> u64 {
+    cluster.workers().iter().map(|worker| worker["inFlight"].as_u64().unwrap()).sum()
+}
+
+/// A request that takes so many seconds, once a worker has it.
+fn ask(cluster: &Cluster, seconds: f64) -> thread::JoinHandle<std::io::Result<Answer>> {
+    let mut connection = Connection::open(cluster.address).unwrap();
+    connection.send("GET", &format!("/?s={seconds}"), &[("connection", "close")], b"").unwrap();
+    eventually("a worker has it", || (in_flight(cluster) == 1).then_some(()));
+    thread::spawn(move || connection.receive(false))
+}
+
+fn gone(pids: &[u32]) {
+    eventually("nothing is left", || pids.iter().all(|&pid| !is_alive(pid)).then_some(()));
+}
+
+#[test]
+#[ignore = "needs npm packages, dumb-init, tini and python3: bash .ci/setup"]
+fn ctrl_c_through_wrappers_costs_no_request() {
+    for (name, wrapper) in WRAPPERS {
+        let began = std::time::Instant::now();
+        let balancer = prepare(Balancer::cluster(1), "./run").with(&["--", "python3", &server(), "alone"]);
+        let (mut cluster, mut terminal) = Terminal::start(balancer, &command_line(wrapper, "./run"));
+        cluster.wait_ready();
+        let mut pids = descendants(cluster.pid());
+        pids.push(cluster.pid());
+        let asked = ask(&cluster, 1.5);
+        terminal.press(CTRL_C);
+        let answer = asked.join().unwrap();
+        assert!(answer.as_ref().is_ok_and(|answer| answer.status == 200), "{name}: {answer:?}");
+        let status = cluster.wait();
+        gone(&pids);
+        assert_eq!(notes(&cluster), ["up", "SIGTERM", "closed"], "{name}");
+        eprintln!("{name}: {status}, {:?}", began.elapsed());
+    }
+}
