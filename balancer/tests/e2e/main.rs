@@ -38,6 +38,7 @@ mod shutdown;
 mod socketio;
 mod state_dir;
 mod sticky;
+mod signals;
 mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]

@@ -2,9 +2,9 @@
 //! is told twice, nothing is left.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use shared_process::tree::descendants;
@@ -86,7 +86,6 @@ fn gone(pids: &[u32]) {
 #[ignore = "needs npm packages, dumb-init, tini and python3: bash .ci/setup"]
 fn ctrl_c_through_wrappers_costs_no_request() {
     for (name, wrapper) in WRAPPERS {
-        let began = std::time::Instant::now();
         let balancer = prepare(Balancer::cluster(1), "./run").with(&["--", "python3", &server(), "alone"]);
         let (mut cluster, mut terminal) = Terminal::start(balancer, &command_line(wrapper, "./run"));
         cluster.wait_ready();
@@ -96,9 +95,47 @@ fn ctrl_c_through_wrappers_costs_no_request() {
         terminal.press(CTRL_C);
         let answer = asked.join().unwrap();
         assert!(answer.as_ref().is_ok_and(|answer| answer.status == 200), "{name}: {answer:?}");
-        let status = cluster.wait();
+        cluster.wait();
         gone(&pids);
         assert_eq!(notes(&cluster), ["up", "SIGTERM", "closed"], "{name}");
-        eprintln!("{name}: {status}, {:?}", began.elapsed());
+    }
+}
+
+#[test]
+#[ignore = "needs npm packages, dumb-init, tini and python3: bash .ci/setup"]
+fn programs_below_wrappers_are_told_once_and_lose_no_request() {
+    for (name, wrapper) in WRAPPERS {
+        let balancer = prepare(Balancer::cluster(1), "./server");
+        let server = format!("#!/bin/sh\nexec python3 '{}' alone\n", server());
+        let path = balancer.directory().join("server");
+        fs::write(&path, server).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let line = command_line(wrapper, "./server");
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        let mut cluster = balancer.with(&["--"]).with(&line).start_ready();
+
+        let (asked, before) = (ask(&cluster, 0.5), descendants(cluster.pid()));
+        let (code, _, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 0, "{name}: {err}");
+        assert_eq!(asked.join().unwrap().unwrap().status, 200, "{name}");
+        gone(&before);
+        assert_eq!(notes(&cluster), ["up", "up", "SIGTERM", "closed"], "{name}");
+
+        let asked = ask(&cluster, 0.5);
+        let victim = fs::read_to_string(cluster.directory().join("notes")).unwrap();
+        let victim = victim.lines().filter_map(|line| line.strip_prefix("up ")).next_back().unwrap();
+        send_signal(victim.parse().unwrap(), Signal::KILL);
+        let answer = asked.join().unwrap().unwrap();
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        cluster.wait_ready();
+
+        let (asked, left) = (ask(&cluster, 0.5), descendants(cluster.pid()));
+        cluster.signal(Signal::TERM);
+        assert_eq!(asked.join().unwrap().unwrap().status, 200, "{name}");
+        assert!(cluster.wait().success(), "{name}");
+        gone(&left);
+        assert_eq!(notes(&cluster)[4..], ["up", "SIGTERM", "closed"], "{name}");
+        let forced = cluster.log().into_iter().filter(|line| line.contains("did not stop in time")).count();
+        assert_eq!(forced, 0, "{name}");
     }
 }
