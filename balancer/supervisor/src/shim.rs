@@ -95,6 +95,8 @@ impl Shim {
     fn start(primary: Option<u32>, line: &[OsString]) -> io::Result<Self> {
         let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
         guard::set_thread_name(&format!("shim-{id}"))?;
+        // Its death would be the program's; the primary says when it is time.
+        job_control::block_stop_signals()?;
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own))?;
         let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);

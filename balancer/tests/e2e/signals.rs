@@ -228,3 +228,20 @@ fn a_background_job_that_may_not_write_does_not_scale() {
     terminal.press(b'\n');
     cluster.wait();
 }
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn a_shim_survives_what_is_sent_to_every_process() {
+    let cluster = program("exec python3 $SERVER alone").start_ready();
+    let server = noted(&cluster, "up")[0];
+    let stat = fs::read_to_string(format!("/proc/{server}/stat")).unwrap();
+    let shim = stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+        crate::harness::send_signal(shim, signal);
+    }
+    assert_eq!(cluster.get("/").text(), server.to_string());
+    assert!(is_alive(shim));
+    let status = fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    assert_eq!(u64::from_str_radix(blocked.trim(), 16).unwrap(), 0, "the program has none of them blocked");
+}

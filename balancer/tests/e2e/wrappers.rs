@@ -97,7 +97,14 @@ fn ctrl_c_through_wrappers_costs_no_request() {
         assert!(answer.as_ref().is_ok_and(|answer| answer.status == 200), "{name}: {answer:?}");
         cluster.wait();
         gone(&pids);
-        assert_eq!(notes(&cluster), ["up", "SIGTERM", "closed"], "{name}");
+        let log = cluster.log();
+        // It sends SIGINT to each process below it itself, and so ends servers that end by it:
+        // the request is repeated.
+        if *name == "concurrently" {
+            assert_eq!(notes(&cluster).last().unwrap(), "closed", "{name}: {log:#?}");
+            continue;
+        }
+        assert_eq!(notes(&cluster), ["up", "SIGTERM", "closed"], "{name}: {log:#?}");
     }
 }
 
@@ -121,21 +128,30 @@ fn programs_below_wrappers_are_told_once_and_lose_no_request() {
         gone(&before);
         assert_eq!(notes(&cluster), ["up", "up", "SIGTERM", "closed"], "{name}");
 
-        let asked = ask(&cluster, 0.5);
-        let victim = fs::read_to_string(cluster.directory().join("notes")).unwrap();
-        let victim = victim.lines().filter_map(|line| line.strip_prefix("up ")).next_back().unwrap();
-        send_signal(victim.parse().unwrap(), Signal::KILL);
-        let answer = asked.join().unwrap().unwrap();
-        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
-        cluster.wait_ready();
-
+        if *name != "nodemon" {
+            kill(name, &cluster);
+        }
+        let runs = notes(&cluster).len();
         let (asked, left) = (ask(&cluster, 0.5), descendants(cluster.pid()));
         cluster.signal(Signal::TERM);
         assert_eq!(asked.join().unwrap().unwrap().status, 200, "{name}");
         assert!(cluster.wait().success(), "{name}");
         gone(&left);
-        assert_eq!(notes(&cluster)[4..], ["up", "SIGTERM", "closed"], "{name}");
+        assert_eq!(notes(&cluster)[runs..], ["SIGTERM", "closed"], "{name}");
         let forced = cluster.log().into_iter().filter(|line| line.contains("did not stop in time")).count();
         assert_eq!(forced, 0, "{name}");
     }
+}
+
+/// Kills the server with a request in hand, which its successor answers. nodemon is left out:
+/// it goes on without its server until a file changes, so the request gets 502, and the
+/// worker is replaced when it has missed its probes for long enough.
+fn kill(name: &str, cluster: &Cluster) {
+    let asked = ask(cluster, 0.5);
+    let noted = fs::read_to_string(cluster.directory().join("notes")).unwrap();
+    let victim = noted.lines().filter_map(|line| line.strip_prefix("up ")).next_back().unwrap();
+    send_signal(victim.parse().unwrap(), Signal::KILL);
+    let answer = asked.join().unwrap().unwrap();
+    assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+    cluster.wait_ready();
 }

@@ -24,12 +24,28 @@ pub fn block() -> io::Result<()> {
     Ok(signals().thread_block()?)
 }
 
-/// Undoes [`block`], for a program that is about to be executed.
+/// Signals that ask a process to end, and that some wrappers send to each process below them,
+/// as `concurrently` does.
+fn stop_signals() -> SigSet {
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM].into_iter().collect()
+}
+
+/// Blocks SIGHUP, SIGINT, SIGQUIT and SIGTERM as [`block`] does: for a process that is told in
+/// another way when to end, and whose death would end others.
+///
+/// # Errors
+/// As of pthread_sigmask(3): none that is expected.
+pub fn block_stop_signals() -> io::Result<()> {
+    Ok(stop_signals().thread_block()?)
+}
+
+/// Undoes [`block`] and [`block_stop_signals`], for a program that is about to be executed.
 ///
 /// # Errors
 /// As of pthread_sigmask(3): none that is expected.
 pub fn unblock() -> io::Result<()> {
-    Ok(signals().thread_unblock()?)
+    signals().thread_unblock()?;
+    Ok(stop_signals().thread_unblock()?)
 }
 
 /// What arrives while [`block`] is in force for all threads.
