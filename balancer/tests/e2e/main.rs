@@ -35,10 +35,10 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod signals;
 mod socketio;
 mod state_dir;
 mod sticky;
-mod signals;
 mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]

@@ -47,7 +47,7 @@ impl Terminal {
         modes.local_modes.remove(LocalModes::ECHO);
         tcsetattr(&terminal, OptionalActions::Now, &modes).unwrap();
 
-        let inner = balancer.with(&[]).env("LOG_FORMAT", "json").env("NO_COLOR", "1");
+        let inner = balancer.env("CLUSTER_LOG_FORMAT", "json").env("NO_COLOR", "1");
         let started = inner.to_start();
         write_script(&inner, &started);
         let mut outer = Command::new("setsid");
