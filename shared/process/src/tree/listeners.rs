@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, Stat};
 use rustix::process::Signal;
 
-use super::{Processes, listening};
+use super::{Processes, connections};
 use crate::signals::is_caught_by;
 
 /// A process, told apart from a later one with the same pid by the time of its start.
@@ -65,6 +66,12 @@ fn common_parent(parents: &HashMap<u32, u32>, pids: &[u32]) -> Option<u32> {
     let is_above_others =
         |parent: &u32| others.iter().all(|&pid| above(parents, pid).any(|it| it == *parent));
     above(parents, *first).find(is_above_others)
+}
+
+/// Inodes of the sockets that listen on `port`, whatever their address.
+fn listening(port: u16) -> HashSet<u64> {
+    let matches = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
+    connections().filter(matches).map(|entry| entry.inode).collect()
 }
 
 fn holds_one_of(pid: u32, sockets: &HashSet<u64>) -> bool {
