@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use shared_process::descriptors;
 use shared_process::inherited::Inherited;
+use shared_process::{descriptors, job_control};
 use shared_settings::definitions::ADMIN;
 use shared_settings::describe_bind_error;
 use tokio::sync::mpsc::Receiver;
@@ -46,6 +46,8 @@ use crate::worker_env;
 /// # Errors
 /// When something that the cluster needs cannot be had. No worker is left then.
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
+    // Before any thread is started: all of them have to.
+    job_control::block().context("could not block signals")?;
     let _log = shared_telemetry::init(&config.telemetry)?;
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     // Before any of it is changed.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use humantime::format_duration;
 use shared_protocol::EventKind;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -38,7 +39,7 @@ pub(crate) struct Shutdown {
 
 impl Shutdown {
     /// Runs `supervisor` until a signal ends the cluster. A second signal, at
-    /// any point, ends it without waiting.
+    /// any point but right after the first, ends it without waiting.
     ///
     /// # Errors
     /// When the supervisor has given up, because no worker ever got ready; says why.
@@ -53,7 +54,8 @@ impl Shutdown {
             // Otherwise the supervisor ends only on command.
             ended = &mut supervisor => return self.gave_up(ended).await,
         };
-        info!(signal, open = self.open.count(), "shutting down");
+        let open = self.open.count();
+        info!(signal, open, "shutting down: {}", self.waits_for(open, signals.at_terminal()));
         self.events.note(EventKind::Shutdown, None, None, format!("shutting down because of {signal}"));
         notify::stopping();
         // From now on each response closes its connection.
@@ -111,6 +113,17 @@ impl Shutdown {
         }
         self.command(Command::Stop).await;
         ExitCode::SUCCESS
+    }
+
+    /// What the shutdown waits for, for whoever looks at the log.
+    fn waits_for(&self, open: u64, at_terminal: bool) -> String {
+        let requests = match open {
+            0 => "no request in flight".to_owned(),
+            1 => format!("1 request in flight, up to {}", format_duration(self.drain_timeout)),
+            _ => format!("{open} requests in flight, up to {}", format_duration(self.drain_timeout)),
+        };
+        let again = if at_terminal { "Ctrl-C again" } else { "a second signal" };
+        format!("{requests}; {again} stops at once")
     }
 
     /// Returns when no request has been open for [`QUIET_PERIOD`].

@@ -4,7 +4,7 @@
 //! The shim is this executable, run by the primary. It starts the program in a
 //! process group of its own, adopts whatever the program's children leave behind
 //! (prctl(2), `PR_SET_CHILD_SUBREAPER`), reaps it all, and takes it all down when
-//! it is told to, when the program ends by itself, and when the primary is gone.
+//! it is told to ([`stop`]), when the program ends by itself, and when the primary is gone.
 //! Should the shim itself be killed, the kernel kills the program.
 //!
 //! ```text
@@ -26,7 +26,9 @@ use shared_protocol::{LeftRunning, WORKER_ID_VAR, WorkerMessage};
 
 use shared_process::guard::{self, is_child_of};
 use shared_process::inherited::Inherited;
-use shared_process::{sockets, tree};
+use shared_process::{job_control, pidfd, sockets, tree};
+
+mod stop;
 
 /// First argument of a shim; its primary's pid, what the program inherits and the program follow.
 pub const SHIM_SUBCOMMAND: &str = "worker-shim";
@@ -58,7 +60,8 @@ pub fn run(primary: Option<u32>, line: &[OsString]) -> ExitCode {
 pub fn exec_stub(shim: Option<u32>, line: &[OsString]) -> ExitCode {
     let [inherited, program, arguments @ ..] = line else { return ExitCode::from(EXIT_NOT_RUN) };
     let inherited = inherited.to_str().and_then(|text| text.parse::<Inherited>().ok());
-    let err = match (guard::die_with(shim), inherited) {
+    let ready = guard::die_with(shim).and_then(|()| job_control::unblock());
+    let err = match (ready, inherited) {
         (Err(err), _) => err,
         (Ok(()), Some(inherited)) => inherited.command(program, arguments).exec(),
         (Ok(()), None) => io::Error::other("an exec stub is started by its shim only"),
@@ -75,6 +78,8 @@ struct Shim {
 /// The program and what came of it.
 struct Supervised {
     pid: Pid,
+    /// Where it was told to listen.
+    port: Option<u16>,
     state: Mutex<State>,
 }
 
@@ -90,6 +95,8 @@ impl Shim {
     fn start(primary: Option<u32>, line: &[OsString]) -> io::Result<Self> {
         let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
         guard::set_thread_name(&format!("shim-{id}"))?;
+        // Its death would be the program's; the primary says when it is time.
+        job_control::block_stop_signals()?;
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own))?;
         let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -106,6 +113,7 @@ impl Shim {
             .spawn()?;
         let program = Supervised {
             pid: Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?,
+            port: std::env::var("PORT").ok().and_then(|port| port.parse().ok()),
             state: Mutex::default(),
         };
         send(&channel, &WorkerMessage::Started { pid: child.id() });
@@ -132,7 +140,7 @@ impl Shim {
 
 impl Supervised {
     /// Does what the primary says, until it says nothing more because it is gone.
-    fn handle(&self, mut channel: UnixStream) {
+    fn handle(self: &Arc<Self>, mut channel: UnixStream) {
         let mut command = [0];
         loop {
             match channel.read(&mut command) {
@@ -148,10 +156,19 @@ impl Supervised {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn terminate(&self) {
+    fn terminate(self: &Arc<Self>) {
         let mut state = self.lock();
+        if state.ended || state.terminating {
+            // What is left is being killed, or has been told.
+            return;
+        }
         state.terminating = true;
-        if !state.ended {
+        let in_order = pidfd::are_supported() && {
+            let program = Arc::clone(self);
+            let run = move || stop::run(&program, program.port);
+            thread::Builder::new().name("stop".to_owned()).spawn(run).is_ok()
+        };
+        if !in_order {
             // Fails when the whole group has ended just now.
             let _ = rustix::process::kill_process_group(self.pid, Signal::TERM);
         }

@@ -253,9 +253,15 @@ impl<S: System> Supervisor<S> {
     }
 }
 
+/// Exit code of a program whose end by SIGTERM is told by a shell, or by a runtime that
+/// handles the signal, as Java's does: 128 and the signal's number.
+const TERMINATED: i32 = 128 + Signal::TERM.as_raw();
+
 /// Programs that do not handle the signal that they are stopped by end by it.
 fn exit(status: Option<&ExitStatus>) -> Exit {
-    let orderly = |status: &ExitStatus| status.success() || status.signal() == Some(Signal::TERM.as_raw());
+    let orderly = |status: &ExitStatus| {
+        matches!(status.code(), Some(0 | TERMINATED)) || status.signal() == Some(Signal::TERM.as_raw())
+    };
     Exit {
         how: status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string()),
         orderly: status.is_some_and(orderly),

@@ -36,11 +36,15 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod signals;
 mod socketio;
 mod state_dir;
 mod sticky;
 mod store;
 mod strategies;
+#[expect(unreachable_pub, reason = "as above")]
+mod terminal;
 mod tools;
 mod verdicts;
 mod watch;
+mod wrappers;

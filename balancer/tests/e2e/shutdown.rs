@@ -114,9 +114,15 @@ fn a_second_signal_does_not_wait() {
     let workers = cluster.worker_pids();
     let _slow = slow_request(&cluster, 45);
     eventually("the slow request is with the worker", || (in_flight(&cluster) == 1).then_some(()));
+    let began = Instant::now();
     cluster.signal(Signal::TERM);
     eventually("it is draining", || TcpStream::connect(cluster.address).err());
-    cluster.signal(Signal::TERM);
+    // Within a second of the first they are the first again.
+    eventually("a second one counts", || {
+        cluster.signal(Signal::TERM);
+        cluster.log().iter().any(|line| line.contains("second signal: stopping")).then_some(())
+    });
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(cluster.wait().code(), Some(1));
     assert_gone(&workers);
 }

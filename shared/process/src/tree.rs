@@ -8,6 +8,10 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{Process, Stat};
 use rustix::process::{Pid, Signal};
 
+mod listeners;
+
+pub use listeners::Member;
+
 /// All processes, as they were at one moment.
 #[derive(Debug)]
 pub struct Processes(Vec<Stat>);
