@@ -191,9 +191,16 @@ impl Cluster<'_> {
         info!(%address, workers, pid, admin, control, "listening on http://{address}");
 
         let ClusterState { registry, events, .. } = state;
-        let drain_timeout = config.limits.drain;
-        let shutdown =
-            Shutdown { registry, events, open: self.open, phase, supervisor: handle, drain_timeout };
+        let (stop_timeout, stream_drain) = (config.stop_timeout, config.limits.stream_drain);
+        let shutdown = Shutdown {
+            registry,
+            events,
+            open: self.open,
+            phase,
+            supervisor: handle,
+            stop_timeout,
+            stream_drain,
+        };
         let code = shutdown.run(signals, supervisor.run(commands)).await;
         if programs {
             reaper::take(&children, std::process::id() != 1);

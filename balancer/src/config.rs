@@ -3,6 +3,7 @@
 mod affinity;
 mod diagnosis;
 mod files;
+mod limits;
 mod mode;
 mod place;
 mod program;
@@ -12,12 +13,12 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, GIVE_UP_AFTER, HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST,
-    HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER,
-    LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL,
-    STARTUP_TIMEOUT, private_variables,
+    ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
+    HEALTH_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS,
+    START_PARALLEL, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::{LogFormat, Telemetry};
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) directory: PathBuf,
     pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How long requests in flight may take on shutdown.
+    pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
     pub(crate) recycling: RecyclePolicy,
     pub(crate) starts: StartPolicy,
@@ -88,21 +91,8 @@ impl Config {
             program: program(mode, command, &place::find(&place.directory, &place.files)?)?,
             directory: place.directory,
             files: place.files,
-            limits: Limits {
-                drain: settings.get(&DRAIN_TIMEOUT)?,
-                stream_drain: settings.find(&STREAM_DRAIN_TIMEOUT)?,
-                drain_signal: match settings.get(&DRAIN_SIGNAL)? {
-                    DrainSignal::Terminate => balancer_supervisor::DrainSignal::Terminate,
-                    DrainSignal::Other(_) => balancer_supervisor::DrainSignal::Other,
-                    DrainSignal::Off => balancer_supervisor::DrainSignal::Off,
-                },
-                startup: settings.get(&STARTUP_TIMEOUT)?,
-                kill: settings.get(&KILL_TIMEOUT)?,
-                // What is answered with a timeout is in nobody's hand any more.
-                hang: settings.get(&HANG_TIMEOUT)?.min(settings.get(&RESPONSE_TIMEOUT)?),
-                fall: settings.get(&HEALTH_FALL)?,
-                rise: settings.get(&HEALTH_RISE)?,
-            },
+            limits: limits::limits(settings)?,
+            stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,
                 interval: settings.get(&HEALTH_INTERVAL)?,

@@ -21,6 +21,8 @@ use balancer_supervisor::{Command, Ended, Handle};
 
 /// Time between two checks of the number of open requests while draining.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// What ends by itself is not cut off in the moment in which the workers are told to end.
+const LEAST: Duration = Duration::from_millis(1);
 /// The drain ends when no request has been open for this long: by then, what clients
 /// had sent when it began has been read and answered.
 const QUIET_PERIOD: Duration = Duration::from_millis(40);
@@ -34,7 +36,9 @@ pub(crate) struct Shutdown {
     pub(crate) open: OpenRequests,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) supervisor: Handle,
-    pub(crate) drain_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
+    /// At most so long for long-lived connections; never longer than what is left.
+    pub(crate) stream_drain: Option<Duration>,
 }
 
 impl Shutdown {
@@ -105,25 +109,44 @@ impl Shutdown {
         Err(anyhow::Error::msg(last_lines.iter().fold(text, |text, line| format!("{text}\n  {line}"))))
     }
 
-    /// Waits until no request is open, up to the drain timeout, then stops the workers.
+    /// Waits until no request is open, up to the stop timeout, then stops the workers.
+    /// Long-lived connections have what is left of it.
     async fn finish(&self) -> ExitCode {
-        let in_time = timeout(self.drain_timeout, self.quiet()).await.is_ok();
-        if !in_time {
-            warn!(open = self.open.count(), "drain timeout reached: aborting the requests in flight");
-        }
-        self.command(Command::Stop).await;
+        let start = Instant::now();
+        let in_time = timeout(self.stop_timeout, self.quiet()).await.is_ok();
+        let left = self.stop_timeout.saturating_sub(start.elapsed());
+        let long_lived = if !in_time {
+            warn!(open = self.open.count(), "stop timeout reached: aborting the requests in flight");
+            Duration::ZERO
+        } else if self.open.long_lived() > 0 {
+            let time = self.stream_drain.map_or(left, |limit| limit.min(left));
+            let (count, shown) = (self.open.long_lived(), in_seconds(time));
+            info!(long_lived = count, "no request is left; {} end within {shown}", connections(count));
+            time.max(LEAST)
+        } else {
+            LEAST
+        };
+        self.command(Command::Stop { long_lived }).await;
         ExitCode::SUCCESS
     }
 
     /// What the shutdown waits for, for whoever looks at the log.
     fn waits_for(&self, open: u64, at_terminal: bool) -> String {
         let requests = match open {
-            0 => "no request in flight".to_owned(),
-            1 => format!("1 request in flight, up to {}", format_duration(self.drain_timeout)),
-            _ => format!("{open} requests in flight, up to {}", format_duration(self.drain_timeout)),
+            0 => "no request".to_owned(),
+            1 => "1 request".to_owned(),
+            _ => format!("{open} requests"),
+        };
+        let connections = match self.open.long_lived() {
+            0 => String::new(),
+            count => format!(" and {}", connections(count)),
+        };
+        let limit = match open + self.open.long_lived() {
+            0 => String::new(),
+            _ => format!(", up to {}", format_duration(self.stop_timeout)),
         };
         let again = if at_terminal { "Ctrl-C again" } else { "a second signal" };
-        format!("{requests}; {again} stops at once")
+        format!("{requests}{connections} in flight{limit}; {again} stops at once")
     }
 
     /// Returns when no request has been open for [`QUIET_PERIOD`].
@@ -141,4 +164,13 @@ impl Shutdown {
         // The channel is closed only once the supervisor has ended, and then no command is needed.
         let _ = self.supervisor.send(command).await;
     }
+}
+
+fn connections(count: u64) -> String {
+    if count == 1 { "1 long-lived connection".to_owned() } else { format!("{count} long-lived connections") }
+}
+
+/// Rounded to tenths.
+fn in_seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }

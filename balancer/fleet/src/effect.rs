@@ -28,7 +28,7 @@ pub enum Effect {
     Close { generation: Generation, over: Option<Duration> },
     /// Tell this process that only long-lived connections are left (with the signal that
     /// was chosen in place of SIGTERM).
-    SignalDrain(Generation),
+    SignalDrain { generation: Generation, signal: i32 },
     /// Ask this process to stop (SIGTERM to its group).
     Terminate(Generation),
     /// End this process (SIGKILL to its group).

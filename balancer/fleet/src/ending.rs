@@ -47,8 +47,8 @@ impl Member {
             return effects;
         }
         let mut effects = self.enter(Phase::Draining { process, until: now + over });
-        if limits.drain_signal == DrainSignal::Other {
-            effects.push(Effect::SignalDrain(generation));
+        if let DrainSignal::Other(signal) = limits.drain_signal {
+            effects.push(Effect::SignalDrain { generation, signal });
         }
         effects.push(close);
         effects

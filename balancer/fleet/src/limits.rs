@@ -36,8 +36,8 @@ impl Limits {
 pub enum DrainSignal {
     /// SIGTERM, which it gets early then.
     Terminate,
-    /// Another signal. SIGTERM follows when nothing is left.
-    Other,
+    /// Another signal, by its number. SIGTERM follows when nothing is left.
+    Other(i32),
     /// Nothing does.
     Off,
 }

@@ -48,7 +48,7 @@ pub(crate) struct RequestContext {
     started: Instant,
     /// Set only where there is an access log.
     log_fields: Option<Box<LogFields>>,
-    _open: OpenRequest,
+    pub(crate) open: OpenRequest,
 }
 
 /// The part that workers had in a request.
@@ -108,7 +108,7 @@ impl RequestContext {
             fault: None,
             started: Instant::now(),
             log_fields: has_log.then(|| log_fields::of_request(head, request, identity, &id)),
-            _open: proxy.open.enter(),
+            open: proxy.open.enter(),
         }
     }
 
@@ -132,7 +132,7 @@ impl RequestContext {
             fault: None,
             started: Instant::now(),
             log_fields: has_log.then(|| log_fields::of_refused(bytes, identity, &id)),
-            _open: proxy.open.enter(),
+            open: proxy.open.enter(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rustix::process::Signal;
+
 use balancer_pool::Worker;
 use shared_process::tree;
 use shared_protocol::{Generation, WorkerRef};
@@ -35,9 +37,11 @@ impl<S: System> Supervisor<S> {
                     }
                 }
             }
-            Effect::SignalDrain(generation) => {
-                if let Some(running) = self.running.get(&generation) {
-                    running.handle.signal_drain();
+            Effect::SignalDrain { generation, signal } => {
+                if let (Some(running), Some(signal)) =
+                    (self.running.get(&generation), Signal::from_named_raw(signal))
+                {
+                    running.handle.signal(signal);
                 }
             }
             Effect::Terminate(generation) => {

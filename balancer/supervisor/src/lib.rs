@@ -39,7 +39,7 @@ pub mod shim;
 mod supervisor;
 mod system;
 
-pub use balancer_fleet::{Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
+pub use balancer_fleet::{DrainSignal, Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
 pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply};
 pub use look::Subject;
 pub use supervisor::{Ended, Supervisor};

@@ -136,7 +136,8 @@ impl ProcessHandle {
         self.signal(Signal::KILL);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Signals the process group, or what serves below a shim.
+    pub(crate) fn signal(&self, signal: Signal) {
         // Full or closed only when the process has been signalled enough, or is gone.
         let _ = self.signals.try_send(signal);
     }
@@ -291,7 +292,13 @@ impl ProcessTask {
                             }
                         }
                     }
-                    (true, _) => drop(timeout(SHIM_TIMEOUT, writer.write_all(shim::TERMINATE)).await),
+                    (true, Signal::TERM) => {
+                        drop(timeout(SHIM_TIMEOUT, writer.write_all(shim::TERMINATE)).await);
+                    }
+                    (true, signal) => {
+                        let command = shim::signal(signal);
+                        drop(timeout(SHIM_TIMEOUT, writer.write_all(&command)).await);
+                    }
                 },
                 more = messages.read_until(b'\n', &mut line), if channel_open => {
                     channel_open = matches!(more, Ok(1..)) && line.len() < MESSAGE_LIMIT;

@@ -36,12 +36,20 @@ pub const SHIM_SUBCOMMAND: &str = "worker-shim";
 pub const EXEC_STUB_SUBCOMMAND: &str = "worker-exec-stub";
 /// On the channel, from the primary: stop the program.
 pub const TERMINATE: &[u8] = b"T";
+/// On the channel, from the primary: a signal for what serves. Its number follows.
+const SIGNAL: u8 = b'S';
 /// On the channel, from the primary: end all of it at once.
 pub const KILL: &[u8] = b"K";
 /// Exit code of a command that could not be run, as of a shell.
 const EXIT_NOT_RUN: u8 = 127;
 /// Between two rounds of killing: a process may have forked in the meantime.
 const ROUND: Duration = Duration::from_millis(1);
+
+/// What the primary sends on the channel so that what serves gets this signal.
+pub(crate) fn signal(signal: Signal) -> [u8; 2] {
+    // Signals have numbers up to 64 (signal(7)).
+    [SIGNAL, u8::try_from(signal.as_raw()).unwrap_or_default()]
+}
 
 /// Runs as the shim of `line` for `primary`.
 pub fn run(primary: Option<u32>, line: &[OsString]) -> ExitCode {
@@ -145,6 +153,11 @@ impl Supervised {
         loop {
             match channel.read(&mut command) {
                 Ok(1) if command == TERMINATE => self.terminate(),
+                Ok(1) if command == [SIGNAL] && channel.read_exact(&mut command).is_ok() => {
+                    if let Some(signal) = Signal::from_named_raw(i32::from(command[0])) {
+                        stop::signal_servers(self, self.port, signal);
+                    }
+                }
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 // A command to kill, or the end of the primary.
                 _ => return self.kill_all(),

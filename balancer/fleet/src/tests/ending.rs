@@ -38,9 +38,10 @@ fn long_lived_connections_have_what_is_left_of_the_drain_and_the_program_is_told
 #[test]
 fn a_program_that_is_told_in_another_way_gets_its_sigterm_last() {
     let short = Some(3 * SECOND);
-    for (drain_signal, told) in
-        [(DrainSignal::Other, Some(Effect::SignalDrain(FIRST))), (DrainSignal::Off, None)]
-    {
+    for (drain_signal, told) in [
+        (DrainSignal::Other(12), Some(Effect::SignalDrain { generation: FIRST, signal: 12 })),
+        (DrainSignal::Off, None),
+    ] {
         let limits = Limits { drain_signal, stream_drain: short, ..LIMITS };
         let (mut life, effects) = only_long_lived(&limits);
         assert_eq!(effects, told.into_iter().chain([close(short)]).collect::<Vec<_>>());

@@ -158,7 +158,7 @@ pub(super) fn setups() -> Vec<Setup> {
     let recycle = RecyclePolicy { max_requests: Some(1_000), ..RecyclePolicy::default() };
     let two = StartPolicy { parallel: Some(2), processors: 2 };
     let fit = StartPolicy { parallel: None, processors: 1 };
-    let other = Limits { drain_signal: DrainSignal::Other, stream_drain: Some(LIMITS.kill), ..LIMITS };
+    let other = Limits { drain_signal: DrainSignal::Other(12), stream_drain: Some(LIMITS.kill), ..LIMITS };
     let alone = Settings { max_workers: 1, ..settings(1) };
     vec![
         setup("one alone", alone, false, 1),

@@ -206,6 +206,7 @@ impl<'a> Exchange<'a> {
         if self.client.flush(client_timeout).await.is_err() {
             return Outcome::ClientClosed;
         }
+        self.context.open.become_long_lived();
         self.close.watch(&self.lease, true);
         let close = |cx: &mut Context<'_>| self.close.is_due(&self.lease, cx);
         let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout, close).await;
@@ -233,6 +234,7 @@ impl<'a> Exchange<'a> {
         }
         if plan.is_event_stream {
             self.lease.hold(Hold::Stream);
+            self.context.open.become_long_lived();
             self.close.watch(&self.lease, true);
         }
         if let Err(error) = self.carry(&mut download, &mut upstream, plan.is_event_stream).await {

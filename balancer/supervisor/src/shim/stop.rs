@@ -49,6 +49,19 @@ pub(super) fn run(program: &Supervised, port: Option<u16>) {
     }
 }
 
+/// Sends `signal` to the servers of `program`, or to its top while nobody listens.
+pub(super) fn signal_servers(program: &Supervised, port: Option<u16>, signal: Signal) {
+    let own = std::process::id();
+    let _reaps_nothing = program.lock();
+    let processes = Processes::now();
+    let servers = port.map_or_else(Vec::new, |port| processes.servers(own, port));
+    let told = if servers.is_empty() { children(&processes, own) } else { servers };
+    for process in told.into_iter().filter_map(|member| PidFd::open(member).ok()) {
+        // Fails when it has just ended.
+        let _ = process.signal(signal);
+    }
+}
+
 fn children(processes: &Processes, parent: u32) -> Vec<Member> {
     processes.members(parent).into_iter().filter(|member| member.parent == parent).collect()
 }

@@ -37,7 +37,7 @@ impl World {
             | Effect::Withdraw(of)
             | Effect::AwaitDrain(of)
             | Effect::Close { generation: of, .. }
-            | Effect::SignalDrain(of)
+            | Effect::SignalDrain { generation: of, .. }
             | Effect::Terminate(of)
             | Effect::Kill(of) => self.act_on(of, effect, step),
         }
@@ -100,7 +100,7 @@ impl World {
         let misplaced = match effect {
             Effect::Publish(_) => running.published || !running.ready,
             Effect::Withdraw(_) => !running.published,
-            Effect::SignalDrain(_) => !running.only_long_lived && !self.fleet.is_stopping(),
+            Effect::SignalDrain { .. } => !running.only_long_lived && !self.fleet.is_stopping(),
             Effect::AwaitDrain(_) | Effect::Close { .. } | Effect::Terminate(_) | Effect::Kill(_) => {
                 running.published
             }
@@ -114,7 +114,7 @@ impl World {
         }
         match effect {
             Effect::Probe(_) => running.probed = true,
-            Effect::Protect(_) | Effect::SignalDrain(_) => {}
+            Effect::Protect(_) | Effect::SignalDrain { .. } => {}
             Effect::Close { over: None, .. } => running.closed = true,
             Effect::Close { .. } => {}
             Effect::Publish(_) => {
