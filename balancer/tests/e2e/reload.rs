@@ -141,7 +141,7 @@ fn workers_that_boot_slowly_are_waited_for() {
 
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
-fn a_request_that_does_not_end_holds_a_reload_up_for_the_drain_timeout_only() {
+fn who_waits_for_a_reload_waits_for_the_drain_timeout_at_most() {
     let cluster = Balancer::program(2, &["--drain-timeout", "1s", "--kill-timeout", "1s"]).start_ready();
     let mut endless = Connection::open(cluster.address).unwrap();
     endless.send("POST", "/slow?ms=60000", &[], b"x").unwrap();
@@ -150,9 +150,9 @@ fn a_request_that_does_not_end_holds_a_reload_up_for_the_drain_timeout_only() {
     });
     let load = Load::of(&cluster, 2, "/pid", true);
     let start = Instant::now();
-    assert_eq!(cluster.operate(&["reload"]).0, 0);
-    assert!(start.elapsed() < Duration::from_secs(20));
-    endless.receive(false).unwrap().problem(502);
+    assert_eq!(cluster.operate(&["reload", "--wait"]).0, 0);
+    assert!(start.elapsed() > Duration::from_secs(1) && start.elapsed() < Duration::from_secs(20));
+    endless.receive(false).unwrap().problem(504);
     load.finish_unharmed();
 }
 

@@ -79,7 +79,7 @@ fn the_pids_of_a_change_are_those_of_the_program() {
     let cluster = with_program(1, &[]).start_ready();
     let (code, out, err) = cluster.operate(&["scale", "+1", "--json"]);
     assert_eq!(code, 0, "{err}");
-    let (code, reloaded, err) = cluster.operate(&["reload", "--json"]);
+    let (code, reloaded, err) = cluster.operate(&["reload", "--json", "--wait"]);
     assert_eq!(code, 0, "{err}");
     let pids = |text: &str, event: &str| {
         let steps = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
