@@ -36,12 +36,12 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
             }
             Action::Status { all, .. } => status(&target, *all, to.json).await,
             Action::Reload { wait, .. } => {
-                let request = Request::post_empty(&path_to("/reload", *wait));
+                let request = Request::post_empty(path_to("/reload", *wait));
                 target.connect().await?.change(request, to.json).await
             }
             Action::Scale { workers, wait, .. } => {
                 let body = serde_json::to_value(workers)?;
-                let request = Request::post(&path_to("/scale", *wait), &body);
+                let request = Request::post(path_to("/scale", *wait), &body);
                 target.connect().await?.change(request, to.json).await
             }
             Action::Stop { .. } => target.connect().await?.stop(to.json).await,

@@ -8,6 +8,7 @@
 //! along, `give_up` ends a cluster that never gets ready.
 
 mod backoff;
+mod draining;
 mod effect;
 mod ending;
 mod gate;
