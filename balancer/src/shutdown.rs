@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::format_duration;
-use shared_protocol::EventKind;
+use shared_protocol::{EventKind, in_flight_text};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -118,10 +118,9 @@ impl Shutdown {
         let long_lived = if !in_time {
             warn!(open = self.open.count(), "stop timeout reached: aborting the requests in flight");
             Duration::ZERO
-        } else if self.open.long_lived() > 0 {
+        } else if let Some(connections) = in_flight_text(0, self.open.long_lived()) {
             let time = self.stream_drain.map_or(left, |limit| limit.min(left));
-            let (count, shown) = (self.open.long_lived(), in_seconds(time));
-            info!(long_lived = count, "no request is left; {} end within {shown}", connections(count));
+            info!("no request is left; {connections} end within {:.1} s", time.as_secs_f64());
             time.max(LEAST)
         } else {
             LEAST
@@ -132,21 +131,12 @@ impl Shutdown {
 
     /// What the shutdown waits for, for whoever looks at the log.
     fn waits_for(&self, open: u64, at_terminal: bool) -> String {
-        let requests = match open {
-            0 => "no request".to_owned(),
-            1 => "1 request".to_owned(),
-            _ => format!("{open} requests"),
-        };
-        let connections = match self.open.long_lived() {
-            0 => String::new(),
-            count => format!(" and {}", connections(count)),
-        };
-        let limit = match open + self.open.long_lived() {
-            0 => String::new(),
-            _ => format!(", up to {}", format_duration(self.stop_timeout)),
+        let requests = match in_flight_text(open, self.open.long_lived()) {
+            None => "no request in flight".to_owned(),
+            Some(text) => format!("{text} in flight, up to {}", format_duration(self.stop_timeout)),
         };
         let again = if at_terminal { "Ctrl-C again" } else { "a second signal" };
-        format!("{requests}{connections} in flight{limit}; {again} stops at once")
+        format!("{requests}; {again} stops at once")
     }
 
     /// Returns when no request has been open for [`QUIET_PERIOD`].
@@ -164,13 +154,4 @@ impl Shutdown {
         // The channel is closed only once the supervisor has ended, and then no command is needed.
         let _ = self.supervisor.send(command).await;
     }
-}
-
-fn connections(count: u64) -> String {
-    if count == 1 { "1 long-lived connection".to_owned() } else { format!("{count} long-lived connections") }
-}
-
-/// Rounded to tenths.
-fn in_seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }

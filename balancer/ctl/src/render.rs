@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared_protocol::{
     ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, Status, WorkerState, WorkerStatus,
+    in_flight_text,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -308,16 +309,8 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
 
 /// What goes on in workers that were replaced, if anything does.
 fn left_behind(requests: u64, long_lived: u64) -> String {
-    let some = |count: u64, what: &str| {
-        let plural = if count == 1 { "" } else { "s" };
-        (count > 0).then(|| format!("{count} {what}{plural}"))
-    };
-    let parts = [some(requests, "request"), some(long_lived, "long-lived connection")];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    if parts.is_empty() {
-        return String::new();
-    }
-    format!("; {} of the old ones end in the background", parts.join(" and "))
+    let text = in_flight_text(requests, long_lived);
+    text.map_or_else(String::new, |text| format!("; {text} of the old ones end in the background"))
 }
 
 fn plural(workers: usize) -> &'static str {

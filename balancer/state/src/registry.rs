@@ -13,7 +13,7 @@ pub use shared_process::tree::Usage;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{
     ClusterHealth, ClusterStatus, PrimaryRef, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
-    WorkerState, WorkerStatus, megabytes,
+    WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
 /// What a process is to its slot.
@@ -148,6 +148,13 @@ impl Entry {
         (self.id, self.pid, self.state) == (other.id, other.pid, other.state)
     }
 
+    /// What a process that drains still has.
+    fn finishes(&self) -> Option<String> {
+        let worker = self.worker.as_ref().filter(|_| self.state == WorkerState::Draining)?;
+        let text = in_flight_text(worker.workload().requests, worker.long_lived())?;
+        Some(format!("finishes {text}"))
+    }
+
     fn status(&self, now: Instant, usage: Option<Usage>) -> WorkerStatus {
         let uptime = self.online_since.map(|since| now.saturating_duration_since(since));
         WorkerStatus {
@@ -157,7 +164,7 @@ impl Entry {
             state_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
             port: self.worker.as_ref().map(|worker| worker.address.port()),
             address: self.worker.as_ref().map(|worker| worker.address.to_string()),
-            reason: self.reason.as_ref().map(|reason| reason.text.clone()),
+            reason: self.reason.as_ref().map(|reason| reason.text.clone()).or_else(|| self.finishes()),
             last_lines: self.reason.as_ref().map(|reason| reason.last_lines.clone()).unwrap_or_default(),
             uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
             restarts: self.restarts,

@@ -71,6 +71,8 @@ fn a_reload_is_over_at_once_and_closes_are_spread() {
     assert!(out.contains("20 long-lived connections of the old ones"), "{out}");
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(cluster.worker_pids().iter().all(|pid| !old.contains(pid)));
+    let (_, shown, _) = cluster.operate(&["status"]);
+    assert!(shown.contains("finishes") && shown.contains("long-lived connections"), "{shown}");
     assert_eq!(cluster.operate(&["scale", "3"]).0, 0, "other commands are carried out meanwhile");
     eventually("the programs are told early", || has_said(&cluster, "told to end with"));
     let ends = ends(streams, start);

@@ -158,7 +158,8 @@ pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "127.0.0.1:40693"))]
     pub address: Option<String>,
-    /// Why it is not ready, in words, once it has taken its time or has failed.
+    /// Why it is not ready, in words, once it has taken its time or has failed; while it
+    /// drains, what it still has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(
         feature = "openapi",
@@ -354,6 +355,18 @@ pub fn new_request_id() -> [u8; 32] {
     std::array::from_fn(|place| b"0123456789abcdef"[(bits >> (4 * place)) as usize & 0xf])
 }
 
+/// What is in flight, for people, such as `2 requests and 1 long-lived connection`; `None`
+/// when nothing is. Long-lived connections are upgraded ones and event streams.
+pub fn in_flight_text(requests: u64, long_lived: u64) -> Option<String> {
+    let some = |count: u64, what: &str| {
+        let plural = if count == 1 { "" } else { "s" };
+        (count > 0).then(|| format!("{count} {what}{plural}"))
+    };
+    let parts = [some(requests, "request"), some(long_lived, "long-lived connection")];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
 /// Bytes as a person reads them, in the form of the API: `"45.23 MB"`
 /// (1 MB = 1,048,576 bytes, as Node's examples have it).
 pub fn megabytes(bytes: u64) -> String {
@@ -374,6 +387,14 @@ mod tests {
             assert!(!is_well_formed_request_id(bad), "{bad:?}");
         }
         assert_ne!(new_request_id(), new_request_id());
+    }
+
+    #[test]
+    fn what_is_in_flight_is_said_in_words() {
+        assert_eq!(in_flight_text(0, 0), None);
+        assert_eq!(in_flight_text(1, 0).as_deref(), Some("1 request"));
+        assert_eq!(in_flight_text(0, 2).as_deref(), Some("2 long-lived connections"));
+        assert_eq!(in_flight_text(2, 1).as_deref(), Some("2 requests and 1 long-lived connection"));
     }
 
     #[test]
