@@ -133,18 +133,19 @@ impl Balancer {
     pub fn start_unread(self) -> (Cluster, BufReader<ChildStderr>) {
         let mut child = self.command().spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let address = loop {
+        let (address, admin) = loop {
             let mut line = String::new();
             assert!(stderr.read_line(&mut line).unwrap() > 0, "the balancer ended");
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(address) = event["address"].as_str().and_then(|address| address.parse().ok()) {
-                break address;
+                let admin = event["admin"].as_str().and_then(|url| url.strip_prefix("http://")?.parse().ok());
+                break (address, admin);
             }
         };
         let cluster = Cluster {
             child,
             address,
-            admin: None,
+            admin,
             control: PathBuf::new(),
             log: Arc::default(),
             reader: None,
@@ -188,7 +189,7 @@ impl Balancer {
                 let log = cluster.log();
                 panic!("the balancer ended with {status}: {log:#?}");
             }
-            let events = cluster.events();
+            let events = cluster.said();
             // A single process says its URL.
             let url = |event: &Value| event["url"].as_str()?.strip_prefix("http://")?.parse().ok();
             events
@@ -196,7 +197,7 @@ impl Balancer {
                 .find_map(|event| event["address"].as_str()?.parse().ok())
                 .or(events.iter().find_map(url))
         });
-        let listening = cluster.events().into_iter().find(|event| event["control"].is_string());
+        let listening = cluster.said().into_iter().find(|event| event["control"].is_string());
         if let Some(event) = listening {
             let admin = event["admin"].as_str().and_then(|url| url.strip_prefix("http://"));
             cluster.admin = admin.map(|address| address.parse().unwrap());
@@ -241,6 +242,15 @@ impl Cluster {
     /// The log's lines, which are JSON as standard error is no terminal.
     pub fn events(&self) -> Vec<Value> {
         self.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// As [`Self::events`], with the fields of lines that are text.
+    fn said(&self) -> Vec<Value> {
+        let of_text = |line: &String| {
+            let fields = line.split(' ').filter_map(|field| field.split_once('='));
+            fields.map(|(name, value)| (name.to_owned(), Value::from(value.trim_matches('"')))).collect()
+        };
+        self.log().iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| of_text(line))).collect()
     }
 
     /// The warning about a request that names this fault, once it is in the log.
