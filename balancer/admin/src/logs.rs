@@ -31,7 +31,8 @@ impl Query {
         let mut query = Self { worker: None, lines: USUAL_LINES, follow: false };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let wrong = || format!("{pair:?} is not understood: expected for example worker=2&lines=100&follow=true");
+            let wrong =
+                || format!("{pair:?} is not understood: expected for example worker=2&lines=100&follow=true");
             match name {
                 "worker" => query.worker = Some(WorkerId(value.parse().map_err(|_| wrong())?)),
                 "lines" => query.lines = value.parse().map_err(|_| wrong())?,

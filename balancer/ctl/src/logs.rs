@@ -189,7 +189,9 @@ impl Printer {
             let text = match item {
                 Item::Line(line) => self.line(&line)?,
                 Item::Missed(missed) => self.record(&OutputRecord::Missed { missed })?,
-                Item::Interrupted if self.json => format!("{}\n", serde_json::json!({ "error": INTERRUPTED })),
+                Item::Interrupted if self.json => {
+                    format!("{}\n", serde_json::json!({ "error": INTERRUPTED }))
+                }
                 Item::Interrupted => format!("-- {INTERRUPTED}\n"),
             };
             match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

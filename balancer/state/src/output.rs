@@ -117,7 +117,8 @@ impl Output {
     pub fn tail(&self, worker: Option<WorkerId>, count: usize) -> (Vec<OutputLine>, Cursor) {
         let kept = self.lock();
         let of_interest = kept.workers.iter().filter(|(id, _)| worker.is_none_or(|worker| worker == **id));
-        let mut last: Vec<_> = of_interest.flat_map(|(_, lines)| lines.lines.iter().rev().take(count)).collect();
+        let mut last: Vec<_> =
+            of_interest.flat_map(|(_, lines)| lines.lines.iter().rev().take(count)).collect();
         last.sort_unstable_by_key(|line| line.sequence);
         let last = &last[last.len().saturating_sub(count)..];
         let cursor = Cursor { worker, sequence: kept.sequence, count: kept.count(worker) };

@@ -107,7 +107,8 @@ impl Drop for Logs {
 #[test]
 #[ignore = "needs python3: bash .ci/setup"]
 fn tagged_lines_name_worker_process_and_stream_in_json() {
-    let cluster = python(1, &[]).env("RUST_LOG", "myapp=debug").env("CLUSTER_LOG", ONLY_THE_ADDRESS).start_ready();
+    let cluster =
+        python(1, &[]).env("RUST_LOG", "myapp=debug").env("CLUSTER_LOG", ONLY_THE_ADDRESS).start_ready();
     print(&cluster, "/", b"\x1b[32m[Nest]\x1b[39m out \xff\0\x1b]0;title\x07\n");
     print(&cluster, "/stderr", b"  WARN err\n");
     let pid = cluster.worker_pids()[0];
@@ -324,7 +325,8 @@ fn lines_are_on_the_control_socket_and_nowhere_else() {
 
 #[test]
 fn the_bundled_workers_lines_keep_their_level_and_are_not_filtered_with_the_balancers() {
-    let cluster = Balancer::cluster(1).with(&["--log-filter", ONLY_THE_ADDRESS]).env("RUST_LOG", "worker=debug");
+    let cluster =
+        Balancer::cluster(1).with(&["--log-filter", ONLY_THE_ADDRESS]).env("RUST_LOG", "worker=debug");
     let cluster = cluster.start_ready();
     let debug = eventually("a line of the worker", || {
         cluster.events().into_iter().find(|event| event["level"] == "DEBUG")

@@ -40,8 +40,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn run(text: &'a str, colours: bool, carets: bool) -> String {
         let out = String::with_capacity(text.len());
-        let mut writer =
-            Self { text, at: 0, done: 0, escape: 0, out, colours, carets, coloured: false };
+        let mut writer = Self { text, at: 0, done: 0, escape: 0, out, colours, carets, coloured: false };
         let mut parser = <Parser>::new();
         for (at, byte) in text.bytes().enumerate() {
             writer.at = at;

@@ -154,9 +154,7 @@ fn finish(subscriber: impl tracing::Subscriber + Send + Sync + 'static) -> Resul
 
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error(
-        "invalid log directives {0:?}: expected for example RUST_LOG=info or RUST_LOG=warn,worker=debug"
-    )]
+    #[error("invalid log directives {0:?}: expected for example RUST_LOG=info or RUST_LOG=warn,worker=debug")]
     Filter(String),
     #[error("could not start the log's thread: {0}")]
     Thread(io::Error),

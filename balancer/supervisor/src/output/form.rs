@@ -196,7 +196,9 @@ impl Form {
         let number = |out: &mut Vec<u8>, number: u32| {
             out.extend_from_slice(number.to_string().as_bytes());
         };
-        for part in ["{\"timestamp\":\"", &self.time, "\",\"level\":\"", self.level.shown().0, "\",\"message\":"] {
+        for part in
+            ["{\"timestamp\":\"", &self.time, "\",\"level\":\"", self.level.shown().0, "\",\"message\":"]
+        {
             out.extend_from_slice(part.as_bytes());
         }
         serde_json::to_writer(&mut *out, &codes::without_codes(text)).expect("memory takes any text");

@@ -145,7 +145,7 @@ pub(crate) fn boundary(text: &[u8], limit: usize) -> usize {
     if let Some(at) = last {
         let length = match head[at] {
             ..0xe0 => 2,
-            ..0xf0 => 3,
+            0xe0..0xf0 => 3,
             _ => 4,
         };
         // Only what may go on is incomplete; bytes that are no UTF-8 are cut anywhere.
@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn a_long_line_comes_in_parts_that_are_the_whole_of_it() {
         let line = "ä日🦀\x1b[38;5;3m".repeat(12_000);
-        for (mode, limit) in [(OutputMode::Tagged, PART), (OutputMode::Merge, PART), (OutputMode::Raw, WHOLE)] {
+        for (mode, limit) in [(OutputMode::Tagged, PART), (OutputMode::Merge, PART), (OutputMode::Raw, WHOLE)]
+        {
             for size in [777, 65_536] {
                 let all = pieces(mode, format!("{line}\nnext\n").as_bytes(), size);
                 let (next, parts) = all.split_last().unwrap();

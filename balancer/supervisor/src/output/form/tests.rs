@@ -64,10 +64,7 @@ fn parts_of_a_line_are_marked() {
     let mut json = form(OutputMode::Tagged, LogFormat::Json, false, false);
     let all = objects(&mut json, &pieces);
     let parts: Vec<_> = all.iter().map(|line| (line["part"].as_u64(), line["last"].as_bool())).collect();
-    assert_eq!(
-        parts,
-        [(Some(1), Some(false)), (Some(2), Some(false)), (Some(3), Some(true)), (None, None)]
-    );
+    assert_eq!(parts, [(Some(1), Some(false)), (Some(2), Some(false)), (Some(3), Some(true)), (None, None)]);
 }
 
 #[test]
@@ -101,12 +98,8 @@ fn objects_are_merged_and_all_else_is_wrapped() {
 #[test]
 fn raw_lines_are_the_bytes_that_were_printed() {
     let mut form = form(OutputMode::Raw, LogFormat::Text, true, false);
-    let pieces: [(&[u8], End); 4] = [
-        (b"\x1b[2Ja\xff\0\r", End::LineFeed),
-        (b"b", End::Rest),
-        (b"c", End::LineFeed),
-        (b"d", End::Stream),
-    ];
+    let pieces: [(&[u8], End); 4] =
+        [(b"\x1b[2Ja\xff\0\r", End::LineFeed), (b"b", End::Rest), (b"c", End::LineFeed), (b"d", End::Stream)];
     pieces.iter().for_each(|&(text, end)| form.add(Piece { text, end }));
     let ready = form.take();
     assert_eq!(ready.text, b"\x1b[2Ja\xff\0\r\nbc\nd");
