@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::OutputMode;
+use super::settings::OutputMode;
 
 /// Bytes of a part of a line, at most.
 pub(crate) const PART: usize = 16 * 1024;
