@@ -25,6 +25,7 @@ Examples:
 Operate it, from another terminal:
   balancer status                   who is online, and how they are
   balancer status --watch           the same and what happens, kept up to date
+  balancer logs -f                  what the workers print
   balancer reload                   replace all workers without losing a request
   balancer scale 8                  change the number of workers
   balancer stop                     finish what is in flight, then end
@@ -35,7 +36,7 @@ Try it:
   curl http://127.0.0.1:3100/cluster/workers
 
 A flag beats its environment variable, which beats the line in .env.
-Durations are written like 500ms, 30s or 1m. RUST_LOG sets what is logged,
+Durations are written like 500ms, 30s or 1m. --log-filter sets what is logged,
 CLUSTER_CRASH_ENABLED whether POST /cluster/crash may act; docs/configuration.md
 lists all variables.
 Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";

@@ -1,5 +1,6 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
+mod log;
 mod mode;
 mod program;
 mod traffic;
@@ -11,15 +12,16 @@ use std::path::PathBuf;
 
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH,
-    HEALTH_RISE, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME,
-    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET,
+    HEALTH_RISE, HEALTH_TIMEOUT, KILL_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY,
+    MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET,
     private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
-use shared_telemetry::{LogFormat, Telemetry};
+use shared_telemetry::Telemetry;
 
 use balancer_pool::Balancing;
 use balancer_proxy::ProxyLimits;
+use balancer_supervisor::output::OutputMode;
 use balancer_supervisor::probe::{Check, Probing};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
@@ -28,11 +30,6 @@ pub(crate) use mode::Mode;
 use mode::mode;
 use program::program;
 use traffic::Secret;
-
-/// Pingora reports each failed request, and each kept connection that another
-/// thread was still letting go of, as an error; the balancer itself logs what
-/// matters about those.
-const DEFAULT_FILTER: &str = "info,pingora_core=off";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -59,6 +56,8 @@ pub(crate) struct Config {
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
     pub(crate) telemetry: Telemetry,
+    /// How lines of workers come out.
+    pub(crate) worker_output: OutputMode,
     /// What `.env` has set, for the workers.
     pub(crate) dotenv: Vec<(String, OsString)>,
 }
@@ -69,7 +68,11 @@ impl Config {
     pub(crate) fn new(settings: &Settings, command: &[OsString]) -> Result<Self, ConfigError> {
         let mode = mode(settings)?;
         // Workers would refuse a bad value of their own only after they were started.
-        let worker = worker::Config::new(settings)?;
+        let mut worker = worker::Config::new(settings)?;
+        let log::Log { telemetry, worker_output } = log::log(settings, command.is_empty())?;
+        if let Some(filter) = log::own_filter(settings)?.filter(|_| mode == Mode::Single) {
+            worker.telemetry.filter = filter;
+        }
         Ok(Self {
             mode,
             program: program(mode, command)?,
@@ -104,7 +107,8 @@ impl Config {
             admin: Admin::address(settings.find(&ADMIN)?, worker.port),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
-            telemetry: telemetry(settings)?,
+            telemetry,
+            worker_output,
             dotenv: dotenv(settings),
             worker,
         })
@@ -114,17 +118,6 @@ impl Config {
     pub(crate) fn listen(&self) -> SocketAddr {
         self.worker.address()
     }
-}
-
-fn telemetry(settings: &Settings) -> Result<Telemetry, ConfigError> {
-    let format = settings.find_as(&LOG_FORMAT, |text| text.parse().ok())?;
-    let is_valid = |text: &str| Telemetry::is_valid_filter(text).then(|| text.to_owned());
-    let filter = settings.find_as(&LOG_FILTER, is_valid)?;
-    Ok(Telemetry {
-        format: format.unwrap_or_else(LogFormat::for_stderr),
-        filter: filter.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
-        timestamps: true,
-    })
 }
 
 fn dotenv(settings: &Settings) -> Vec<(String, OsString)> {

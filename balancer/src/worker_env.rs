@@ -12,11 +12,11 @@ use worker::config::State;
 
 use crate::config::Config;
 use crate::state_dir::StateDir;
-use balancer_state::output::Output;
 use balancer_supervisor::notify;
+use balancer_supervisor::output::WorkerOutput;
 use balancer_supervisor::process::{Children, Launcher, Program};
 
-pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>, output: Arc<Output>) -> Launcher {
+pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>, output: Arc<WorkerOutput>) -> Launcher {
     let environment = match config.program {
         Program::Bundled => worker_environment(config, state_dir),
         Program::Command(_) => config.dotenv.clone(),

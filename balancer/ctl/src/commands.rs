@@ -12,6 +12,7 @@ use shared_telemetry::terminal;
 
 use crate::cli::{Action, Recipient};
 use crate::cluster::Cluster;
+use crate::logs;
 use crate::render::{self, Style, print};
 use crate::watch;
 
@@ -20,7 +21,7 @@ use crate::watch;
 /// # Errors
 /// When no cluster could be reached, or it did not do what it was asked to.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
-    let (Action::Status { to, .. } | Action::Reload { to } | Action::Scale { to, .. } | Action::Stop { to }) =
+    let (Action::Status { to, .. } | Action::Logs { to, .. } | Action::Reload { to } | Action::Scale { to, .. } | Action::Stop { to }) =
         action;
     let path = socket(to)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,6 +39,7 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 }
                 Ok(ExitCode::SUCCESS)
             }
+            Action::Logs { which, .. } => logs::run(cluster, &path, which, to.json).await,
             Action::Reload { .. } => cluster.change(Request::post_empty("/reload"), to.json).await,
             Action::Scale { workers, .. } => {
                 let body = serde_json::to_value(Scale { workers: *workers })?;

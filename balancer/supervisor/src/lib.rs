@@ -21,7 +21,7 @@ mod handle;
 mod measure;
 pub mod notify;
 mod oom;
-mod output;
+pub mod output;
 mod port;
 pub mod probe;
 pub mod process;

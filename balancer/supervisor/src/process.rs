@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use balancer_state::output::Output;
 use rustix::process::{Pid, Signal};
 use shared_protocol::{
     Generation, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage,
@@ -37,7 +36,7 @@ use tracing::warn;
 
 use crate::executable::Executable;
 use crate::oom::{self, Rank};
-use crate::output::Relay;
+use crate::output::{Printer, WorkerOutput};
 use crate::port::Port;
 use crate::shim;
 use balancer_fleet::{Launch, PortPolicy};
@@ -80,8 +79,8 @@ pub struct Launcher {
     /// Taken from the primary's own environment.
     pub unset: Vec<&'static str>,
     pub children: Children,
-    /// Where the last lines that workers have printed are kept.
-    pub output: Arc<Output>,
+    /// Where what workers print goes.
+    pub output: Arc<WorkerOutput>,
 }
 
 /// The pids of all processes that were started here and are not reaped yet.
@@ -173,15 +172,13 @@ impl Launcher {
         self.children.lock().insert(pid);
         let rank = if launch.on_trial { Rank::Candidate } else { Rank::Worker };
         let shown = Arc::new(AtomicU32::new(pid));
-        let relay = |stream| {
-            let (pid, kept) = (Arc::clone(&shown), Arc::clone(&self.output));
-            Relay { worker: id, generation, pid, stream, kept }
-        };
+        let printer = Printer::new(id, generation, Arc::clone(&shown), &self.output);
         if let Some(stdout) = child.stdout.take() {
-            relays.spawn(relay(OutputStream::Stdout).run(stdout));
+            let output = Arc::clone(&self.output);
+            relays.spawn(printer.clone().relay(stdout, OutputStream::Stdout, output));
         }
         if let Some(stderr) = child.stderr.take() {
-            relays.spawn(relay(OutputStream::Stderr).run(stderr));
+            relays.spawn(printer.relay(stderr, OutputStream::Stderr, Arc::clone(&self.output)));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         let is_shim = matches!(self.program, Program::Command(_));

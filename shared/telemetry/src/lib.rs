@@ -6,6 +6,7 @@
 //! the same queue ([`Sink`]); no filter concerns them.
 
 pub mod codes;
+mod patient;
 mod queue;
 pub mod terminal;
 
@@ -14,6 +15,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use patient::Patient;
 use queue::{OwnLines, Queue, Writing};
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -86,7 +88,7 @@ impl TelemetryGuard {
         let writing = match self.stdout.take() {
             Some(writing) => writing,
             None => {
-                let started = Queue::start(io::stdout(), "standard output", self.lost.clone());
+                let started = Queue::start(Patient(io::stdout()), "standard output", self.lost.clone());
                 started.map_err(TelemetryError::Thread)?
             }
         };
@@ -126,7 +128,7 @@ pub fn init(telemetry: &Telemetry) -> Result<TelemetryGuard, TelemetryError> {
 pub fn init_counted(telemetry: &Telemetry, lost: Lost) -> Result<TelemetryGuard, TelemetryError> {
     let filter = EnvFilter::try_new(&telemetry.filter)
         .map_err(|_| TelemetryError::Filter(telemetry.filter.clone()))?;
-    let stderr = Queue::start(io::stderr(), "standard error", lost.clone());
+    let stderr = Queue::start(Patient(io::stderr()), "standard error", lost.clone());
     let stderr = stderr.map_err(TelemetryError::Thread)?;
     install(telemetry, filter, Arc::clone(&stderr.queue))?;
     Ok(TelemetryGuard { stderr, stdout: None, lost })
