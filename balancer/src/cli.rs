@@ -25,6 +25,7 @@ Examples:
 Operate it, from another terminal:
   balancer status                   who is online, and how they are
   balancer status --watch           the same and what happens, kept up to date
+  balancer logs -f                  what the workers print
   balancer reload                   replace all workers without losing a request
   balancer scale 8                  change the number of workers; +1 and -1 for one more or fewer
   balancer stop                     finish what is in flight, then end
@@ -39,7 +40,7 @@ Try it:
 A flag beats its environment variable, which beats the line in .env, which beats
 cluster.toml: the same names without dashes, and command, the program to run. With a
 COMMAND only variables that begin with CLUSTER_, HOST and PORT are read.
-Durations are written like 500ms, 30s or 1m. RUST_LOG sets what is logged,
+Durations are written like 500ms, 30s or 1m. --log-filter sets what is logged,
 CLUSTER_CRASH_ENABLED whether POST /cluster/crash may act; docs/configuration.md
 lists all variables.
 Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";

@@ -14,6 +14,7 @@ use shared_process::inherited::Inherited;
 use shared_process::{descriptors, job_control};
 use shared_settings::definitions::ADMIN;
 use shared_settings::describe_bind_error;
+use shared_telemetry::{Lost, TelemetryGuard, terminal};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
@@ -27,7 +28,9 @@ use balancer_pool::Pool;
 use balancer_proxy::listener::{self, Phase, Serving};
 use balancer_proxy::{OpenRequests, Proxy};
 use balancer_state::ClusterState;
+use balancer_state::counters::Counters;
 use balancer_supervisor::executable::Executable;
+use balancer_supervisor::output::{OutputMode, OutputSettings, WorkerOutput};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
@@ -48,7 +51,8 @@ use crate::worker_env;
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     // Before any thread is started: all of them have to.
     job_control::block().context("could not block signals")?;
-    let _log = shared_telemetry::init(&config.telemetry)?;
+    let state = ClusterState { pool: Arc::new(Pool::new(config.balancing)), ..ClusterState::default() };
+    let mut log = shared_telemetry::init_counted(&config.telemetry, lost_lines(&state.counters))?;
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     // Before any of it is changed.
     let inherited = Inherited::now();
@@ -56,7 +60,7 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
         FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;
     let state_dir = open_state_dir(config)?;
-    let state = ClusterState { pool: Arc::new(Pool::new(config.balancing)), ..ClusterState::default() };
+    let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
         Some(settings) => AccessLog::open(settings, Arc::clone(&state.counters.access_log_dropped))?,
         None => Default::default(),
@@ -80,6 +84,7 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
         open,
         proxy,
         access_log,
+        output: Arc::new(output),
         supervisor,
     };
     runtime.block_on(cluster.run(commands))
@@ -111,6 +116,28 @@ impl Sockets {
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listener::bind(address).map_err(|err| anyhow::Error::msg(describe_bind_error(address, &err)))
+}
+
+/// Where lines are counted that are read too slowly.
+fn lost_lines(counters: &Counters) -> Lost {
+    let (own, relayed) = (&counters.log_dropped, &counters.output_dropped);
+    Lost { own: Arc::clone(own), relayed: Arc::clone(relayed) }
+}
+
+/// Where lines of workers go.
+fn worker_output(
+    config: &Config,
+    log: &mut TelemetryGuard,
+    state: &ClusterState,
+) -> anyhow::Result<WorkerOutput> {
+    let settings = OutputSettings {
+        mode: config.worker_output,
+        format: config.telemetry.format,
+        colours: terminal::stderr_has_colour(),
+        bundled: matches!(config.program, Program::Bundled),
+    };
+    let stdout = (settings.mode == OutputMode::Raw).then(|| log.stdout()).transpose()?;
+    Ok(WorkerOutput::new(settings, log.stderr(), stdout, Arc::clone(&state.output)))
 }
 
 /// The embedded store's directory, if the workers need one.
@@ -154,6 +181,7 @@ struct Cluster<'a> {
     open: OpenRequests,
     proxy: Arc<Proxy>,
     access_log: AccessLog,
+    output: Arc<WorkerOutput>,
     supervisor: Handle,
 }
 
@@ -165,8 +193,7 @@ impl Cluster<'_> {
         // ends the primary while workers run.
         let signals =
             Signals::install(handle.clone(), self.access_log).context("could not install signal handlers")?;
-        let output = Arc::clone(&state.output);
-        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, output);
+        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, self.output);
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;

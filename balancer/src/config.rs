@@ -4,6 +4,7 @@ mod affinity;
 mod diagnosis;
 mod files;
 mod limits;
+mod log;
 mod mode;
 mod place;
 mod program;
@@ -17,14 +18,15 @@ use std::time::Duration;
 
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
-    HEALTH_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS,
-    START_PARALLEL, private_variables,
+    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
+    private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
-use shared_telemetry::{LogFormat, Telemetry};
+use shared_telemetry::Telemetry;
 
 use balancer_pool::Balancing;
 use balancer_proxy::ProxyLimits;
+use balancer_supervisor::output::OutputMode;
 use balancer_supervisor::probe::{Check, Probing, Statuses};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
@@ -35,11 +37,6 @@ pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
 use program::program;
-
-/// Pingora reports each failed request, and each kept connection that another
-/// thread was still letting go of, as an error; the balancer itself logs what
-/// matters about those.
-const DEFAULT_FILTER: &str = "info,pingora_core=off";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -72,6 +69,8 @@ pub(crate) struct Config {
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
     pub(crate) telemetry: Telemetry,
+    /// How lines of workers come out.
+    pub(crate) worker_output: OutputMode,
     /// What `.env` and `cluster.toml` have set, for bundled workers.
     pub(crate) from_files: Vec<(String, OsString)>,
     /// What does not keep the cluster from starting, and yet is to be known.
@@ -84,7 +83,11 @@ impl Config {
     pub(crate) fn new(settings: &Settings, command: &[OsString]) -> Result<Self, ConfigError> {
         let mode = mode(settings)?;
         // Workers would refuse a bad value of their own only after they were started.
-        let worker = worker::Config::new(settings)?;
+        let mut worker = worker::Config::new(settings)?;
+        let log::Log { telemetry, worker_output } = log::log(settings, command.is_empty())?;
+        if let Some(filter) = log::own_filter(settings)?.filter(|_| mode == Mode::Single) {
+            worker.telemetry.filter = filter;
+        }
         let place = place::place(settings, mode)?;
         Ok(Self {
             mode,
@@ -118,7 +121,8 @@ impl Config {
             admin: Admin::address(settings.find(&ADMIN)?, worker.port),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
-            telemetry: telemetry(settings)?,
+            telemetry,
+            worker_output,
             from_files: from_files(settings),
             warnings: settings.warnings().to_vec(),
             worker,
@@ -135,17 +139,6 @@ impl Config {
     pub(crate) fn listen(&self) -> SocketAddr {
         self.worker.address()
     }
-}
-
-fn telemetry(settings: &Settings) -> Result<Telemetry, ConfigError> {
-    let format = settings.find_as(&LOG_FORMAT, |text| text.parse().ok())?;
-    let is_valid = |text: &str| Telemetry::is_valid_filter(text).then(|| text.to_owned());
-    let filter = settings.find_as(&LOG_FILTER, is_valid)?;
-    Ok(Telemetry {
-        format: format.unwrap_or_else(LogFormat::for_stderr),
-        filter: filter.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
-        timestamps: true,
-    })
 }
 
 fn from_files(settings: &Settings) -> Vec<(String, OsString)> {

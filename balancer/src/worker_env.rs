@@ -14,15 +14,15 @@ use worker::config::State;
 
 use crate::config::Config;
 use crate::state_dir::StateDir;
-use balancer_state::output::Output;
 use balancer_supervisor::notify;
+use balancer_supervisor::output::WorkerOutput;
 use balancer_supervisor::process::{Children, Launcher, Program};
 
 pub(crate) fn launcher(
     config: &Config,
     state_dir: Option<&StateDir>,
     inherited: Inherited,
-    output: Arc<Output>,
+    output: Arc<WorkerOutput>,
 ) -> Launcher {
     let (defaults, environment) = match config.program {
         Program::Bundled => (config.from_files.clone(), worker_environment(config, state_dir)),

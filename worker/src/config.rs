@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use shared_settings::definitions::{
-    CPU_QUEUE, CPU_THREADS, CRASH_ENABLED, DRAIN_TIMEOUT, FIBONACCI_MAX, HOST, LOG_FILTER, LOG_FORMAT,
-    MAX_BODY, POD_NAME, PORT, REDIS_URL, STATE_DIR, WORKER_NAME, WORKER_SHUTDOWN_TIMEOUT, WORKER_THREADS,
+    CPU_QUEUE, CPU_THREADS, CRASH_ENABLED, DRAIN_TIMEOUT, FIBONACCI_MAX, HOST, LOG_FORMAT, MAX_BODY,
+    POD_NAME, PORT, REDIS_URL, RUST_LOG, STATE_DIR, WORKER_NAME, WORKER_SHUTDOWN_TIMEOUT, WORKER_THREADS,
 };
 use shared_settings::{ConfigError, Flags, Settings, Worker};
 use shared_store::RedisUrl;
@@ -96,7 +96,7 @@ impl Config {
                 format: settings
                     .find_as(&LOG_FORMAT, |text| text.parse().ok())?
                     .unwrap_or_else(LogFormat::for_stderr),
-                filter: settings.find(&LOG_FILTER)?.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
+                filter: settings.find(&RUST_LOG)?.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
                 timestamps: true,
             },
         })

@@ -21,6 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::http::{Acceptor, Handler, Reply, Server};
+use crate::logs;
 use crate::read;
 use balancer_state::ClusterState;
 use balancer_state::response::Response;
@@ -31,8 +32,8 @@ use balancer_supervisor::{Command, Handle, ScaleTo};
 const STEPS: usize = 4096;
 /// A body of a request to the control socket has fewer bytes.
 const BODY_LIMIT: usize = 4096;
-/// How a change's steps are sent: one JSON object per line.
-const LINES: &str = "application/x-ndjson";
+/// How a change's steps are sent, and lines of workers: one JSON object per line.
+pub(crate) const LINES: &str = "application/x-ndjson";
 
 /// Answers on the control socket until dropped.
 #[derive(Debug, Clone)]
@@ -119,6 +120,7 @@ impl Handler for Control {
         let (method, path) = (&head.method, head.uri.path());
         match (method, path) {
             (&Method::GET, "/status") => Response::json(200, &self.status()).into(),
+            (&Method::GET, "/logs") => logs::reply(&self.state.output, head.uri.query().unwrap_or_default()),
             (&Method::POST, "/reload") => {
                 self.command(&head.uri, |reply| Command::Reload { reply: Some(reply) }).await
             }
@@ -133,7 +135,7 @@ impl Handler for Control {
                     Err(detail) => Response::problem(Problem::new(400, detail)).into(),
                 }
             }
-            (_, "/status") => Response::not_allowed(path, method.as_str(), "GET").into(),
+            (_, "/status" | "/logs") => Response::not_allowed(path, method.as_str(), "GET").into(),
             (_, "/reload" | "/scale" | "/stop") => {
                 Response::not_allowed(path, method.as_str(), "POST").into()
             }

@@ -9,6 +9,7 @@
 pub mod control;
 pub mod feed;
 pub mod http;
+mod logs;
 mod metrics;
 mod page;
 

@@ -120,7 +120,11 @@ impl Snapshot {
                 .encode_counter::<NoLabelSet, _, u64>(&count.load(Relaxed), None)?;
         }
         let help = "Lines of the access log that were lost";
-        counter(encoder, "access_log_dropped_lines", help, counters.access_log_dropped.load(Relaxed))
+        counter(encoder, "access_log_dropped_lines", help, counters.access_log_dropped.load(Relaxed))?;
+        let help = "Lines of the balancer's own log that were lost";
+        counter(encoder, "log_dropped_lines", help, counters.log_dropped.load(Relaxed))?;
+        let help = "Lines of workers that were lost on their way into the log";
+        counter(encoder, "worker_output_dropped_lines", help, counters.output_dropped.load(Relaxed))
     }
 
     fn reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

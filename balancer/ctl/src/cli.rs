@@ -20,6 +20,13 @@ pub enum Action {
         #[arg(short, long, conflicts_with = "watch")]
         all: bool,
     },
+    /// Show the last lines that the workers of a running cluster have printed
+    Logs {
+        #[command(flatten)]
+        to: Recipient,
+        #[command(flatten)]
+        which: WhichLines,
+    },
     /// Replace all workers of a running cluster without losing a request: the new ones
     /// take over when all of them are ready; if one of them fails, the old ones stay. It is
     /// done then, and the old ones finish what they have in the background
@@ -64,6 +71,20 @@ fn parse_scale(text: &str) -> Result<Scale, String> {
         Ok(workers) => Ok(Scale::Workers(workers)),
         Err(_) => Err(form.to_owned()),
     }
+}
+
+/// Which lines are meant.
+#[derive(Debug, Args)]
+pub struct WhichLines {
+    /// Show further lines as they come, until Ctrl-C or until the cluster ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only those of the worker with this number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub worker: Option<u32>,
+    /// How many lines from before to show
+    #[arg(short = 'n', long, value_name = "LINES", default_value_t = 15)]
+    pub lines: usize,
 }
 
 /// Which cluster is meant, and how it answers.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
-use shared_http_client::{Address, ClientError, Connection, Limits, Request, Response};
+use shared_http_client::{Address, ClientError, Connection, Limits, Request, Response, Streaming};
 use shared_protocol::Progress;
 use shared_protocol::problem::Problem;
 use tokio::net::UnixStream;
@@ -20,7 +20,7 @@ use crate::render::{describe, print};
 
 /// For the primary to answer at all, and the bytes of its answer.
 const LIMITS: Limits = Limits::new(Duration::from_secs(10), 16 * 1024 * 1024);
-const NOT_UNDERSTOOD: &str = "the cluster's answer is not understood; is it of another version?";
+pub(crate) const NOT_UNDERSTOOD: &str = "the cluster's answer is not understood; is it of another version?";
 
 pub(crate) struct Cluster {
     connection: Connection,
@@ -119,6 +119,16 @@ impl Cluster {
             }
         }
         bail!("the cluster ended before it was done")
+    }
+
+    /// Asks for lines, which may come for as long as the cluster runs.
+    pub(crate) async fn lines(&mut self, path: &str) -> anyhow::Result<Streaming<'_>> {
+        let lines = self.connection.stream(Request::get(path)).await.context("the cluster did not answer")?;
+        if !lines.status.is_success() {
+            accepted(lines.collect().await?)?;
+            bail!(NOT_UNDERSTOOD);
+        }
+        Ok(lines)
     }
 
     /// Asks the primary to stop, and waits until it is gone.

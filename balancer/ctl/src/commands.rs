@@ -11,6 +11,7 @@ use crate::cli::Action;
 use crate::cluster::Cluster;
 use crate::find::Target;
 use crate::list;
+use crate::logs;
 use crate::peer::User;
 use crate::render::{self, Style, print};
 use crate::running::{self, Running};
@@ -22,6 +23,7 @@ use crate::watch;
 /// When no cluster could be reached, or it did not do what it was asked to.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     let (Action::Status { to, .. }
+    | Action::Logs { to, .. }
     | Action::Reload { to, .. }
     | Action::Scale { to, .. }
     | Action::Stop { to }) = action;
@@ -35,6 +37,7 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 watch::run(cluster, &pinned, to.json).await
             }
             Action::Status { all, .. } => status(&target, *all, to.json).await,
+            Action::Logs { which, .. } => logs::run(target.connect().await?, which, to.json).await,
             Action::Reload { wait, .. } => {
                 let request = Request::post_empty(path_to("/reload", *wait));
                 target.connect().await?.change(request, to.json).await

@@ -1,4 +1,4 @@
-//! What an operator asks of a running cluster, from outside: `status`, `reload`,
+//! What an operator asks of a running cluster, from outside: `status`, `logs`, `reload`,
 //! `scale`, `stop` and `healthcheck`. Talks to it over sockets only.
 
 pub mod cli;
@@ -8,6 +8,7 @@ mod find;
 pub mod healthcheck;
 mod list;
 mod listening;
+mod logs;
 mod peer;
 mod processes;
 mod render;

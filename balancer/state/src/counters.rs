@@ -27,6 +27,10 @@ pub struct Counters {
     pub buffers: BufferStats,
     /// Lines of the access log that were lost; the log itself adds to it.
     pub access_log_dropped: Arc<AtomicU64>,
+    /// Lines of the balancer's own log that were lost; the log itself adds to it.
+    pub log_dropped: Arc<AtomicU64>,
+    /// Lines of workers that were lost; the log adds to it.
+    pub output_dropped: Arc<AtomicU64>,
     /// Valid requests that the balancer rejected.
     pub rejections: Rejections,
     slots: Mutex<BTreeMap<WorkerId, Slot>>,

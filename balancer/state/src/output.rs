@@ -13,7 +13,9 @@ const LINES: usize = 1_000;
 /// Bytes of text that are kept of one worker.
 const BYTES: usize = 64 * 1024;
 /// Bytes that are kept of one line.
-const LINE_BYTES: usize = 4 * 1024;
+pub const LINE_BYTES: usize = 4 * 1024;
+/// Bytes of text that all workers share where there are many.
+const ALL_BYTES: usize = 8 * 1024 * 1024;
 
 /// The lines of all workers.
 #[derive(Debug)]
@@ -32,6 +34,27 @@ struct Kept {
 struct Lines {
     lines: VecDeque<OutputLine>,
     bytes: usize,
+    /// All that there were, kept or not.
+    count: u64,
+}
+
+/// How far somebody has read who follows.
+#[derive(Debug)]
+pub struct Cursor {
+    worker: Option<WorkerId>,
+    sequence: u64,
+    /// Lines that there had been by then.
+    count: u64,
+}
+
+impl Kept {
+    /// Lines that one worker or all have printed so far.
+    fn count(&self, worker: Option<WorkerId>) -> u64 {
+        match worker {
+            Some(worker) => self.workers.get(&worker).map_or(0, |lines| lines.count),
+            None => self.sequence,
+        }
+    }
 }
 
 impl Default for Output {
@@ -41,17 +64,32 @@ impl Default for Output {
 }
 
 impl Output {
-    /// Keeps a line that process `pid` of `worker` has printed.
-    pub fn push(&self, worker: WorkerId, pid: u32, generation: Generation, stream: OutputStream, text: &str) {
+    /// Keeps lines that process `pid` of `worker` has printed, the oldest first.
+    pub fn push_all(
+        &self,
+        worker: WorkerId,
+        pid: u32,
+        generation: Generation,
+        stream: OutputStream,
+        texts: Vec<String>,
+    ) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let text = text[..text.floor_char_boundary(LINE_BYTES)].to_owned();
-        let mut kept = self.lock();
-        kept.sequence += 1;
+        let mut guard = self.lock();
+        let kept = &mut *guard;
+        let lines = kept.workers.entry(worker).or_default();
+        for mut text in texts {
+            text.truncate(text.floor_char_boundary(LINE_BYTES));
+            kept.sequence += 1;
+            let sequence = kept.sequence;
+            lines.push(OutputLine { sequence, at_ms, worker, pid, generation, stream, text });
+        }
+        let workers = kept.workers.len();
+        if let Some(lines) = kept.workers.get_mut(&worker) {
+            lines.shrink(ALL_BYTES / workers);
+        }
         let sequence = kept.sequence;
-        let line = OutputLine { sequence, at_ms, worker, pid, generation, stream, text };
-        kept.workers.entry(worker).or_default().push(line);
-        drop(kept);
+        drop(guard);
         self.last.send_replace(sequence);
     }
 
@@ -74,6 +112,35 @@ impl Output {
         lines
     }
 
+    /// The last lines of one worker or of all that are still kept, up to `count`, oldest
+    /// first, and where to go on from with [`Self::next`].
+    pub fn tail(&self, worker: Option<WorkerId>, count: usize) -> (Vec<OutputLine>, Cursor) {
+        let kept = self.lock();
+        let of_interest = kept.workers.iter().filter(|(id, _)| worker.is_none_or(|worker| worker == **id));
+        let mut last: Vec<_> =
+            of_interest.flat_map(|(_, lines)| lines.lines.iter().rev().take(count)).collect();
+        last.sort_unstable_by_key(|line| line.sequence);
+        let last = &last[last.len().saturating_sub(count)..];
+        let cursor = Cursor { worker, sequence: kept.sequence, count: kept.count(worker) };
+        (last.iter().copied().cloned().collect(), cursor)
+    }
+
+    /// The lines after `cursor`, oldest first, and the number of lines that were printed
+    /// after it and are no longer kept.
+    pub fn next(&self, cursor: &mut Cursor) -> (Vec<OutputLine>, u64) {
+        let kept = self.lock();
+        let of_interest =
+            kept.workers.iter().filter(|(id, _)| cursor.worker.is_none_or(|worker| worker == **id));
+        let is_new = |line: &&OutputLine| line.sequence > cursor.sequence;
+        let new = of_interest.flat_map(|(_, lines)| lines.lines.iter().rev().take_while(is_new));
+        let mut new: Vec<_> = new.cloned().collect();
+        new.sort_unstable_by_key(|line| line.sequence);
+        let count = kept.count(cursor.worker);
+        let missed = (count - cursor.count).saturating_sub(new.len() as u64);
+        (cursor.sequence, cursor.count) = (kept.sequence, count);
+        (new, missed)
+    }
+
     /// Changes to the number of the newest line.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
@@ -86,9 +153,14 @@ impl Output {
 
 impl Lines {
     fn push(&mut self, line: OutputLine) {
+        self.count += 1;
         self.bytes += line.text.len();
         self.lines.push_back(line);
-        while self.lines.len() > LINES || self.bytes > BYTES {
+        self.shrink(BYTES);
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        while self.lines.len() > LINES || self.bytes > bytes.min(BYTES) {
             let Some(oldest) = self.lines.pop_front() else { return };
             self.bytes -= oldest.text.len();
         }
@@ -100,7 +172,8 @@ mod tests {
     use super::*;
 
     fn push(output: &Output, worker: u32, generation: u64, text: &str) {
-        output.push(WorkerId(worker), 7, Generation(generation), OutputStream::Stdout, text);
+        let texts = vec![text.to_owned()];
+        output.push_all(WorkerId(worker), 7, Generation(generation), OutputStream::Stdout, texts);
     }
 
     fn texts(lines: &[OutputLine]) -> Vec<&str> {
@@ -131,5 +204,37 @@ mod tests {
         let all = output.since(0, Some(WorkerId(1)));
         assert_eq!(all.iter().map(|line| line.text.len()).sum::<usize>(), BYTES);
         assert_eq!(texts(&output.since(0, Some(WorkerId(2)))), ["quiet"]);
+    }
+
+    #[test]
+    fn who_follows_is_told_how_many_lines_were_missed() {
+        let output = Output::default();
+        (1..=5).for_each(|n| push(&output, 1 + n % 2, 1, &format!("line {n}")));
+        let (last, mut all) = output.tail(None, 2);
+        assert_eq!(texts(&last), ["line 4", "line 5"]);
+        let (last, mut one) = output.tail(Some(WorkerId(1)), 10);
+        assert_eq!(texts(&last), ["line 2", "line 4"]);
+        let (last, mut absent) = output.tail(Some(WorkerId(9)), 10);
+        assert!(last.is_empty());
+        assert_eq!(output.next(&mut all), (Vec::new(), 0));
+        push(&output, 2, 1, "other");
+        (0..1_500).for_each(|n| push(&output, 1, 1, &format!("line {n}")));
+        for cursor in [&mut all, &mut one] {
+            let (new, missed) = output.next(cursor);
+            let others = new.iter().filter(|line| line.worker == WorkerId(2)).count();
+            assert_eq!((new.len() - others, missed), (LINES, 500));
+            assert_eq!(output.next(cursor), (Vec::new(), 0));
+        }
+        assert_eq!(output.next(&mut absent), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn many_workers_share_a_bound() {
+        let output = Output::default();
+        for worker in 1..=512 {
+            (0..5).for_each(|_| push(&output, worker, 1, &"x".repeat(LINE_BYTES)));
+        }
+        let all = output.since(0, Some(WorkerId(512)));
+        assert_eq!(all.len(), ALL_BYTES / 512 / LINE_BYTES);
     }
 }

@@ -25,7 +25,7 @@ mod look;
 mod measure;
 pub mod notify;
 mod oom;
-mod output;
+pub mod output;
 mod port;
 pub mod probe;
 pub mod process;

@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use balancer_state::output::Output;
 use rustix::process::{Pid, Signal};
 use shared_protocol::{
     Generation, LeftRunning, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR,
@@ -37,7 +36,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::oom::{self, Rank};
-use crate::output::Relay;
+use crate::output::{Printer, WorkerOutput};
 use crate::port::Port;
 use crate::release::OpenedRelease;
 use crate::shim;
@@ -72,8 +71,8 @@ pub struct Launcher {
     /// What programs find as if the primary were not there.
     pub inherited: Inherited,
     pub children: Children,
-    /// Where the last lines that workers have printed are kept.
-    pub output: Arc<Output>,
+    /// Where what workers print goes.
+    pub output: Arc<WorkerOutput>,
 }
 
 /// The pids of all processes that were started here and are not reaped yet.
@@ -173,17 +172,16 @@ impl Launcher {
         self.children.lock().insert(pid);
         let rank = if launch.on_trial { Rank::Candidate } else { Rank::Worker };
         let shown = Arc::new(AtomicU32::new(pid));
-        let relay = |stream| {
-            let (pid, kept) = (Arc::clone(&shown), Arc::clone(&self.output));
-            Relay { worker: id, generation, pid, stream, kept }
-        };
+        let printer = Printer::new(id, generation, Arc::clone(&shown), &self.output);
         // Closed when both streams have been read to their ends.
         let (speaks, mut silent) = mpsc::channel(1);
         if let Some(stdout) = child.stdout.take() {
-            relays.spawn(until_silent(relay(OutputStream::Stdout).run(stdout), speaks.clone()));
+            let relay = printer.clone().relay(stdout, OutputStream::Stdout, Arc::clone(&self.output));
+            relays.spawn(until_silent(relay, speaks.clone()));
         }
         if let Some(stderr) = child.stderr.take() {
-            relays.spawn(until_silent(relay(OutputStream::Stderr).run(stderr), speaks));
+            let relay = printer.relay(stderr, OutputStream::Stderr, Arc::clone(&self.output));
+            relays.spawn(until_silent(relay, speaks));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         let is_shim = matches!(program, Program::Command(_));

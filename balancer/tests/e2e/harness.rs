@@ -133,19 +133,18 @@ impl Balancer {
     pub fn start_unread(self) -> (Cluster, BufReader<ChildStderr>) {
         let mut child = self.command().spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let address = loop {
+        let listening = loop {
             let mut line = String::new();
             assert!(stderr.read_line(&mut line).unwrap() > 0, "the balancer ended");
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = event["address"].as_str().and_then(|address| address.parse().ok()) {
-                break address;
+            if let Some(listening) = Listening::of(&line) {
+                break listening;
             }
         };
         let cluster = Cluster {
             child,
-            address,
-            admin: None,
-            control: PathBuf::new(),
+            address: listening.address,
+            admin: listening.admin,
+            control: listening.control,
             log: Arc::default(),
             reader: None,
             directory: self.directory,
@@ -183,25 +182,14 @@ impl Balancer {
             reader: Some(reader),
             directory: self.directory,
         };
-        cluster.address = eventually("the cluster listens", || {
+        let listening = eventually("the cluster listens", || {
             if let Ok(Some(status)) = cluster.child.try_wait() {
                 let log = cluster.log();
                 panic!("the balancer ended with {status}: {log:#?}");
             }
-            let events = cluster.events();
-            // A single process says its URL.
-            let url = |event: &Value| event["url"].as_str()?.strip_prefix("http://")?.parse().ok();
-            events
-                .iter()
-                .find_map(|event| event["address"].as_str()?.parse().ok())
-                .or(events.iter().find_map(url))
+            cluster.log().iter().find_map(|line| Listening::of(line))
         });
-        let listening = cluster.events().into_iter().find(|event| event["control"].is_string());
-        if let Some(event) = listening {
-            let admin = event["admin"].as_str().and_then(|url| url.strip_prefix("http://"));
-            cluster.admin = admin.map(|address| address.parse().unwrap());
-            cluster.control = event["control"].as_str().unwrap().into();
-        }
+        Listening { address: cluster.address, admin: cluster.admin, control: cluster.control } = listening;
         cluster
     }
 
@@ -210,6 +198,31 @@ impl Balancer {
         let cluster = self.start();
         cluster.wait_ready();
         cluster
+    }
+}
+
+/// Where a cluster can be reached, as its log says, or a single process's.
+struct Listening {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    control: PathBuf,
+}
+
+impl Listening {
+    /// From the line that says so, in either form of the log.
+    fn of(line: &str) -> Option<Self> {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        let field = |name: &str| match event[name].as_str() {
+            Some(text) => Some(text.to_owned()),
+            None => {
+                let (_, rest) = line.split_once(&format!(" {name}="))?;
+                Some(rest.split(' ').next()?.trim_matches('"').to_owned())
+            }
+        };
+        let at = |text: String| text.trim_start_matches("http://").parse().ok();
+        let address = field("address").or_else(|| field("url")).and_then(at)?;
+        let control = field("control").unwrap_or_default().into();
+        Some(Self { address, admin: field("admin").and_then(at), control })
     }
 }
 

@@ -25,6 +25,7 @@ mod launch;
 mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
+mod logs;
 mod memory;
 mod operations;
 mod operators;

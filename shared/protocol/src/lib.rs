@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use control::{Progress, Scale, Status};
 pub use event::{Event, EventKind};
-pub use output::{OutputLine, OutputStream};
+pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};

@@ -21,6 +21,17 @@ impl OutputStream {
     }
 }
 
+/// One line of the answer to `GET /logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OutputRecord {
+    Line(OutputLine),
+    /// So many lines came faster than they were read, and are no longer kept.
+    Missed {
+        missed: u64,
+    },
+}
+
 /// A line that a worker has printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

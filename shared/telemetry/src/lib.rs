@@ -2,19 +2,27 @@
 //!
 //! Lines leave through a bounded queue and a thread of their own, so that a
 //! terminal or pipe that does not drain never blocks the program. What does not
-//! fit is dropped, and the count of it is written when the program ends.
+//! fit is dropped, counted, and said in the log. Lines of others can be passed on through
+//! the same queue ([`Sink`]); no filter concerns them.
 
+pub mod codes;
+mod patient;
+mod queue;
 pub mod terminal;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use patient::Patient;
+use queue::{OwnLines, Queue, Writing};
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Lines that may wait for a slow reader before further ones are dropped.
-const QUEUED_LINES: usize = 16_384;
+pub use queue::{Lost, Sink, Source};
+
+/// How long the end of a program waits for its last lines to be read.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -52,29 +60,49 @@ impl FromStr for LogFormat {
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     pub format: LogFormat,
-    /// Directives in the form of `RUST_LOG`.
+    /// Directives in the form of tracing-subscriber's `EnvFilter`, such as `warn,balancer=debug`.
     pub filter: String,
     /// Off for a worker below a primary, which stamps each line itself.
     pub timestamps: bool,
 }
 
-/// Keeps the log alive; dropping it writes out what still waits.
+/// Keeps the log alive; dropping it writes out what still waits, for up to a second.
+#[derive(Debug)]
 pub struct TelemetryGuard {
-    worker: Option<WorkerGuard>,
-    dropped: ErrorCounter,
+    stderr: Writing,
+    stdout: Option<Writing>,
+    lost: Lost,
+}
+
+impl TelemetryGuard {
+    /// Where lines of others join the log on standard error.
+    pub fn stderr(&self) -> Sink {
+        Sink(Arc::clone(&self.stderr.queue))
+    }
+
+    /// Where lines of others go to standard output, past the log.
+    ///
+    /// # Errors
+    /// When the thread that writes there cannot be started.
+    pub fn stdout(&mut self) -> Result<Sink, TelemetryError> {
+        let writing = match self.stdout.take() {
+            Some(writing) => writing,
+            None => {
+                let started = Queue::start(Patient(io::stdout()), "standard output", self.lost.clone());
+                started.map_err(TelemetryError::Thread)?
+            }
+        };
+        Ok(Sink(Arc::clone(&self.stdout.insert(writing).queue)))
+    }
 }
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        // Writes what waits, for up to a second.
-        drop(self.worker.take());
-        let dropped = self.dropped.dropped_lines();
-        if dropped > 0 && stderr_takes_a_line() {
-            let _ = writeln!(
-                io::stderr(),
-                "{dropped} log lines were dropped: standard error was read too slowly"
-            );
+        // Standard error comes last: it is where the loss of lines is said.
+        if let Some(stdout) = &self.stdout {
+            stdout.finish(LAST_LINES);
         }
+        self.stderr.finish(LAST_LINES);
     }
 }
 
@@ -85,33 +113,30 @@ impl Telemetry {
     }
 }
 
-/// Whoever read too slowly before may still do so, and must not keep the program
-/// from ending. A pipe that is ready takes `PIPE_BUF` bytes at once (pipe(7)).
-fn stderr_takes_a_line() -> bool {
-    let stderr = io::stderr();
-    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
-    poll(&mut ready, Some(&Timespec::default())).is_ok_and(|count| count == 1)
-}
-
 /// Installs the process-wide log, to standard error.
 ///
 /// # Errors
 /// When `filter` does not parse. Fails also when a log is already installed.
 pub fn init(telemetry: &Telemetry) -> Result<TelemetryGuard, TelemetryError> {
-    let filter = EnvFilter::try_new(&telemetry.filter)
-        .map_err(|_| TelemetryError::Filter(telemetry.filter.clone()))?;
-    let (writer, worker) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(QUEUED_LINES)
-        .thread_name("log")
-        .finish(io::stderr());
-    let dropped = writer.error_counter();
-    install(telemetry, filter, writer)?;
-    Ok(TelemetryGuard { worker: Some(worker), dropped })
+    init_counted(telemetry, Lost::default())
 }
 
-fn install(telemetry: &Telemetry, filter: EnvFilter, writer: NonBlocking) -> Result<(), TelemetryError> {
+/// As [`init`]; lines that are lost are counted in `lost`.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_counted(telemetry: &Telemetry, lost: Lost) -> Result<TelemetryGuard, TelemetryError> {
+    let filter = EnvFilter::try_new(&telemetry.filter)
+        .map_err(|_| TelemetryError::Filter(telemetry.filter.clone()))?;
+    let stderr = Queue::start(Patient(io::stderr()), "standard error", lost.clone());
+    let stderr = stderr.map_err(TelemetryError::Thread)?;
+    install(telemetry, filter, Arc::clone(&stderr.queue))?;
+    Ok(TelemetryGuard { stderr, stdout: None, lost })
+}
+
+fn install(telemetry: &Telemetry, filter: EnvFilter, queue: Arc<Queue>) -> Result<(), TelemetryError> {
     let color = terminal::stderr_has_colour();
+    let writer = move || OwnLines(Arc::clone(&queue));
     let base = fmt().with_env_filter(filter).with_target(false).with_ansi(color).with_writer(writer);
     match (telemetry.format, telemetry.timestamps) {
         (LogFormat::Text, true) => finish(base.finish()),
@@ -129,10 +154,10 @@ fn finish(subscriber: impl tracing::Subscriber + Send + Sync + 'static) -> Resul
 
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error(
-        "invalid RUST_LOG {0:?}: expected log directives, for example RUST_LOG=info or RUST_LOG=warn,balancer=debug"
-    )]
+    #[error("invalid log directives {0:?}: expected for example RUST_LOG=info or RUST_LOG=warn,worker=debug")]
     Filter(String),
+    #[error("could not start the log's thread: {0}")]
+    Thread(io::Error),
     #[error("a log is already installed in this process")]
     AlreadyInstalled,
 }

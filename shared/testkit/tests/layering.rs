@@ -36,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "shared-http-client",
             "shared-process",
             "shared-protocol",
+            "shared-telemetry",
         ],
     ),
     ("balancer-admin", &["balancer-pool", "balancer-state", "balancer-supervisor", "shared-protocol"]),

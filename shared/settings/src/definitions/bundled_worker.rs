@@ -14,6 +14,12 @@ group! {
         .taken_by(Programs::Both)
         .unset("true when HOST is loopback, else false");
 
+    RUST_LOG: Optional<String> = Draft::text("RUST_LOG", "DIRECTIVES", "log directives")
+        .example("info")
+        .help("What the worker logs, such as warn or info,worker=debug; any program in its place inherits it")
+        .taken_by(Programs::Worker)
+        .unset("info");
+
     WORKER_THREADS: Setting<usize> =
         Draft::new("CLUSTER_WORKER_THREADS", "N", "a number of event-loop threads from 1 to 64", |text| {
             parse::whole(text, 1..=64)

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::definition::{Draft, Optional, Programs, group};
+use crate::definition::{Draft, Optional, Programs, Setting, group};
 use crate::parse::{self, Admin};
 
 group! {
@@ -42,10 +42,23 @@ group! {
         .taken_by(Programs::Both)
         .unset("text on a terminal, else json");
 
-    LOG_FILTER: Optional<String> = Draft::text("RUST_LOG", "DIRECTIVES", "log directives")
-        .prefixed("CLUSTER_LOG")
+    LOG_FILTER: Optional<String> = Draft::text("CLUSTER_LOG", "DIRECTIVES", "log directives")
+        .flag("log-filter")
         .example("info")
-        .help("What is logged, such as info or warn,balancer=debug")
-        .taken_by(Programs::Both)
-        .unset("info");
+        .help(
+            "What the balancer itself logs, such as warn or info,balancer_supervisor=debug; lines of workers \
+             are not concerned",
+        )
+        .unset("info, or RUST_LOG with the bundled worker");
+
+    WORKER_OUTPUT: Setting<String> =
+        Draft::text("CLUSTER_WORKER_OUTPUT", "tagged|raw|merge", "tagged, raw or merge")
+            .flag("worker-output")
+            .example("merge")
+            .help(
+                "How lines of workers come out: in the log with their worker (tagged), untouched on standard \
+                 output and standard error (raw), or as tagged in JSON, where lines that are JSON objects \
+                 keep their fields (merge)",
+            )
+            .default("tagged");
 }
