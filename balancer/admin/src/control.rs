@@ -20,7 +20,7 @@ use shared_protocol::{Scale, Status};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use crate::http::{Acceptor, Handler, Reply, Server};
+use crate::http::{Acceptor, Handler, LINES, Reply, Server};
 use crate::logs;
 use crate::read;
 use balancer_state::ClusterState;
@@ -32,8 +32,6 @@ use balancer_supervisor::{Command, Handle, ScaleTo};
 const STEPS: usize = 4096;
 /// A body of a request to the control socket has fewer bytes.
 const BODY_LIMIT: usize = 4096;
-/// How a change's steps are sent, and lines of workers: one JSON object per line.
-pub(crate) const LINES: &str = "application/x-ndjson";
 
 /// Answers on the control socket until dropped.
 #[derive(Debug, Clone)]

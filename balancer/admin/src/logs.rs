@@ -10,7 +10,7 @@ use shared_protocol::problem::Problem;
 use shared_protocol::{OutputLine, OutputRecord, WorkerId};
 use tokio::sync::mpsc;
 
-use crate::control::LINES;
+use crate::http::LINES;
 use crate::http::Reply;
 
 /// Lines from before that are shown unless a number is asked for; as many as PM2 shows.

@@ -10,47 +10,24 @@ mod form;
 mod lines;
 mod object;
 mod prefix;
+mod settings;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use balancer_state::output::Output;
 use shared_protocol::{Generation, OutputStream, WorkerId};
-use shared_telemetry::{LogFormat, Sink, Source};
+use shared_telemetry::{Sink, Source};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
 use form::{Form, Ready};
 use lines::Lines;
 use prefix::{Member, Slots};
+pub use settings::{OutputMode, OutputSettings};
 
 /// Bytes that are read at a time: at first, and when there is much.
 const READ: (usize, usize) = (8 * 1024, 64 * 1024);
-
-/// How lines of workers come out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputMode {
-    /// In the log, with the worker that has printed them.
-    Tagged,
-    /// Untouched: standard output to standard output, standard error to standard error.
-    Raw,
-    /// As [`Self::Tagged`], but a line that is a JSON object gets the worker as further members.
-    Merge,
-}
-
-impl FromStr for OutputMode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "tagged" => Ok(Self::Tagged),
-            "raw" => Ok(Self::Raw),
-            "merge" => Ok(Self::Merge),
-            _ => Err(()),
-        }
-    }
-}
 
 /// Where everything goes that workers print.
 #[derive(Debug)]
@@ -62,18 +39,6 @@ pub struct WorkerOutput {
     stdout: Option<Sink>,
     kept: Arc<Output>,
     slots: Slots,
-}
-
-/// How it gets there.
-#[derive(Debug, Clone, Copy)]
-pub struct OutputSettings {
-    pub mode: OutputMode,
-    /// That of the log.
-    pub format: LogFormat,
-    /// The log may have colours.
-    pub colours: bool,
-    /// The worker is the bundled one, whose lines begin with their level and have no time.
-    pub bundled: bool,
 }
 
 impl WorkerOutput {

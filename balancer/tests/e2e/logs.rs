@@ -142,7 +142,6 @@ fn raw_lines_are_the_bytes_that_were_printed_on_the_stream_they_were_printed_on(
     let mut lines = stdout.by_ref().split(b'\n');
     assert_eq!(lines.next().unwrap().unwrap(), bytes);
     assert!(lines.next().unwrap().unwrap() == long);
-    drop(lines);
     assert_eq!(line_with(&cluster, "to standard error"), "to standard error");
     assert_eq!(cluster.try_request("POST", "/die", &[], b"last words").unwrap().status, 200);
     let mut last = [0; 10];

@@ -10,7 +10,7 @@ use shared_telemetry::{LogFormat, codes};
 use super::lines::{End, PART, Piece, boundary};
 use super::object::Object;
 use super::prefix::{self, Member};
-use super::{OutputMode, OutputSettings};
+use super::settings::{OutputMode, OutputSettings};
 
 /// Stands where a line was divided.
 const MARK: &str = "…";

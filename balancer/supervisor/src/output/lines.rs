@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::OutputMode;
+use super::settings::OutputMode;
 
 /// Bytes of a part of a line, at most.
 pub(crate) const PART: usize = 16 * 1024;
@@ -144,8 +144,8 @@ pub(crate) fn boundary(text: &[u8], limit: usize) -> usize {
     let mut cut = head.len();
     if let Some(at) = last {
         let length = match head[at] {
-            ..0xe0 => 2,
-            ..0xf0 => 3,
+            0xc0..0xe0 => 2,
+            0xe0..0xf0 => 3,
             _ => 4,
         };
         // Only what may go on is incomplete; bytes that are no UTF-8 are cut anywhere.
