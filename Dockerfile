@@ -52,5 +52,6 @@ WORKDIR /srv
 ENV HOST=0.0.0.0
 EXPOSE 3100
 # Nothing is written but to TMPDIR, and to CLUSTER_STATE_DIR when it is set.
+# Asks the cluster itself, whatever COMMAND its workers run.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=15s --retries=3 CMD ["balancer", "healthcheck"]
 ENTRYPOINT ["balancer"]

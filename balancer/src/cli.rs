@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use balancer_ctl::cli::Action;
 use balancer_ctl::healthcheck;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use shared_settings::{Balancer, Flags};
 
 const EXAMPLES: &str = "\
@@ -26,15 +26,19 @@ Operate it, from another terminal:
   balancer status                   who is online, and how they are
   balancer status --watch           the same and what happens, kept up to date
   balancer reload                   replace all workers without losing a request
-  balancer scale 8                  change the number of workers
+  balancer scale 8                  change the number of workers; +1 and -1 for one more or fewer
   balancer stop                     finish what is in flight, then end
-  balancer healthcheck              exit code 0 when the cluster on HOST and PORT is healthy
+  balancer config                   what is set, and where each value comes from
+  balancer check                    would it start?
+  balancer healthcheck              exit code 0 when the cluster on PORT is healthy
 
 Try it:
   curl http://127.0.0.1:3100/cluster/info
   curl http://127.0.0.1:3100/cluster/workers
 
-A flag beats its environment variable, which beats the line in .env.
+A flag beats its environment variable, which beats the line in .env, which beats
+cluster.toml: the same names without dashes, and command, the program to run. With a
+COMMAND only variables that begin with CLUSTER_, HOST and PORT are read.
 Durations are written like 500ms, 30s or 1m. RUST_LOG sets what is logged,
 CLUSTER_CRASH_ENABLED whether POST /cluster/crash may act; docs/configuration.md
 lists all variables.
@@ -54,13 +58,20 @@ Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
+    pub(crate) start: Start,
+    #[command(subcommand)]
+    pub(crate) subcommand: Option<Subcommands>,
+}
+
+/// What a cluster is started with.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
     pub(crate) flags: Flags<Balancer>,
     /// The program to run as workers, instead of the bundled one: it is to listen on
     /// port $PORT of address $HOST, and is told $WORKER_ID, $WORKER_COUNT and $WORKER_GENERATION
     #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments")]
     pub(crate) command: Vec<OsString>,
-    #[command(subcommand)]
-    pub(crate) subcommand: Option<Subcommands>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +79,20 @@ pub(crate) enum Subcommands {
     #[command(flatten)]
     Control(Action),
     Healthcheck(healthcheck::Options),
+    /// Show every setting as it would hold, and where its value comes from; * marks what is set
+    Config {
+        #[command(flatten)]
+        start: Start,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether a cluster would start, without starting it: exit code 0 when it would, 1 when
+    /// something is in its way, 2 when the configuration is wrong
+    Check {
+        #[command(flatten)]
+        start: Start,
+    },
 }
 
 #[cfg(test)]

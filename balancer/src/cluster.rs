@@ -5,15 +5,15 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use shared_process::descriptors;
+use shared_process::inherited::Inherited;
+use shared_process::{descriptors, job_control};
 use shared_settings::definitions::ADMIN;
-use shared_settings::{default_control_path, describe_bind_error};
+use shared_settings::describe_bind_error;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
@@ -21,20 +21,21 @@ use worker::config::State;
 
 use balancer_access_log::AccessLog;
 use balancer_admin::Admin;
-use balancer_admin::control::{Control, ControlSocket};
+use balancer_admin::control::{Control, ControlSocket, Places};
 use balancer_admin::feed::{About, Feed};
 use balancer_pool::Pool;
-use balancer_pool::select::Strategy;
 use balancer_proxy::listener::{self, Phase, Serving};
-use balancer_proxy::sticky::Sticky;
 use balancer_proxy::{OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_supervisor::executable::Executable;
 use balancer_supervisor::process::Program;
+use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
 
 use crate::config::Config;
+use crate::control;
 use crate::fd_budget::FdBudget;
+use crate::installation;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
 use crate::state_dir::StateDir;
@@ -45,7 +46,12 @@ use crate::worker_env;
 /// # Errors
 /// When something that the cluster needs cannot be had. No worker is left then.
 pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
+    // Before any thread is started: all of them have to.
+    job_control::block().context("could not block signals")?;
     let _log = shared_telemetry::init(&config.telemetry)?;
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    // Before any of it is changed.
+    let inherited = Inherited::now();
     let fd_budget =
         FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;
@@ -66,6 +72,7 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let cluster = Cluster {
         config,
         workers,
+        inherited,
         fd_budget,
         sockets,
         state_dir,
@@ -85,7 +92,7 @@ struct Sockets {
     admin: Option<TcpListener>,
     admin_address: Option<SocketAddr>,
     control: ControlSocket,
-    control_path: PathBuf,
+    control_places: Places,
 }
 
 impl Sockets {
@@ -96,9 +103,9 @@ impl Sockets {
             format!("no admin listener (set {} to another address, or to off)", ADMIN.names())
         })?;
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
-        let control_path = config.control.clone().unwrap_or_else(|| default_control_path(address.port()));
-        let control = ControlSocket::bind(&control_path)?;
-        Ok(Self { clients, address, admin, admin_address, control, control_path })
+        let control_places = control::places(config.control.as_deref(), address.port());
+        let control = ControlSocket::bind(&control_places)?;
+        Ok(Self { clients, address, admin, admin_address, control, control_places })
     }
 }
 
@@ -130,26 +137,15 @@ fn proxy(
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
     proxy.access_log = access_log;
-    proxy.sticky = sticky(config)?;
+    proxy.affinity = config.affinity.source(config.balancing.strategy)?;
     Ok(Arc::new(proxy))
-}
-
-/// The signer of sticky cookies. It lives in the primary, so that cookies outlive
-/// every worker.
-fn sticky(config: &Config) -> anyhow::Result<Option<Sticky>> {
-    if config.balancing.strategy != Strategy::Sticky {
-        return Ok(None);
-    }
-    Ok(Some(match &config.sticky_secret {
-        Some(secret) => Sticky::with_secret(secret.expose()),
-        None => Sticky::random()?,
-    }))
 }
 
 /// Everything that has been built, before any of it runs.
 struct Cluster<'a> {
     config: &'a Config,
     workers: u32,
+    inherited: Inherited,
     fd_budget: FdBudget,
     sockets: Sockets,
     /// A temporary directory is removed when the cluster ends.
@@ -169,35 +165,48 @@ impl Cluster<'_> {
         // ends the primary while workers run.
         let signals =
             Signals::install(handle.clone(), self.access_log).context("could not install signal handlers")?;
-        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), Arc::clone(&state.output));
+        let output = Arc::clone(&state.output);
+        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, output);
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
         let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
-        let machine = Machine::new(launcher, executable, config.probing.clone());
-        let supervisor = Supervisor::new(settings, machine, state.clone());
+        let installation = installation::installation(config);
+        let release =
+            OpenedRelease::open(&installation, executable).context("could not open what workers run")?;
+        installation::report_unused(&release);
+        let machine = Machine::new(launcher, installation, release, config.probing.clone());
+        let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
 
+        let control = sockets.control.path.display().to_string();
         let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
-        operators.serve(sockets.control, sockets.admin, sockets.admin_address)?;
+        operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };
         let threads = listener::serve(sockets.clients, serving_threads(), &serving)
             .context("could not start serving")?;
-        let (address, pid, control) = (sockets.address, std::process::id(), sockets.control_path.display());
+        let (address, pid) = (sockets.address, std::process::id());
         let admin = sockets.admin_address.map(|address| format!("http://{address}"));
-        info!(%address, workers, pid, admin, %control, "listening on http://{address}");
+        info!(%address, workers, pid, admin, control, "listening on http://{address}");
 
         let ClusterState { registry, events, .. } = state;
-        let drain_timeout = config.limits.drain;
-        let shutdown =
-            Shutdown { registry, events, open: self.open, phase, supervisor: handle, drain_timeout };
+        let (stop_timeout, stream_drain) = (config.stop_timeout, config.limits.stream_drain);
+        let shutdown = Shutdown {
+            registry,
+            events,
+            open: self.open,
+            phase,
+            supervisor: handle,
+            stop_timeout,
+            stream_drain,
+        };
         let code = shutdown.run(signals, supervisor.run(commands)).await;
         if programs {
             reaper::take(&children, std::process::id() != 1);
         }
         threads.join();
-        Ok(code)
+        code
     }
 }
 
@@ -209,6 +218,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         recycle: config.recycling,
         starts: config.starts,
         ports: config.program.port_policy(),
+        give_up_after: config.give_up_after,
     }
 }
 
@@ -224,6 +234,7 @@ impl Operators<'_> {
     fn serve(
         &self,
         socket: ControlSocket,
+        places: Places,
         admin: Option<TcpListener>,
         admin_address: Option<SocketAddr>,
     ) -> anyhow::Result<()> {
@@ -239,9 +250,12 @@ impl Operators<'_> {
             admin: admin_address.map(|address| address.to_string()),
             started,
         };
+        if let Some(exposure) = socket.exposure() {
+            warn!(control = %socket.path.display(), "the control socket is not safe: {exposure}");
+        }
         // The socket's file is removed with the task, when the event loop ends.
         tokio::spawn(async move {
-            if let Err(err) = control.serve(&socket).await {
+            if let Err(err) = control.serve(socket, &places).await {
                 warn!(%err, "the control socket does not work");
             }
         });

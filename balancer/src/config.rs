@@ -1,33 +1,40 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
+mod affinity;
+mod diagnosis;
+mod files;
+mod limits;
 mod mode;
+mod place;
 mod program;
 mod traffic;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH,
-    HEALTH_RISE, HEALTH_TIMEOUT, KILL_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME,
-    MAX_MEMORY, MAX_REQUESTS, RESPONSE_TIMEOUT, START_PARALLEL, STARTUP_TIMEOUT, STICKY_SECRET,
-    private_variables,
+    ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
+    HEALTH_TIMEOUT, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS,
+    START_PARALLEL, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::{LogFormat, Telemetry};
 
 use balancer_pool::Balancing;
 use balancer_proxy::ProxyLimits;
-use balancer_supervisor::probe::{Check, Probing};
+use balancer_supervisor::probe::{Check, Probing, Statuses};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
+use affinity::Affinity;
+pub(crate) use diagnosis::Diagnosis;
 pub(crate) use mode::Mode;
 use mode::mode;
+pub(crate) use program::find_executable;
 use program::program;
-use traffic::Secret;
 
 /// Pingora reports each failed request, and each kept connection that another
 /// thread was still letting go of, as an error; the balancer itself logs what
@@ -41,13 +48,19 @@ pub(crate) struct Config {
     /// port and the place of shared state are the cluster's as well.
     pub(crate) worker: worker::Config,
     pub(crate) program: Program,
+    /// Where workers are started; absolute, and may lead through links.
+    pub(crate) directory: PathBuf,
+    pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How long requests in flight may take on shutdown.
+    pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
     pub(crate) recycling: RecyclePolicy,
     pub(crate) starts: StartPolicy,
+    /// Failed starts of each slot after which a cluster ends that was never ready.
+    pub(crate) give_up_after: Option<u32>,
     pub(crate) balancing: Balancing,
-    /// The key of the sticky cookie's signature, if somebody has chosen one.
-    pub(crate) sticky_secret: Option<Secret>,
+    pub(crate) affinity: Affinity,
     pub(crate) proxy_limits: ProxyLimits,
     /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
@@ -59,8 +72,10 @@ pub(crate) struct Config {
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
     pub(crate) telemetry: Telemetry,
-    /// What `.env` has set, for the workers.
-    pub(crate) dotenv: Vec<(String, OsString)>,
+    /// What `.env` and `cluster.toml` have set, for bundled workers.
+    pub(crate) from_files: Vec<(String, OsString)>,
+    /// What does not keep the cluster from starting, and yet is to be known.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Config {
@@ -70,22 +85,20 @@ impl Config {
         let mode = mode(settings)?;
         // Workers would refuse a bad value of their own only after they were started.
         let worker = worker::Config::new(settings)?;
+        let place = place::place(settings, mode)?;
         Ok(Self {
             mode,
-            program: program(mode, command)?,
-            limits: Limits {
-                drain: settings.get(&DRAIN_TIMEOUT)?,
-                startup: settings.get(&STARTUP_TIMEOUT)?,
-                kill: settings.get(&KILL_TIMEOUT)?,
-                // What is answered with a timeout is in nobody's hand any more.
-                hang: settings.get(&HANG_TIMEOUT)?.min(settings.get(&RESPONSE_TIMEOUT)?),
-                fall: settings.get(&HEALTH_FALL)?,
-                rise: settings.get(&HEALTH_RISE)?,
-            },
+            program: program(mode, command, &place::find(&place.directory, &place.files)?)?,
+            directory: place.directory,
+            files: place.files,
+            limits: limits::limits(settings)?,
+            stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,
                 interval: settings.get(&HEALTH_INTERVAL)?,
                 timeout: settings.get(&HEALTH_TIMEOUT)?,
+                host: settings.find(&HEALTH_HOST)?,
+                statuses: settings.find_as(&HEALTH_STATUS, Statuses::parse)?,
             },
             recycling: RecyclePolicy {
                 max_memory: settings.find(&MAX_MEMORY)?,
@@ -96,8 +109,9 @@ impl Config {
                 parallel: settings.find(&START_PARALLEL)?.map(|parallel| parallel as usize),
                 processors: std::thread::available_parallelism().map_or(1, NonZero::get),
             },
+            give_up_after: settings.get(&GIVE_UP_AFTER)?,
             balancing: traffic::balancing(settings)?,
-            sticky_secret: settings.find_secret(&STICKY_SECRET, Secret::parse)?,
+            affinity: Affinity::new(settings)?,
             proxy_limits: traffic::proxy_limits(settings)?,
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,
@@ -105,9 +119,16 @@ impl Config {
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
             telemetry: telemetry(settings)?,
-            dotenv: dotenv(settings),
+            from_files: from_files(settings),
+            warnings: settings.warnings().to_vec(),
             worker,
         })
+    }
+
+    /// The file of the command `name`, as workers find it.
+    pub(crate) fn find_command(&self, name: &OsStr) -> Option<PathBuf> {
+        let found = place::find(&self.directory, &self.files).ok()?;
+        found.executable(name)
     }
 
     /// Where clients connect.
@@ -127,9 +148,9 @@ fn telemetry(settings: &Settings) -> Result<Telemetry, ConfigError> {
     })
 }
 
-fn dotenv(settings: &Settings) -> Vec<(String, OsString)> {
+fn from_files(settings: &Settings) -> Vec<(String, OsString)> {
     let is_private = |name: &str| private_variables().any(|private| private == name);
-    let shared = settings.dotenv_values().filter(|(name, _)| !is_private(name));
+    let shared = settings.file_values().filter(|(name, _)| !is_private(name));
     shared.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
@@ -148,13 +169,24 @@ mod tests {
     #[test]
     fn crash_follows_the_host_unless_told() {
         let enabled = |variables: &[(&str, &str)]| {
-            let settings = Settings::from_parts(variables, "").unwrap();
+            let settings = Settings::from_parts(variables, "");
             Config::new(&settings, &[]).unwrap().worker.crash_enabled
         };
         assert!(enabled(&[("HOST", "127.0.0.1")]));
         assert!(enabled(&[("HOST", "::1")]));
         assert!(!enabled(&[("HOST", "0.0.0.0")]));
         assert!(enabled(&[("HOST", "0.0.0.0"), ("CLUSTER_CRASH_ENABLED", "true")]));
+    }
+
+    #[test]
+    fn statuses_are_codes_and_the_setting_is_named_where_they_are_not() {
+        let of = |value| {
+            let settings = Settings::from_parts(&[("CLUSTER_HEALTH_STATUS", value)], "");
+            Config::new(&settings, &[])
+        };
+        assert!(of("200-299,404").unwrap().probing.statuses.unwrap().contains(404));
+        let err = of("200-").unwrap_err().to_string();
+        assert!(err.contains("--health-status") && err.contains("200-399"), "{err}");
     }
 
     #[test]
@@ -169,7 +201,7 @@ mod tests {
     #[test]
     fn workers_get_what_dotenv_has_set_but_not_the_secrets_of_the_balancer() {
         let text = "CLUSTER_STICKY_SECRET=0123456789abcdef\nREDIS_URL=redis://h\nMY_OWN=1\n";
-        let settings = Settings::from_parts(&[("REDIS_URL", "redis://other")], text).unwrap();
-        assert_eq!(dotenv(&settings), [("MY_OWN".to_owned(), "1".into())]);
+        let settings = Settings::from_parts(&[("REDIS_URL", "redis://other")], text);
+        assert_eq!(from_files(&settings), [("MY_OWN".to_owned(), "1".into())]);
     }
 }

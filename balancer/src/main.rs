@@ -8,10 +8,15 @@
 //!     signals ──► shutdown: stop accepting, finish, stop workers
 //! ```
 
+mod check;
 mod cli;
 mod cluster;
 mod config;
+mod control;
 mod fd_budget;
+mod installation;
+mod misuse;
+mod show;
 mod shutdown;
 mod signals;
 mod state_dir;
@@ -26,7 +31,7 @@ use shared_settings::Settings;
 
 use balancer_ctl::healthcheck;
 use balancer_supervisor::{process, shim};
-use cli::{Cli, Subcommands};
+use cli::{Cli, Start, Subcommands};
 use config::{Config, Mode};
 use shared_process::guard;
 use shared_protocol::WORKER_ID_VAR;
@@ -41,19 +46,25 @@ fn main() -> ExitCode {
     if let Some(code) = run_child_role(&arguments) {
         return code;
     }
-    let cli = Cli::parse_from(arguments);
-    match &cli.subcommand {
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(err) => return misuse::explain(&err, &arguments),
+    };
+    match cli.subcommand {
         Some(Subcommands::Control(action)) => {
-            balancer_ctl::run(action).unwrap_or_else(|err| report_error(&err, FAILED))
+            balancer_ctl::run(&action).unwrap_or_else(|err| report_error(&err, FAILED))
         }
-        Some(Subcommands::Healthcheck(options)) => healthcheck::run(options),
-        None => serve(cli),
+        Some(Subcommands::Healthcheck(options)) => healthcheck::run(&options),
+        Some(Subcommands::Config { start, json }) => show::run(start, json),
+        Some(Subcommands::Check { start }) => check::run(start),
+        None => serve(cli.start),
     }
 }
 
 /// Serves, as a cluster or as a single process, until a signal ends it.
-fn serve(cli: Cli) -> ExitCode {
-    let config = match Settings::load(cli.flags).and_then(|settings| Config::new(&settings, &cli.command)) {
+fn serve(start: Start) -> ExitCode {
+    let settings = Settings::load_with_command(start.flags, start.command);
+    let config = match settings.and_then(|settings| Config::new(&settings, settings.command())) {
         Ok(config) => config,
         Err(err) => return report_error(&err.into(), BAD_USAGE),
     };
@@ -91,7 +102,7 @@ fn run_worker(primary: Option<u32>) -> ExitCode {
     }
 }
 
-/// Writes what went wrong to standard error, in one line, and returns `code`.
+/// Writes what went wrong to standard error and returns `code`.
 fn report_error(err: &anyhow::Error, code: u8) -> ExitCode {
     // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "balancer: {err:#}");

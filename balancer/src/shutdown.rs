@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_protocol::EventKind;
+use humantime::format_duration;
+use shared_protocol::{EventKind, in_flight_text};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -14,15 +15,20 @@ use crate::signals::Signals;
 use balancer_proxy::OpenRequests;
 use balancer_proxy::listener::Phase;
 use balancer_state::events::Events;
-use balancer_state::registry::Registry;
+use balancer_state::registry::{Reason, Registry};
 use balancer_supervisor::notify;
-use balancer_supervisor::{Command, Handle};
+use balancer_supervisor::{Command, Ended, Handle};
 
 /// Time between two checks of the number of open requests while draining.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// What ends by itself is not cut off in the moment in which the workers are told to end.
+const LEAST: Duration = Duration::from_millis(1);
 /// The drain ends when no request has been open for this long: by then, what clients
 /// had sent when it began has been read and answered.
 const QUIET_PERIOD: Duration = Duration::from_millis(40);
+
+/// For requests that wait for a worker to be told that there will be none.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shutdown {
     pub(crate) registry: Arc<Registry>,
@@ -30,20 +36,30 @@ pub(crate) struct Shutdown {
     pub(crate) open: OpenRequests,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) supervisor: Handle,
-    pub(crate) drain_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
+    /// At most so long for long-lived connections; never longer than what is left.
+    pub(crate) stream_drain: Option<Duration>,
 }
 
 impl Shutdown {
     /// Runs `supervisor` until a signal ends the cluster. A second signal, at
-    /// any point, ends it without waiting.
-    pub(crate) async fn run(self, mut signals: Signals, supervisor: impl Future<Output = ()>) -> ExitCode {
+    /// any point but right after the first, ends it without waiting.
+    ///
+    /// # Errors
+    /// When the supervisor has given up, because no worker ever got ready; says why.
+    pub(crate) async fn run(
+        self,
+        mut signals: Signals,
+        supervisor: impl Future<Output = Ended>,
+    ) -> anyhow::Result<ExitCode> {
         tokio::pin!(supervisor);
         let signal = tokio::select! {
             signal = signals.stop() => signal,
-            // The supervisor ends only on command.
-            () = &mut supervisor => "an internal failure",
+            // Otherwise the supervisor ends only on command.
+            ended = &mut supervisor => return self.gave_up(ended).await,
         };
-        info!(signal, open = self.open.count(), "shutting down");
+        let open = self.open.count();
+        info!(signal, open, "shutting down: {}", self.waits_for(open, signals.at_terminal()));
         self.events.note(EventKind::Shutdown, None, None, format!("shutting down because of {signal}"));
         notify::stopping();
         // From now on each response closes its connection.
@@ -51,7 +67,10 @@ impl Shutdown {
         self.phase.send_replace(Phase::Closing);
         let code = tokio::select! {
             code = self.finish() => code,
-            () = &mut supervisor => ExitCode::FAILURE,
+            _ = &mut supervisor => {
+                self.phase.send_replace(Phase::Ended);
+                return Ok(ExitCode::FAILURE);
+            }
             signal = signals.stop() => {
                 warn!(signal, "second signal: stopping at once");
                 self.command(Command::Kill).await;
@@ -59,7 +78,7 @@ impl Shutdown {
             }
         };
         let forced = tokio::select! {
-            () = &mut supervisor => false,
+            _ = &mut supervisor => false,
             _ = signals.stop() => true,
         };
         if forced {
@@ -69,17 +88,55 @@ impl Shutdown {
         }
         self.phase.send_replace(Phase::Ended);
         info!("stopped");
-        if forced { ExitCode::FAILURE } else { code }
+        Ok(if forced { ExitCode::FAILURE } else { code })
     }
 
-    /// Waits until no request is open, up to the drain timeout, then stops the workers.
-    async fn finish(&self) -> ExitCode {
-        let in_time = timeout(self.drain_timeout, self.quiet()).await.is_ok();
-        if !in_time {
-            warn!(open = self.open.count(), "drain timeout reached: aborting the requests in flight");
+    /// The supervisor has ended by itself: requests that wait for a worker are answered, as
+    /// there will be none.
+    async fn gave_up(self, ended: Ended) -> anyhow::Result<ExitCode> {
+        notify::stopping();
+        self.registry.set_draining();
+        self.phase.send_replace(Phase::Closing);
+        // In vain when there are too many of them.
+        let _ = timeout(LAST_ANSWERS, self.quiet()).await;
+        self.phase.send_replace(Phase::Ended);
+        let Ended::GaveUp(Reason { mut text, last_lines }) = ended else {
+            anyhow::bail!("the supervisor has ended without a command");
+        };
+        if !last_lines.is_empty() {
+            text.push_str("; it printed last:");
         }
-        self.command(Command::Stop).await;
+        Err(anyhow::Error::msg(last_lines.iter().fold(text, |text, line| format!("{text}\n  {line}"))))
+    }
+
+    /// Waits until no request is open, up to the stop timeout, then stops the workers.
+    /// Long-lived connections have what is left of it.
+    async fn finish(&self) -> ExitCode {
+        let start = Instant::now();
+        let in_time = timeout(self.stop_timeout, self.quiet()).await.is_ok();
+        let left = self.stop_timeout.saturating_sub(start.elapsed());
+        let long_lived = if !in_time {
+            warn!(open = self.open.count(), "stop timeout reached: aborting the requests in flight");
+            Duration::ZERO
+        } else if let Some(connections) = in_flight_text(0, self.open.long_lived()) {
+            let time = self.stream_drain.map_or(left, |limit| limit.min(left));
+            info!("no request is left; {connections} end within {:.1} s", time.as_secs_f64());
+            time.max(LEAST)
+        } else {
+            LEAST
+        };
+        self.command(Command::Stop { long_lived }).await;
         ExitCode::SUCCESS
+    }
+
+    /// What the shutdown waits for, for whoever looks at the log.
+    fn waits_for(&self, open: u64, at_terminal: bool) -> String {
+        let requests = match in_flight_text(open, self.open.long_lived()) {
+            None => "no request in flight".to_owned(),
+            Some(text) => format!("{text} in flight, up to {}", format_duration(self.stop_timeout)),
+        };
+        let again = if at_terminal { "Ctrl-C again" } else { "a second signal" };
+        format!("{requests}; {again} stops at once")
     }
 
     /// Returns when no request has been open for [`QUIET_PERIOD`].

@@ -1,5 +1,6 @@
-//! The directory of the embedded store: a named one, or a private temporary one
-//! that is removed when the cluster ends.
+//! The directory of the embedded store: a named one, or a private temporary one that is
+//! removed when the cluster ends. The primary alone creates it and the database in it, and
+//! holds both open, so that its workers can tell whether they have the same files.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -7,47 +8,56 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use shared_settings::definitions::STATE_DIR;
-use shared_store::TemporaryDirectory;
+use shared_store::{StoreError, StoreFiles, StoreIdentity, TemporaryDirectory};
 
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "could not keep state in {place:?}: {reason} (set {} to a directory that can be made)",
-    STATE_DIR.names()
-)]
-pub(crate) struct StateDirError {
-    place: PathBuf,
-    reason: io::Error,
+pub(crate) enum StateDirError {
+    #[error(
+        "could not keep state in {place:?}: {reason} (set {} to a directory that can be made)",
+        STATE_DIR.names()
+    )]
+    Directory { place: PathBuf, reason: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-pub(crate) enum StateDir {
-    Named(PathBuf),
-    Temporary(TemporaryDirectory),
+pub(crate) struct StateDir {
+    /// Closed before the directory is removed.
+    files: StoreFiles,
+    path: PathBuf,
+    _temporary: Option<TemporaryDirectory>,
 }
 
 impl StateDir {
     /// Opens `named`, which is created for its owner only if it is missing, or
-    /// creates a temporary directory.
+    /// creates a temporary directory; and the database in it.
     ///
     /// # Errors
-    /// When the directory cannot be created; names it.
+    /// When one of them cannot be created or opened; names it.
     pub(crate) fn open(named: Option<&Path>) -> Result<Self, StateDirError> {
-        let Some(named) = named else {
-            let place = std::env::temp_dir();
-            let created = TemporaryDirectory::create();
-            return created.map(Self::Temporary).map_err(|reason| StateDirError { place, reason });
+        let failed = |place: &Path| {
+            let place = place.to_owned();
+            |reason| StateDirError::Directory { place, reason }
         };
-        let create = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(named)?;
-            // A worker may have another working directory.
-            fs::canonicalize(named)
+        let (path, temporary) = match named {
+            None => {
+                let created = TemporaryDirectory::create().map_err(failed(&std::env::temp_dir()))?;
+                (created.path().to_owned(), Some(created))
+            }
+            Some(named) => {
+                DirBuilder::new().recursive(true).mode(0o700).create(named).map_err(failed(named))?;
+                // A worker may have another working directory.
+                (fs::canonicalize(named).map_err(failed(named))?, None)
+            }
         };
-        create().map(Self::Named).map_err(|reason| StateDirError { place: named.to_owned(), reason })
+        Ok(Self { files: StoreFiles::create(&path)?, path, _temporary: temporary })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::Named(path) => path,
-            Self::Temporary(directory) => directory.path(),
-        }
+        &self.path
+    }
+
+    pub(crate) fn identity(&self) -> StoreIdentity {
+        self.files.identity()
     }
 }

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use shared_process::inherited::Inherited;
+use shared_protocol::STATE_FILES_VAR;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    CRASH_ENABLED, DRAIN_TIMEOUT, LOG_FORMAT, REDIS_URL, STATE_DIR, WORKER_SHUTDOWN_TIMEOUT,
+    CRASH_ENABLED, DRAIN_TIMEOUT, HOST, LOG_FORMAT, PORT, REDIS_URL, STATE_DIR, WORKER_SHUTDOWN_TIMEOUT,
     private_variables,
 };
 use worker::config::State;
@@ -16,14 +18,21 @@ use balancer_state::output::Output;
 use balancer_supervisor::notify;
 use balancer_supervisor::process::{Children, Launcher, Program};
 
-pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>, output: Arc<Output>) -> Launcher {
-    let environment = match config.program {
-        Program::Bundled => worker_environment(config, state_dir),
-        Program::Command(_) => config.dotenv.clone(),
+pub(crate) fn launcher(
+    config: &Config,
+    state_dir: Option<&StateDir>,
+    inherited: Inherited,
+    output: Arc<Output>,
+) -> Launcher {
+    let (defaults, environment) = match config.program {
+        Program::Bundled => (config.from_files.clone(), worker_environment(config, state_dir)),
+        // Its own reader of `.env` finds what is there, as it is then.
+        Program::Command(_) => (Vec::new(), Vec::new()),
     };
     Launcher {
-        program: config.program.clone(),
+        defaults,
         environment,
+        inherited,
         unset: notify::VARIABLES.into_iter().chain(private_variables()).collect(),
         children: Children::default(),
         output,
@@ -31,11 +40,19 @@ pub(crate) fn launcher(config: &Config, state_dir: Option<&StateDir>, output: Ar
 }
 
 /// The configuration in the form in which a worker reads it, whatever source the
-/// primary had it from. A later entry wins over an earlier one.
+/// primary had it from.
 fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(String, OsString)> {
-    let mut environment = config.dotenv.clone();
+    let files = state_dir.map(|state_dir| state_dir.identity().to_string());
+    let mut environment: Vec<_> =
+        files.into_iter().map(|files| (STATE_FILES_VAR.to_owned(), files.into())).collect();
+    // Each start says which address it is; a stronger name for it would win over that.
+    for own in [&HOST.definition, &PORT.definition] {
+        let others = own.variables().filter(|&name| name != own.variable);
+        environment.extend(others.map(|name| (name.to_owned(), OsString::new())));
+    }
+    // By all names, as the worker may have inherited a stronger one.
     let mut set = |definition: &Definition, value: OsString| {
-        environment.push((definition.variable.to_owned(), value));
+        environment.extend(definition.variables().map(|variable| (variable.to_owned(), value.clone())));
     };
     if let Some(state_dir) = state_dir {
         set(&STATE_DIR, state_dir.path().into());

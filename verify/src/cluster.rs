@@ -120,7 +120,9 @@ impl Launcher {
         let mut command = guard::command(&self.program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if definitions::all().any(|setting| setting.variable == text) || text.starts_with("WORKER_") {
+            if definitions::all().any(|setting| setting.variables().any(|variable| variable == text))
+                || text.starts_with("WORKER_")
+            {
                 command.env_remove(&name);
             }
         }

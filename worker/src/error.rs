@@ -10,6 +10,8 @@ use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use shared_store::StoreError;
 
+use crate::health::LOST;
+
 /// Seconds after which a client may try again what was refused for lack of a
 /// store or of a free place.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -54,6 +56,8 @@ impl From<StoreError> for Failure {
             }
             StoreError::Full(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, err.to_string()),
             StoreError::Corrupt(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, err.to_string()),
+            // Paths are for operators.
+            StoreError::Lost(_) => Self::unavailable(format!("{LOST}; other routes work")),
             StoreError::Unavailable(_) | StoreError::Open { .. } => {
                 Self::unavailable(format!("{err}; other routes work, and this one will again when it does"))
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared_protocol::{StoreHealth, StoreKind};
-use shared_store::StateStore;
+use shared_store::{StateStore, StoreError};
 use tokio::sync::Notify;
 
 /// Time between two questions.
@@ -15,20 +15,28 @@ const INTERVAL: Duration = Duration::from_millis(1000);
 /// Longest wait for the first answer before a worker says that it is there.
 const FIRST_ANSWER: Duration = Duration::from_millis(100);
 
+/// What operators read about a store whose files are gone.
+pub(crate) const LOST: &str =
+    "the state directory was removed or replaced while the cluster ran: restart the whole cluster";
+
 pub(crate) struct StoreWatch {
     kind: StoreKind,
     reachable: AtomicBool,
+    /// Its files are gone.
+    lost: AtomicBool,
     asked: Notify,
 }
 
 impl StoreWatch {
     pub(crate) fn new(kind: StoreKind) -> Self {
         // The embedded store has just been opened; Redis has not been asked yet.
-        Self { kind, reachable: AtomicBool::new(kind == StoreKind::Embedded), asked: Notify::new() }
+        let reachable = AtomicBool::new(kind == StoreKind::Embedded);
+        Self { kind, reachable, lost: AtomicBool::new(false), asked: Notify::new() }
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
-        StoreHealth { backend: self.kind, reachable: self.reachable.load(Ordering::Relaxed) }
+        let problem = self.lost.load(Ordering::Relaxed).then(|| LOST.to_owned());
+        StoreHealth { backend: self.kind, reachable: self.reachable.load(Ordering::Relaxed), problem }
     }
 
     /// Waits until [`Self::run`] has asked once, but not for long: a store that
@@ -42,6 +50,7 @@ impl StoreWatch {
         let mut first = true;
         loop {
             let answer = store.ping().await;
+            self.lost.store(matches!(answer, Err(StoreError::Lost(_))), Ordering::Relaxed);
             let before = self.reachable.swap(answer.is_ok(), Ordering::Relaxed);
             match answer {
                 Ok(()) if !before && !first => tracing::info!(store = ?self.kind, "the store answers again"),

@@ -9,9 +9,10 @@ use actix_web::dev::Server;
 use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
+use shared_protocol::STATE_FILES_VAR;
 use shared_settings::definitions::{REDIS_URL, STATE_DIR};
 use shared_settings::describe_bind_error;
-use shared_store::{self, StateStore, StoreConfig, TemporaryDirectory};
+use shared_store::{self, StateStore, StoreConfig, StoreIdentity, TemporaryDirectory};
 
 use crate::config::{Config, State};
 use crate::context::Context;
@@ -162,6 +163,12 @@ type OpenStore = (Arc<dyn StateStore>, Option<TemporaryDirectory>);
 fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> {
     let (place, directory) = match &config.state {
         State::Redis(url) => (StoreConfig::Redis(url.clone()), None),
+        State::Directory(directory)
+            if identity.supervised
+                && let Some(identity) = expected_files()? =>
+        {
+            (StoreConfig::Existing { directory: directory.clone(), identity }, None)
+        }
         State::Directory(directory) => (StoreConfig::Embedded(directory.clone()), None),
         State::Temporary if identity.supervised => {
             let (redis_url, state_dir) = (REDIS_URL.variable, STATE_DIR.variable);
@@ -177,4 +184,10 @@ fn open_store(config: &Config, identity: Identity) -> anyhow::Result<OpenStore> 
         }
     };
     Ok((shared_store::open(&place)?, directory))
+}
+
+/// The files that the primary has made for its workers.
+fn expected_files() -> anyhow::Result<Option<StoreIdentity>> {
+    let Ok(text) = std::env::var(STATE_FILES_VAR) else { return Ok(None) };
+    text.parse().map(Some).with_context(|| format!("{STATE_FILES_VAR} is for primaries to set"))
 }

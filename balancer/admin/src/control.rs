@@ -2,21 +2,21 @@
 //! can open. What the admin listener answers is answered here as well; what
 //! changes the cluster is answered nowhere else.
 
+mod socket;
+
+pub use socket::{ControlSocket, Place, Places, Prepared, SocketError};
+
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
-use rustix::fs::Mode;
 use rustix::process::Signal;
 use shared_protocol::problem::Problem;
-use shared_protocol::{Progress, Scale, Status};
+use shared_protocol::{Scale, Status};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
@@ -34,67 +34,6 @@ const BODY_LIMIT: usize = 4096;
 /// How a change's steps are sent: one JSON object per line.
 const LINES: &str = "application/x-ndjson";
 
-#[derive(Debug, thiserror::Error)]
-#[error("could not make the control socket {}: {reason} (set --control or CLUSTER_CONTROL)", path.display())]
-pub struct SocketError {
-    path: PathBuf,
-    reason: io::Error,
-}
-
-/// The bound socket; its file goes away with it.
-#[derive(Debug)]
-pub struct ControlSocket {
-    listener: StdUnixListener,
-    pub path: PathBuf,
-}
-
-impl ControlSocket {
-    /// Binds `path`, for the own user only. What a cluster that was killed has
-    /// left there is replaced.
-    ///
-    /// # Errors
-    /// When something else lies there, another cluster listens, or it cannot be made.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        let attempt = || -> io::Result<StdUnixListener> {
-            remove_stale(path)?;
-            // The file must never be open to others, not even for a moment. Nothing
-            // else makes files now: no other thread has begun its work.
-            let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-            let bound = StdUnixListener::bind(path);
-            rustix::process::umask(before);
-            let listener = bound?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        let listener = attempt().map_err(|reason| SocketError { path: path.to_owned(), reason })?;
-        // Independent of any working directory.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self { listener, path })
-    }
-}
-
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        // Nothing can be done about it, and the next start replaces it.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn remove_stale(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-    match std::fs::symlink_metadata(path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(err) => Err(err),
-        Ok(found) if !found.file_type().is_socket() => {
-            Err(io::Error::other("there is a file that is no socket"))
-        }
-        Ok(_) if StdUnixStream::connect(path).is_ok() => {
-            Err(io::Error::other("another cluster listens on it"))
-        }
-        Ok(_) => std::fs::remove_file(path),
-    }
-}
-
 /// Answers on the control socket until dropped.
 #[derive(Debug, Clone)]
 pub struct Control {
@@ -108,10 +47,20 @@ pub struct Control {
 }
 
 impl Control {
-    pub async fn serve(self, socket: &ControlSocket) -> io::Result<()> {
-        let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
-        Server::default().run("control socket", listener, self).await;
-        Ok(())
+    /// Answers for ever, on another socket when the file of this one is gone.
+    ///
+    /// # Errors
+    /// When the system does not let it listen.
+    pub async fn serve(self, mut socket: ControlSocket, places: &Places) -> io::Result<()> {
+        let server = Server::default();
+        loop {
+            let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
+            let renewed = tokio::select! {
+                () = server.run("control socket", listener, self.clone()) => return Ok(()),
+                renewed = socket.renewed(places) => renewed,
+            };
+            socket = renewed;
+        }
     }
 
     fn status(&self) -> Status {
@@ -126,9 +75,12 @@ impl Control {
         }
     }
 
-    /// Passes on a command and streams what becomes of it.
-    async fn command(&self, command: impl FnOnce(mpsc::Sender<Progress>) -> Command) -> Reply {
-        let (reply, mut steps) = mpsc::channel(STEPS);
+    /// Passes on a command and streams what becomes of it; with `?wait=true` up to the end
+    /// of those workers that it has retired.
+    async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
+        let (progress, mut steps) = mpsc::channel(STEPS);
+        let awaits_drain = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "wait=true"));
+        let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
             return Response::problem(Problem::new(503, "the cluster is stopping")).into();
         }
@@ -153,8 +105,8 @@ impl Acceptor for UnixListener {
     /// heed it (unix(7)).
     async fn accept(&self) -> io::Result<Option<UnixStream>> {
         let (stream, _) = Self::accept(self).await?;
-        let (user, peer) = (rustix::process::getuid(), rustix::net::sockopt::socket_peercred(stream.as_fd()));
-        Ok(peer.is_ok_and(|peer| peer.uid == user || peer.uid.is_root()).then_some(stream))
+        let (user, peer) = (rustix::process::getuid().as_raw(), stream.peer_cred());
+        Ok(peer.is_ok_and(|peer| peer.uid() == user || peer.uid() == 0).then_some(stream))
     }
 }
 
@@ -167,20 +119,18 @@ impl Handler for Control {
         let (method, path) = (&head.method, head.uri.path());
         match (method, path) {
             (&Method::GET, "/status") => Response::json(200, &self.status()).into(),
-            (&Method::POST, "/reload") => self.command(|reply| Command::Reload { reply: Some(reply) }).await,
+            (&Method::POST, "/reload") => {
+                self.command(&head.uri, |reply| Command::Reload { reply: Some(reply) }).await
+            }
             (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
                 let body = Limited::new(body, BODY_LIMIT).collect().await;
                 let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-                match serde_json::from_slice::<Scale>(&body) {
-                    Ok(Scale { workers }) => {
-                        let to = ScaleTo::Exactly(workers as usize);
-                        self.command(|reply| Command::Scale { to, reply: Some(reply) }).await
+                match scale(&body) {
+                    Ok(to) => {
+                        self.command(&head.uri, |reply| Command::Scale { to, reply: Some(reply) }).await
                     }
-                    Err(err) => {
-                        let detail = format!("the body must be like {{\"workers\":4}}: {err}");
-                        Response::problem(Problem::new(400, detail)).into()
-                    }
+                    Err(detail) => Response::problem(Problem::new(400, detail)).into(),
                 }
             }
             (_, "/status") => Response::not_allowed(path, method.as_str(), "GET").into(),
@@ -192,42 +142,22 @@ impl Handler for Control {
     }
 }
 
+/// How many workers the body of a request asks for.
+fn scale(body: &[u8]) -> Result<ScaleTo, String> {
+    let form = "the body must be like {\"workers\":4}, {\"add\":1} or {\"add\":-1}";
+    match serde_json::from_slice(body) {
+        Ok(Scale::Workers(workers)) => Ok(ScaleTo::Exactly(workers as usize)),
+        Ok(Scale::Add(0)) => Err(format!("{form}: 0 changes nothing")),
+        Ok(Scale::Add(by)) if by > 0 => Ok(ScaleTo::More(by.unsigned_abs() as usize)),
+        Ok(Scale::Add(by)) => Ok(ScaleTo::Fewer(by.unsigned_abs() as usize)),
+        Err(err) => Err(format!("{form}: {err}")),
+    }
+}
+
 /// As a SIGTERM from outside would.
 fn stop() -> Response {
     match rustix::process::kill_process(rustix::process::getpid(), Signal::TERM) {
         Ok(()) => Response::json(202, &serde_json::json!({ "pid": std::process::id() })),
         Err(err) => Response::problem(Problem::new(500, format!("could not begin to stop: {err}"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn the_socket_is_private_and_goes_away() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        let socket = ControlSocket::bind(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let second = ControlSocket::bind(&path).unwrap_err().to_string();
-        assert!(second.contains("another cluster listens on it"), "{second}");
-        drop(socket);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn what_a_killed_cluster_left_is_replaced_and_nothing_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-        drop(StdUnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        drop(ControlSocket::bind(&path).unwrap());
-        std::fs::write(&path, "precious").unwrap();
-        assert!(ControlSocket::bind(&path).is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 }

@@ -1,12 +1,14 @@
 //! The subcommands that talk to a running cluster, as typed.
 
 use clap::{Arg, Args, Subcommand};
+use shared_protocol::Scale;
 use shared_settings::{Definition, Flags, TakenFlags};
 
 /// What can be asked of a running cluster.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show the workers of a running cluster, their load and the latest events
+    /// Show the workers of a running cluster, their load and the latest events; or, when none
+    /// listens on the default port and no other is named, the clusters that run
     Status {
         #[command(flatten)]
         to: Recipient,
@@ -14,18 +16,28 @@ pub enum Action {
         /// and one for each event, or with --json one object a second
         #[arg(short, long)]
         watch: bool,
+        /// List all clusters that run: those of this user, or for root everybody's
+        #[arg(short, long, conflicts_with = "watch")]
+        all: bool,
     },
     /// Replace all workers of a running cluster without losing a request: the new ones
-    /// take over when all of them are ready; if one of them fails, the old ones stay
+    /// take over when all of them are ready; if one of them fails, the old ones stay. It is
+    /// done then, and the old ones finish what they have in the background
     Reload {
+        /// Wait until the old workers are gone
+        #[arg(short, long)]
+        wait: bool,
         #[command(flatten)]
         to: Recipient,
     },
     /// Change the number of workers of a running cluster
     Scale {
-        /// The new number of workers
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        workers: u32,
+        /// The new number of workers, such as 4; +N for so many more, -N for so many fewer
+        #[arg(value_name = "N|+N|-N", value_parser = parse_scale, allow_negative_numbers = true)]
+        workers: Scale,
+        /// Wait until workers that are not wanted any more are gone
+        #[arg(short, long)]
+        wait: bool,
         #[command(flatten)]
         to: Recipient,
     },
@@ -34,6 +46,24 @@ pub enum Action {
         #[command(flatten)]
         to: Recipient,
     },
+}
+
+/// A number of workers, or a change of it when it has a sign.
+fn parse_scale(text: &str) -> Result<Scale, String> {
+    let form = "expected a number of workers such as 4, or a change such as +1 or -1";
+    let is_relative = text.starts_with(['+', '-']);
+    if is_relative {
+        return match text.parse() {
+            Ok(0) => Err(format!("it changes nothing: {form}")),
+            Ok(by) => Ok(Scale::Add(by)),
+            Err(_) => Err(form.to_owned()),
+        };
+    }
+    match text.parse() {
+        Ok(0) => Err("a cluster has at least one worker".to_owned()),
+        Ok(workers) => Ok(Scale::Workers(workers)),
+        Err(_) => Err(form.to_owned()),
+    }
 }
 
 /// Which cluster is meant, and how it answers.
@@ -51,6 +81,8 @@ pub struct Recipient {
 pub enum Control {}
 
 impl TakenFlags for Control {
+    const ONLY_LOOKS: bool = true;
+
     fn arg(definition: &Definition, _: &'static str) -> Option<Arg> {
         let help = match definition.flag {
             Some("port") => definition.flag_help("Port where its clients connect"),
@@ -58,8 +90,26 @@ impl TakenFlags for Control {
                 "Its control socket [env: {}] [default: the one that belongs to the port]",
                 definition.variable
             ),
+            Some("config") => definition.flag_help("File of the cluster's settings, which may name these"),
             _ => return None,
         };
         definition.arg().map(|arg| arg.help(help))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_makes_it_a_change() {
+        assert_eq!(parse_scale("4"), Ok(Scale::Workers(4)));
+        assert_eq!(parse_scale("+1"), Ok(Scale::Add(1)));
+        assert_eq!(parse_scale("-9"), Ok(Scale::Add(-9)));
+        for bad in
+            ["", "0", "+0", "-0", "+", "-", "1.5", "+-1", "--1", "+1 ", "four", "99999999999", "-99999999999"]
+        {
+            assert!(parse_scale(bad).is_err(), "{bad:?}");
+        }
     }
 }

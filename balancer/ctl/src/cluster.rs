@@ -1,7 +1,7 @@
 //! A connection to the control socket of a running cluster.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
-use shared_http_client::{Address, Connection, Limits, Request, Response};
+use shared_http_client::{Address, ClientError, Connection, Limits, Request, Response};
 use shared_protocol::Progress;
 use shared_protocol::problem::Problem;
 use tokio::net::UnixStream;
 
+use crate::peer::{Peer, Stranger, own_user};
 use crate::render::{describe, print};
 
 /// For the primary to answer at all, and the bytes of its answer.
@@ -23,26 +24,73 @@ const NOT_UNDERSTOOD: &str = "the cluster's answer is not understood; is it of a
 
 pub(crate) struct Cluster {
     connection: Connection,
+    /// The socket that has led to it.
+    pub(crate) path: PathBuf,
+    pub(crate) peer: Peer,
+}
+
+/// Why a control socket does not lead to a cluster.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("nobody listens on {}", .0.display())]
+    Nobody(PathBuf),
+    #[error("{} is not a socket", .0.display())]
+    NoSocket(PathBuf),
+    #[error("the cluster on {} takes no connections: is it stopped or hung?", .0.display())]
+    Full(PathBuf),
+    #[error("could not reach the cluster on {}: {reason}", path.display())]
+    Io { path: PathBuf, reason: io::Error },
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl ConnectError {
+    /// There is nobody.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::Nobody(_))
+    }
 }
 
 impl Cluster {
     /// # Errors
     /// When no cluster listens on `path`, or another user's program does.
-    pub(crate) async fn connect(path: &Path) -> anyhow::Result<Self> {
-        let stream = UnixStream::connect(path).await.map_err(|err| match err.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow::anyhow!(
-                "no cluster listens on {} (is it running? --port or --control says which one is meant)",
-                path.display()
-            ),
-            _ => anyhow::anyhow!("could not reach the cluster on {}: {err}", path.display()),
+    pub(crate) async fn connect(path: &Path) -> Result<Self, ConnectError> {
+        Self::connect_to(path, None).await
+    }
+
+    /// As [`Self::connect`]. Root also believes `known`, a process that was found by what it
+    /// serves and not by this path.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(crate) async fn connect_to(path: &Path, known: Option<u32>) -> Result<Self, ConnectError> {
+        let stream = UnixStream::connect(path).await.map_err(|reason| {
+            let path = path.to_owned();
+            match reason.kind() {
+                io::ErrorKind::ConnectionRefused if !is_socket(&path) => ConnectError::NoSocket(path),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ConnectError::Nobody(path),
+                io::ErrorKind::WouldBlock => ConnectError::Full(path),
+                _ => ConnectError::Io { path, reason },
+            }
         })?;
-        let user = rustix::process::getuid();
-        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-        if peer.uid != user && !peer.uid.is_root() && !user.is_root() {
-            bail!("{} belongs to another user's program", path.display());
+        let peer = Peer::of(&stream).map_err(|reason| ConnectError::Io { path: path.to_owned(), reason })?;
+        if own_user() != 0 || known != Some(peer.pid) {
+            peer.check(path, own_user())?;
         }
         let connection = Connection::over(stream, &Address::from(path), LIMITS).await?;
-        Ok(Self { connection })
+        Ok(Self { connection, path: path.to_owned(), peer })
+    }
+
+    /// It is not the one that is meant after all.
+    pub(crate) fn into_stranger(self) -> ConnectError {
+        Stranger::new(&self.path, self.peer).into()
+    }
+
+    /// The response to `GET path`, whatever its status.
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Response, ClientError> {
+        self.connection.send(Request::get(path)).await
     }
 
     /// The value at `path`, such as `/status`.
@@ -63,7 +111,10 @@ impl Cluster {
             match show(&line, json)? {
                 Progress::Done { .. } => return Ok(ExitCode::SUCCESS),
                 Progress::Failed { .. } if json => return Ok(ExitCode::FAILURE),
-                Progress::Failed { reason } => bail!("{reason}"),
+                Progress::Failed { reason, last_lines } => {
+                    let text = if last_lines.is_empty() { reason } else { reason + "; it printed last:" };
+                    bail!(last_lines.iter().fold(text, |text, line| format!("{text}\n  {line}")))
+                }
                 _ => {}
             }
         }
@@ -91,6 +142,12 @@ impl Cluster {
         print(if json { "{\"event\":\"stopped\"}" } else { "stopped" })?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Is there a socket at the end of `path`?
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// The response to a request to stop.

@@ -1,18 +1,19 @@
 //! The subcommands that talk to a running cluster over its control socket.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use shared_http_client::Request;
-use shared_protocol::{Scale, Status};
-use shared_settings::definitions::{CONTROL, PORT};
-use shared_settings::{Settings, default_control_path};
-
+use shared_protocol::Status;
+use shared_settings::Settings;
 use shared_telemetry::terminal;
 
-use crate::cli::{Action, Recipient};
+use crate::cli::Action;
 use crate::cluster::Cluster;
+use crate::find::Target;
+use crate::list;
+use crate::peer::User;
 use crate::render::{self, Style, print};
+use crate::running::{self, Running};
 use crate::watch;
 
 /// Carries out `action`. What went wrong is the error.
@@ -20,39 +21,76 @@ use crate::watch;
 /// # Errors
 /// When no cluster could be reached, or it did not do what it was asked to.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
-    let (Action::Status { to, .. } | Action::Reload { to } | Action::Scale { to, .. } | Action::Stop { to }) =
-        action;
-    let path = socket(to)?;
+    let (Action::Status { to, .. }
+    | Action::Reload { to, .. }
+    | Action::Scale { to, .. }
+    | Action::Stop { to }) = action;
+    let target = Target::new(&Settings::load(to.flags.clone())?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut cluster = Cluster::connect(&path).await?;
         match action {
-            Action::Status { watch: true, .. } => watch::run(cluster, &path, to.json).await,
-            Action::Status { .. } => {
-                let status: Status = cluster.read("/status").await?;
-                if to.json {
-                    print(&serde_json::to_string_pretty(&status)?)?;
-                } else {
-                    let style = Style { colour: terminal::stdout_has_colour(), width: None };
-                    print(&render::status(&status, None, style).join("\n"))?;
-                }
-                Ok(ExitCode::SUCCESS)
+            Action::Status { watch: true, .. } => {
+                let cluster = target.connect().await?;
+                let pinned = target.pinned(&cluster);
+                watch::run(cluster, &pinned, to.json).await
             }
-            Action::Reload { .. } => cluster.change(Request::post_empty("/reload"), to.json).await,
-            Action::Scale { workers, .. } => {
-                let body = serde_json::to_value(Scale { workers: *workers })?;
-                cluster.change(Request::post("/scale", &body), to.json).await
+            Action::Status { all, .. } => status(&target, *all, to.json).await,
+            Action::Reload { wait, .. } => {
+                let request = Request::post_empty(path_to("/reload", *wait));
+                target.connect().await?.change(request, to.json).await
             }
-            Action::Stop { .. } => cluster.stop(to.json).await,
+            Action::Scale { workers, wait, .. } => {
+                let body = serde_json::to_value(workers)?;
+                let request = Request::post(path_to("/scale", *wait), &body);
+                target.connect().await?.change(request, to.json).await
+            }
+            Action::Stop { .. } => target.connect().await?.stop(to.json).await,
         }
     })
 }
 
-/// The path of the control socket that `to` means.
-fn socket(to: &Recipient) -> anyhow::Result<PathBuf> {
-    let settings = Settings::load(to.flags.clone())?;
-    Ok(match settings.find(&CONTROL)? {
-        Some(path) => path,
-        None => default_control_path(settings.get(&PORT)?),
-    })
+/// Where a change is asked for, and whether its end is waited for.
+fn path_to(change: &str, wait: bool) -> String {
+    if wait { format!("{change}?wait=true") } else { change.to_owned() }
+}
+
+/// Shows the cluster that is meant, or where nobody has said which, those that run.
+async fn status(target: &Target, all: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let mut cluster = match target.connect_to_named().await? {
+        Ok(cluster) if !all => cluster,
+        Err(why) if !all && target.is_named => return Err(why),
+        found => {
+            let running = running::all().await;
+            match (&running[..], found) {
+                ([], Err(why)) if !all => return Err(why),
+                ([Running { control: Some(path), pid, .. }], _) if !all => {
+                    Cluster::connect_to(path, Some(*pid)).await?
+                }
+                (running, _) => {
+                    let text = if json {
+                        serde_json::to_string_pretty(&list::values(running))?
+                    } else {
+                        list::table(running).join("\n")
+                    };
+                    print(&text)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+        }
+    };
+    let status: Status = cluster.read("/status").await?;
+    if json {
+        print(&serde_json::to_string_pretty(&status)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let style = Style { colour: terminal::stdout_has_colour(), width: None };
+    let mut lines = render::status(&status, None, style);
+    if !cluster.peer.is_own() {
+        lines.insert(
+            1,
+            format!("run by {}, control socket {}", User(cluster.peer.user), cluster.path.display()),
+        );
+    }
+    print(&lines.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
 }

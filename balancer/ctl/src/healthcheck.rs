@@ -1,40 +1,64 @@
 //! `balancer healthcheck`: is the cluster, or single process, that serves here
 //! healthy? For containers, whose image has no other HTTP client.
 //!
-//! It finds the address as the program that serves does, so that a container
-//! needs to be told once.
+//! It finds the cluster as the program that serves finds its settings, so that a
+//! container needs to be told once. The cluster's own view counts: its control socket is
+//! asked first, then its admin listener. Whatever serves on the port may be somebody
+//! else's program that knows no /health; it is asked when there is nobody else, which is
+//! right for a single process.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use http::Uri;
-use shared_http_client::{Address, Client, ClientError, Limits, Request};
-use shared_settings::definitions::{HOST, PORT};
-use shared_settings::{Settings, reachable_address};
+use shared_http_client::{Address, Client, ClientError, Limits, Request, Response};
+use shared_protocol::{ClusterHealth, ClusterStatus};
+use shared_settings::definitions::{ADMIN, HOST};
+use shared_settings::{Admin, Flags, Settings, reachable_address};
+use tokio::time::timeout;
 
-/// For connecting and the answer together.
+use crate::cli::Control;
+use crate::cluster::Cluster;
+use crate::find::Target;
+use crate::running::{self, Running};
+
+/// For everything together.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// For the admin listener, as the port is still to be asked behind it.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of the answer that are shown; the rest of a longer one is not of interest.
 const SHOWN: usize = 16 * 1024;
+const HEALTH: &str = "/health";
 
 /// Say whether a running cluster, or single process, is healthy: exit code 0 when it
-/// answers 200, 1 when it does not
+/// serves, 1 when it does not
 #[derive(Debug, Args)]
 pub struct Options {
-    /// What to ask [default: /health on HOST and PORT, as the cluster itself finds them]
+    #[command(flatten)]
+    flags: Flags<Control>,
+    /// What to ask [default: the cluster on PORT through its control socket, else its admin
+    /// listener, else /health on HOST and PORT, as the cluster itself finds them]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
 
+/// Status and beginning of the body.
+type Answer = (u16, String);
+
 pub fn run(options: &Options) -> ExitCode {
-    let target = match Target::find(options.url.as_deref()) {
-        Ok(target) => target,
+    let question = match Question::new(options) {
+        Ok(question) => question,
         Err(err) => return print(&format!("balancer healthcheck: {err:#}"), 2),
     };
-    match ask(&target) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(err) => return print(&format!("balancer healthcheck: {err}"), 1),
+    };
+    match runtime.block_on(question.ask()) {
         Ok((200, body)) => print(body.trim(), 0),
         Ok((status, body)) => print(&format!("{status} {}", body.trim()), 1),
         Err(err) => print(&format!("balancer healthcheck: {err:#}"), 1),
@@ -48,14 +72,95 @@ fn print(text: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-struct Target {
+/// Who is to be asked.
+enum Question {
+    /// Exactly this.
+    Url(Url),
+    /// Whoever answers first for the cluster that the settings name.
+    Cluster { target: Target, admin: Option<SocketAddr>, port: Url },
+}
+
+struct Url {
     address: Address,
     path: String,
 }
 
-impl Target {
-    fn find(url: Option<&str>) -> anyhow::Result<Self> {
-        let Some(url) = url else { return Self::of_settings() };
+impl Question {
+    fn new(options: &Options) -> anyhow::Result<Self> {
+        if let Some(url) = &options.url {
+            return Ok(Self::Url(Url::parse(url)?));
+        }
+        let settings = Settings::load(options.flags.clone())?;
+        let target = Target::new(&settings)?;
+        let admin = Admin::address(settings.find(&ADMIN)?, target.port);
+        let admin = admin.filter(|admin| admin.port() != 0);
+        let admin = admin.map(|admin| reachable_address(admin.ip(), admin.port()));
+        let address = reachable_address(settings.get(&HOST)?, target.port);
+        Ok(Self::Cluster { target, admin, port: Url { address: address.into(), path: HEALTH.to_owned() } })
+    }
+
+    async fn ask(self) -> anyhow::Result<Answer> {
+        let (target, admin, port) = match self {
+            Self::Url(url) => return url.ask().await,
+            Self::Cluster { target, admin, port } => (target, admin, port),
+        };
+        let asking = async {
+            // Who is not there or not to be believed is not asked, but another is.
+            if let Ok(Ok(cluster)) = target.connect_to_named().await {
+                return ask_cluster(cluster).await;
+            }
+            if let Some(admin) = admin
+                && let Some(answer) = ask_admin(admin).await
+            {
+                return Ok(answer);
+            }
+            match port.try_ask().await {
+                Err(err) if err.is_connect() && !target.is_named => match sole_cluster().await {
+                    Some(cluster) => ask_cluster(cluster).await,
+                    None => Err(port.describe(&err)),
+                },
+                answer => answer.map_err(|err| port.describe(&err)),
+            }
+        };
+        // One limit for all of it, so that an answer in drops does not go on.
+        timeout(TIMEOUT, asking).await.unwrap_or_else(|_| Err(port.silence()))
+    }
+}
+
+/// What the cluster says of itself.
+async fn ask_cluster(mut cluster: Cluster) -> anyhow::Result<Answer> {
+    let path = cluster.path.display().to_string();
+    match timeout(TIMEOUT - Duration::from_millis(100), cluster.get(HEALTH)).await {
+        Ok(Ok(response)) => judged(response).with_context(|| format!("{path} leads to no cluster")),
+        Ok(Err(err)) => bail!("the cluster on {path} gave no answer: {err}"),
+        Err(_) => bail!("the cluster on {path} gave no answer within {TIMEOUT:?}"),
+    }
+}
+
+/// What the admin listener says, if a cluster's is there: another program may have the address.
+async fn ask_admin(address: SocketAddr) -> Option<Answer> {
+    let client = Client::new(address, Limits::new(ADMIN_TIMEOUT, SHOWN));
+    judged(client.send(Request::get(HEALTH)).await.ok()?)
+}
+
+/// The answer, if it is a cluster's.
+fn judged(response: Response) -> Option<Answer> {
+    let health: ClusterHealth = serde_json::from_slice(&response.body).ok()?;
+    let status = if health.status == ClusterStatus::Unavailable { 503 } else { 200 };
+    Some((status, String::from_utf8_lossy(&response.body).into_owned()))
+}
+
+/// The only cluster that runs, where nobody has said which is meant: its port may have
+/// been a flag, which only itself knows.
+async fn sole_cluster() -> Option<Cluster> {
+    match &running::all().await[..] {
+        [Running { control: Some(path), pid, .. }] => Cluster::connect_to(path, Some(*pid)).await.ok(),
+        _ => None,
+    }
+}
+
+impl Url {
+    fn parse(url: &str) -> anyhow::Result<Self> {
         let expected = "expected http://host:port/path, for example --url http://127.0.0.1:3100/health";
         let uri: Uri = url.parse().ok().with_context(|| format!("invalid --url {url:?}: {expected}"))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -67,30 +172,32 @@ impl Target {
         Ok(Self { address, path: path.to_owned() })
     }
 
-    fn of_settings() -> anyhow::Result<Self> {
-        let settings = Settings::load_without_flags()?;
-        let address = reachable_address(settings.get(&HOST)?, settings.get(&PORT)?);
-        Ok(Self { address: address.into(), path: "/health".to_owned() })
-    }
-}
-
-/// The status and the beginning of the body.
-fn ask(target: &Target) -> anyhow::Result<(u16, String)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = Client::new(target.address.clone(), Limits::new(TIMEOUT, SHOWN));
-    let answer = async {
-        let mut connection = client.connect().await?;
-        connection.stream(Request::get(&target.path)).await?.collect_prefix().await
-    };
-    // One limit for all of it, so that an answer in drops does not go on.
-    let address = &target.address;
-    match runtime.block_on(async { tokio::time::timeout(TIMEOUT, answer).await }) {
-        Ok(Ok(response)) => {
-            Ok((response.status.as_u16(), String::from_utf8_lossy(&response.body).into_owned()))
+    /// The answer, whatever its status.
+    async fn ask(&self) -> anyhow::Result<Answer> {
+        match timeout(TIMEOUT, self.try_ask()).await {
+            Ok(answer) => answer.map_err(|err| self.describe(&err)),
+            Err(_) => Err(self.silence()),
         }
-        Ok(Err(err)) if err.is_connect() => bail!("nothing answers on {address}: {err}"),
-        Ok(Err(ClientError::Protocol(err))) => bail!("{address} does not speak HTTP: {err}"),
-        Ok(Err(_)) | Err(_) => bail!("{address} gave no answer within {TIMEOUT:?}"),
+    }
+
+    async fn try_ask(&self) -> Result<Answer, ClientError> {
+        let client = Client::new(self.address.clone(), Limits::new(TIMEOUT, SHOWN));
+        let mut connection = client.connect().await?;
+        let response = connection.stream(Request::get(&self.path)).await?.collect_prefix().await?;
+        Ok((response.status.as_u16(), String::from_utf8_lossy(&response.body).into_owned()))
+    }
+
+    fn describe(&self, err: &ClientError) -> anyhow::Error {
+        let address = &self.address;
+        match err {
+            err if err.is_connect() => anyhow::anyhow!("nothing answers on {address}: {err}"),
+            ClientError::Protocol(err) => anyhow::anyhow!("{address} does not speak HTTP: {err}"),
+            _ => self.silence(),
+        }
+    }
+
+    fn silence(&self) -> anyhow::Error {
+        anyhow::anyhow!("{} gave no answer within {TIMEOUT:?}", self.address)
     }
 }
 
@@ -100,7 +207,7 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
-        let find = |url| Target::find(Some(url)).map(|target| (target.address.to_string(), target.path));
+        let find = |url| Url::parse(url).map(|url| (url.address.to_string(), url.path));
         let parts = |authority: &str, path: &str| (authority.to_owned(), path.to_owned());
         assert_eq!(find("http://127.0.0.1:80/health?x").unwrap(), parts("127.0.0.1:80", "/health?x"));
         assert_eq!(find("http://[::1]").unwrap(), parts("[::1]:80", "/"));

@@ -4,8 +4,15 @@
 pub mod cli;
 mod cluster;
 mod commands;
+mod find;
 pub mod healthcheck;
+mod list;
+mod listening;
+mod peer;
+mod processes;
 mod render;
+mod running;
 mod watch;
 
 pub use commands::run;
+pub use listening::{Listening, listening};

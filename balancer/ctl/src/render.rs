@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared_protocol::{
     ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, Status, WorkerState, WorkerStatus,
+    in_flight_text,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -176,7 +177,7 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
     let mut columns = vec![
         column("ID", 0, &|worker| Some(worker.id.to_string())),
         column("PID", 6, &|worker| worker.pid.map(|pid| pid.to_string())),
-        column("PORT", 8, &|worker| worker.port.map(|port| port.to_string())),
+        column("PORT", 8, &|worker| port(worker)),
         Column { left: true, ..column("STATE", 0, &|worker| Some(worker.state.to_string())) },
         column("FOR", 2, &|worker| Some(how_long(worker.state_seconds))),
         column("REQ/S", 1, &|worker| rates(worker).map(|rates| rates.requests.to_string())),
@@ -218,7 +219,25 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    std::iter::once(line(None)).chain((0..workers.len()).map(|row| line(Some(row)))).collect()
+    let rows = (0..workers.len()).flat_map(|row| {
+        let why = workers[row].state != WorkerState::Online;
+        let notes = if why { notes(workers[row], style) } else { Vec::new() };
+        std::iter::once(line(Some(row))).chain(notes)
+    });
+    std::iter::once(line(None)).chain(rows).collect()
+}
+
+/// Why a worker is not ready, and what it has printed last, below its row.
+fn notes(worker: &WorkerStatus, style: Style) -> Vec<String> {
+    let reason = worker.reason.iter().map(|reason| style.alarm(&format!("    {reason}")));
+    let lines = worker.last_lines.iter().map(|line| style.fit(&format!("    | {line}")));
+    reason.chain(lines).collect()
+}
+
+/// With its address where that is not the usual one.
+fn port(worker: &WorkerStatus) -> Option<String> {
+    let usual = |address: &&String| !address.starts_with("127.0.0.1:");
+    worker.address.as_ref().filter(usual).cloned().or_else(|| worker.port.map(|port| port.to_string()))
 }
 
 fn state_colour(state: WorkerState) -> Colour {
@@ -242,6 +261,17 @@ fn how_long(seconds: f64) -> String {
     }
 }
 
+/// Rows as lines, their cells below one another.
+pub(crate) fn aligned<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
 /// Writes one line to standard output; a reader that has gone away is no failure.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -254,6 +284,13 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// One step of a change, as a line; none for the failure, which is the error.
 pub(crate) fn describe(step: &Progress) -> Option<String> {
     Some(match step {
+        Progress::Waiting => "waits for another change to be done".to_owned(),
+        Progress::Changes(changes) => {
+            let summary = changes.summary();
+            let parts = summary.split("; ").filter(|part| !part.is_empty());
+            let parts = parts.chain(changes.notes.iter().map(String::as_str));
+            parts.map(plain).collect::<Vec<_>>().join("\n")
+        }
         Progress::Started { worker, pid } => format!("worker {worker}  started   pid {pid}"),
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
@@ -261,11 +298,19 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
         Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
         Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
-        Progress::Done { workers, after_ms } => {
-            format!("done: {workers} {}, after {after_ms} ms", plural(*workers))
+        Progress::Done { workers, after_ms, requests, long_lived } => {
+            let left = left_behind(*requests, *long_lived);
+            format!("done: {workers} {}, after {after_ms} ms{left}", plural(*workers))
         }
+        Progress::Warning { reason } => format!("warning: {reason}"),
         Progress::Failed { .. } => return None,
     })
+}
+
+/// What goes on in workers that were replaced, if anything does.
+fn left_behind(requests: u64, long_lived: u64) -> String {
+    let text = in_flight_text(requests, long_lived);
+    text.map_or_else(String::new, |text| format!("; {text} of the old ones end in the background"))
 }
 
 fn plural(workers: usize) -> &'static str {

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use shared_protocol::{Event, Status};
 
 use crate::cluster::Cluster;
+use crate::find::Target;
 use crate::render::{self, Style};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ struct Seen {
 ///
 /// # Errors
 /// When the first look fails: later on the cluster may come and go.
-pub(crate) async fn run(cluster: Cluster, path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(cluster: Cluster, target: &Target, json: bool) -> anyhow::Result<ExitCode> {
     let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .into_iter()
         .map(signal)
@@ -62,7 +62,7 @@ pub(crate) async fn run(cluster: Cluster, path: &Path, json: bool) -> anyhow::Re
                 _ = ticks.tick() => {}
                 _ = resized.recv() => {}
             }
-            let seen = match look(&mut cluster, path).await {
+            let seen = match look(&mut cluster, target).await {
                 Err(err) if first => return Err(err),
                 seen => seen.map_err(|err| format!("{err:#}")),
             };
@@ -86,11 +86,11 @@ pub(crate) async fn run(cluster: Cluster, path: &Path, json: bool) -> anyhow::Re
 }
 
 /// Over the connection there is, or over a new one if it has broken.
-async fn look(cluster: &mut Option<Cluster>, path: &Path) -> anyhow::Result<Seen> {
+async fn look(cluster: &mut Option<Cluster>, target: &Target) -> anyhow::Result<Seen> {
     let looking = async {
         let mut connected = match cluster.take() {
             Some(connected) => connected,
-            None => Cluster::connect(path).await?,
+            None => target.connect().await?,
         };
         let seen =
             Seen { status: connected.read("/status").await?, events: connected.read("/events").await? };
@@ -239,7 +239,8 @@ impl Drop for Screen {
 }
 
 /// The picture in `height` lines: when there are more workers than fit, the last
-/// ones are left out, those that are not online at the latest.
+/// ones are left out, those that are not online at the latest. Reasons are shown where there
+/// is room for them; last lines of programs are among the events.
 fn frame(seen: &Seen, cpu: &HashMap<u32, f64>, style: Style, height: usize) -> Vec<String> {
     let mut status = seen.status.clone();
     let room = height.saturating_sub(render::HEAD + EVENTS + 2).max(1);
@@ -251,6 +252,16 @@ fn frame(seen: &Seen, cpu: &HashMap<u32, f64>, style: Style, height: usize) -> V
         status.list.workers.sort_by_key(online);
         status.list.workers.truncate(room);
         status.list.workers.sort_by_key(|worker| worker.id);
+    }
+    let list = &mut status.list;
+    let rows = list.workers.len() + list.joining.len() + list.leaving.len();
+    let spare = room.saturating_sub(rows);
+    let all = list.workers.iter_mut().chain(&mut list.joining).chain(&mut list.leaving);
+    for (index, worker) in all.filter(|worker| worker.reason.is_some()).enumerate() {
+        worker.last_lines.clear();
+        if index >= spare {
+            worker.reason = None;
+        }
     }
     let mut lines = render::status(&status, Some(cpu), style);
     if hidden > 0 {

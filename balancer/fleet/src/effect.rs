@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, WorkerId};
 
 use super::recycle::Reached;
 use super::{Exit, Hang, PortChoice, RequestId, RolloutKind};
@@ -20,8 +20,15 @@ pub enum Effect {
     Publish(Generation),
     /// Hand no further requests to this process.
     Withdraw(Generation),
-    /// Report when this withdrawn process has no more requests in flight.
+    /// Report when this withdrawn process has only long-lived connections, if it has any,
+    /// and when it has nothing more in flight.
     AwaitDrain(Generation),
+    /// The connections of this process are to end: all of them at once, or the long-lived
+    /// ones spread evenly over this time.
+    Close { generation: Generation, over: Option<Duration> },
+    /// Tell this process that only long-lived connections are left (with the signal that
+    /// was chosen in place of SIGTERM).
+    SignalDrain { generation: Generation, signal: i32 },
     /// Ask this process to stop (SIGTERM to its group).
     Terminate(Generation),
     /// End this process (SIGKILL to its group).
@@ -62,7 +69,7 @@ pub struct Launch {
     pub port: PortChoice,
 }
 
-/// Which executable a process is started from.
+/// Which executable, environment and directory a process is started from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Release {
     /// The one that the cluster runs.
@@ -118,9 +125,13 @@ pub enum ClusterEvent {
     PortPolicyChanged { worker: WorkerId, next: PortChoice },
     /// The cluster serves for the first time, `after` its start.
     Ready { online: usize, workers: usize, after: Duration },
+    /// No worker has ever been ready, and each of the slots has failed at least so often:
+    /// the cluster stops.
+    GaveUp { tries: u32, workers: usize },
     /// A rollout that nobody waits for was asked for during another, and follows it.
     ReloadQueued,
-    /// As [`Self::ReloadQueued`].
+    /// A change of the number of workers was asked for during another rollout, and follows
+    /// it; whoever waits for it is told.
     ScaleQueued,
     /// No reload can begin now.
     ReloadRefused { why: String },
@@ -128,6 +139,8 @@ pub enum ClusterEvent {
     ScaleRefused { workers: usize, why: String },
     /// There is nothing to reload.
     ReleaseNotOpened { why: String },
+    /// The release of the reload that begins differs from the one that runs.
+    ReleaseChanged { changes: ReleaseChanges },
     /// A rollout begins, with so many workers.
     RolloutBegan { kind: RolloutKind, workers: usize },
     /// One worker has reached a limit, and its replacement begins.
@@ -137,10 +150,17 @@ pub enum ClusterEvent {
     LimitTooLow { worker: WorkerId, generation: Generation, reached: Reached, wait: Duration },
     /// So many candidates take over.
     Switched { kind: RolloutKind, candidates: usize },
-    /// A rollout is complete, `after` its beginning.
-    RolloutDone { kind: RolloutKind, workers: usize, after: Duration },
-    /// A rollout has ended early; until its switch, nothing of it was to be seen.
-    RolloutFailed { kind: RolloutKind, switched: bool, why: String },
+    /// A retired process has less time for what it has, as its slot retires another one.
+    DrainCutShort { worker: WorkerId, generation: Generation },
+    /// A rollout is complete, `after` its beginning. Those that it has `retired` finish what
+    /// they have.
+    RolloutDone { kind: RolloutKind, workers: usize, retired: Vec<Generation>, after: Duration },
+    /// All that a rollout has retired are gone, `after` its beginning. Only for those who
+    /// have waited for it.
+    DrainDone { kind: RolloutKind, workers: usize, after: Duration },
+    /// A rollout has ended early; until its switch, nothing of it was to be seen. `culprit`
+    /// is the candidate that has failed, if one has.
+    RolloutFailed { kind: RolloutKind, switched: bool, why: String, culprit: Option<Generation> },
 }
 
 impl ClusterEvent {
@@ -152,6 +172,7 @@ impl ClusterEvent {
                 | Self::ScaleRefused { .. }
                 | Self::ReleaseNotOpened { .. }
                 | Self::RolloutDone { .. }
+                | Self::DrainDone { .. }
                 | Self::RolloutFailed { .. }
         )
     }

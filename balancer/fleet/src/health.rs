@@ -137,6 +137,8 @@ mod tests {
     const LIMITS: Limits = Limits {
         startup: SECOND,
         drain: SECOND,
+        stream_drain: None,
+        drain_signal: crate::DrainSignal::Terminate,
         kill: SECOND,
         hang: Duration::from_secs(30),
         fall: 3,

@@ -1,12 +1,22 @@
 //! What the world tells the fleet.
 
-use shared_protocol::Generation;
+use std::time::Duration;
+
+use shared_protocol::{Generation, ReleaseChanges};
 
 use super::Load;
 
 /// Names a requester who waits for the progress of a rollout and its final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
+
+/// Who waits for a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Requester {
+    pub id: RequestId,
+    /// Also for the end of those that it has retired.
+    pub awaits_drain: bool,
+}
 
 /// How many workers are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +42,9 @@ impl ScaleTo {
 pub enum Input {
     /// A process that the fleet had launched has something to report.
     Process { generation: Generation, report: Report },
-    /// Answers [`Effect::OpenRelease`](super::Effect::OpenRelease).
-    ReleaseOpened(Result<(), String>),
+    /// Answers [`Effect::OpenRelease`](super::Effect::OpenRelease) with what differs from
+    /// the release that runs, or why there is none.
+    ReleaseOpened(Result<ReleaseChanges, String>),
     /// Answers [`Effect::Measure`](super::Effect::Measure).
     Measured(Vec<Measurement>),
     /// Answers [`Effect::MeasureStarts`](super::Effect::MeasureStarts): do the processes
@@ -41,11 +52,12 @@ pub enum Input {
     StartsMeasured { busy: bool },
     /// Every worker is to be replaced. Without a requester, a reload that is asked
     /// for during another rollout follows it; with one it is refused.
-    Reload { requester: Option<RequestId> },
+    Reload { requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
-    Scale { to: ScaleTo, requester: Option<RequestId> },
-    /// All workers are to stop, each within the kill timeout.
-    Stop,
+    Scale { to: ScaleTo, requester: Option<Requester> },
+    /// All workers are to stop. Their long-lived connections end within this time, and what
+    /// else they have ends now; the kill timeout follows.
+    Stop { long_lived: Duration },
     /// All workers are to be killed.
     Kill,
     /// [`Fleet::next_deadline`](super::Fleet::next_deadline) has passed.
@@ -70,7 +82,9 @@ pub enum Report {
     Probed { result: ProbeResult, load: Load },
     /// Answers [`Effect::Examine`](super::Effect::Examine).
     Examined(Load),
-    /// It was withdrawn, and its last request has ended.
+    /// It was withdrawn, and has only long-lived connections.
+    OnlyLongLived,
+    /// It was withdrawn, and has nothing in flight.
     Drained,
     /// It is gone and reaped. Reported exactly once and last.
     Exited(Exit),
@@ -98,6 +112,8 @@ pub struct Exit {
     pub how: String,
     /// It ended as a process does that was asked to stop.
     pub orderly: bool,
+    /// What it means that it ended before it was ready, for people, if more is known.
+    pub cause: Option<String>,
 }
 
 /// What a process had used when it was measured.

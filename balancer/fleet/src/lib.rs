@@ -2,14 +2,17 @@
 //! in, effects come out. No process, socket or clock is touched here, and nothing
 //! is random, so that every order of events can be tried.
 //!
-//! [`member`] is a slot and its process, [`health`] the verdicts on it, [`rollout`] a
+//! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along.
+//! along, `give_up` ends a cluster that never gets ready.
 
 mod backoff;
+mod draining;
 mod effect;
+mod ending;
 mod gate;
+mod give_up;
 mod health;
 mod input;
 mod limits;
@@ -34,8 +37,8 @@ pub use effect::{ClusterEvent, Effect, Launch, Release};
 pub use gate::StartPolicy;
 pub use health::{Hang, Health, Load};
 pub use input::ScaleTo;
-pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId};
-pub use limits::Limits;
+pub use input::{Exit, Input, Jitter, Measurement, ProbeResult, Report, RequestId, Requester};
+pub use limits::{DrainSignal, Limits};
 pub use member::{Member, Role};
 pub use phase::{Phase, Process};
 pub use port_policy::{PortChoice, PortPolicy};
@@ -43,10 +46,12 @@ pub use recycle::{Reached, RecyclePolicy};
 pub use rollout::RolloutKind;
 
 use gate::Gate;
-use phase::AfterExit;
 use recycle::{RecycleBudget, RecycleTimer};
-use rollout::{ActiveRollout, Queued};
+use rollout::{ActiveRollout, AwaitedDrain, Queued};
 use seeded::{Bug, seeded};
+
+/// Why a rollout cannot begin, or go on.
+const STOPPING: &str = "the cluster is stopping";
 
 /// What the fleet goes by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,6 +64,9 @@ pub struct Settings {
     pub recycle: RecyclePolicy,
     pub starts: StartPolicy,
     pub ports: PortPolicy,
+    /// Failed starts of each slot after which a cluster of which no worker was ever ready
+    /// ends; `None` for never.
+    pub give_up_after: Option<u32>,
 }
 
 /// Where the whole cluster is in its life.
@@ -67,6 +75,8 @@ enum Lifecycle {
     /// Has not been ready yet.
     Booting {
         since: Instant,
+        /// A worker has been ready.
+        any_ready: bool,
     },
     Serving,
     Stopping,
@@ -81,6 +91,7 @@ pub struct Fleet {
     members: Vec<Member>,
     rollout: Option<ActiveRollout>,
     queued: Queued,
+    awaited: Vec<AwaitedDrain>,
     recycle: RecycleTimer,
     lifecycle: Lifecycle,
     /// Processes that were launched so far.
@@ -99,8 +110,9 @@ impl Fleet {
             members: Vec::new(),
             rollout: None,
             queued: Queued::default(),
+            awaited: Vec::new(),
             recycle: RecycleTimer::new(now),
-            lifecycle: Lifecycle::Booting { since: now },
+            lifecycle: Lifecycle::Booting { since: now, any_ready: false },
             generations: 0,
             effects: Vec::new(),
             settings,
@@ -126,12 +138,16 @@ impl Fleet {
             }
             Input::Reload { requester } => self.reload(requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
-            Input::Stop => self.stop(now, Member::stop_for_good),
-            Input::Kill => self.stop(now, Member::kill),
+            Input::Stop { long_lived } => {
+                self.stop(now, |member, limits| member.stop_for_good(long_lived, limits, now));
+            }
+            Input::Kill => self.stop(now, |member, limits| member.kill(limits, now)),
             Input::Tick => self.on_tick(now),
         }
+        self.give_up_if_hopeless(now);
         self.start_at_gate(now);
         self.advance(now);
+        self.give_up_if_hopeless(now);
         self.watch_gate(now);
         self.settle_turns();
         self.announce_ready(now);
@@ -229,21 +245,22 @@ impl Fleet {
     }
 
     /// Stops all members, each in the same way.
-    fn stop(&mut self, now: Instant, how: fn(&mut Member, &Limits, Instant) -> Vec<Effect>) {
+    fn stop(&mut self, now: Instant, how: impl Fn(&mut Member, &Limits) -> Vec<Effect>) {
         if !self.is_stopping() {
-            self.fail_rollout("the cluster is stopping".to_owned(), now);
-            self.queued = Queued::default();
+            self.fail_rollout(STOPPING.to_owned(), None, now);
+            self.forsake_awaited();
+            self.refuse_queued(STOPPING);
             self.lifecycle = Lifecycle::Stopping;
         }
         for member in &mut self.members {
-            self.effects.extend(how(member, &self.settings.limits, now));
+            self.effects.extend(how(member, &self.settings.limits));
         }
     }
 
     /// Says once that the cluster serves: when all workers do, or those that can
     /// while others have failed at least once.
     fn announce_ready(&mut self, now: Instant) {
-        let Lifecycle::Booting { since } = self.lifecycle else { return };
+        let Lifecycle::Booting { since, .. } = self.lifecycle else { return };
         let online = self.current().filter(|member| member.phase.is_online()).count();
         let settled = |member: &Member| member.phase.is_online() || member.has_failed();
         if online > 0 && self.current().all(settled) {
@@ -257,11 +274,5 @@ impl Fleet {
     fn budget(&self, index: usize, now: Instant) -> RecycleBudget {
         let jitter = self.members[index].phase.process().map_or(Jitter::NONE, |process| process.jitter);
         RecycleBudget::draw(&self.settings.recycle, now, jitter)
-    }
-}
-
-impl Member {
-    fn stop_for_good(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        self.stop(AfterExit::StayDown, limits, now)
     }
 }

@@ -191,25 +191,6 @@ impl Member {
         self.enter(Phase::Stopping { process, online, escalation, next })
     }
 
-    /// The process has a successor, or is not wanted any more.
-    pub fn retire(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        self.role = Role::Retiring;
-        let Phase::Online { process, .. } = self.phase else {
-            return self.stop(AfterExit::StayDown, limits, now);
-        };
-        let mut effects = self.enter(Phase::Draining { process, until: now + limits.drain });
-        effects.push(Effect::AwaitDrain(process.generation));
-        effects
-    }
-
-    /// A retired process has no more requests.
-    pub fn drained(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        if matches!(self.phase, Phase::Draining { .. }) {
-            return self.stop(AfterExit::StayDown, limits, now);
-        }
-        vec![]
-    }
-
     /// The process is gone, or could not be started.
     pub fn exited(&mut self, now: Instant) -> Vec<Effect> {
         let Some(&process) = self.phase.process() else { return vec![] };
@@ -240,7 +221,11 @@ impl Member {
                 effects
             }
             Phase::Starting { .. } => self.stop(self.after(RestartReason::SlowStart), limits, now),
-            Phase::Draining { .. } => self.stop(AfterExit::StayDown, limits, now),
+            Phase::Draining { .. } => {
+                let mut effects = self.stop(AfterExit::StayDown, limits, now);
+                effects.extend(self.close_all().filter(|_| !seeded(Bug::LeavesConnections)));
+                effects
+            }
             Phase::Stopping { process, escalation, .. } => {
                 *escalation = Escalation::Killed;
                 if seeded(Bug::NeverKills) { vec![] } else { vec![Effect::Kill(process.generation)] }
@@ -248,43 +233,6 @@ impl Member {
             Phase::Online { process, .. } => vec![Effect::Examine(process.generation)],
             Phase::AtGate { .. } | Phase::Standby { .. } | Phase::Backoff { .. } | Phase::Stopped => vec![],
         }
-    }
-
-    /// Asks the process to stop; `next` follows its end. A process that is stopping
-    /// already may only be told to stay down.
-    pub fn stop(&mut self, next: AfterExit, limits: &Limits, now: Instant) -> Vec<Effect> {
-        let process = match &mut self.phase {
-            Phase::AtGate { .. } | Phase::Backoff { .. } => {
-                self.phase = Phase::Stopped;
-                return vec![];
-            }
-            Phase::Stopping { next: after, .. } => {
-                if next == AfterExit::StayDown && !seeded(Bug::StopForgetsStopping) {
-                    *after = next;
-                }
-                return vec![];
-            }
-            Phase::Stopped => return vec![],
-            Phase::Starting { process, .. }
-            | Phase::Standby { process, .. }
-            | Phase::Online { process, .. }
-            | Phase::Draining { process, .. } => *process,
-        };
-        let online = self.phase.time_online(now);
-        let escalation = Escalation::KillAt(now + limits.kill);
-        let mut effects = self.enter(Phase::Stopping { process, online, escalation, next });
-        effects.push(Effect::Terminate(process.generation));
-        effects
-    }
-
-    /// Ends the process at once; nothing follows.
-    pub fn kill(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        let mut effects = self.stop(AfterExit::StayDown, limits, now);
-        if let Phase::Stopping { process, escalation, .. } = &mut self.phase {
-            *escalation = Escalation::Killed;
-            effects.push(Effect::Kill(process.generation));
-        }
-        effects
     }
 
     /// This candidate is ready and takes the place of the member with this history,
@@ -305,7 +253,7 @@ impl Member {
     }
 
     /// The only way into and out of Online, so that the pool follows.
-    fn enter(&mut self, next: Phase) -> Vec<Effect> {
+    pub(super) fn enter(&mut self, next: Phase) -> Vec<Effect> {
         let before = std::mem::replace(&mut self.phase, next);
         match (&before, &self.phase) {
             (Phase::Online { .. }, Phase::Backoff { .. }) if seeded(Bug::DeadStaysPublished) => vec![],
@@ -339,6 +287,12 @@ impl Member {
     pub fn has_failed(&self) -> bool {
         self.history.restarts > 0
             || matches!(self.phase, Phase::Backoff { .. } | Phase::AtGate { reason: Some(_), .. })
+    }
+
+    /// Starts whose process has ended, of a slot of which none was ever ready.
+    pub fn failed_starts(&self) -> u64 {
+        let waits = matches!(self.phase, Phase::Backoff { .. } | Phase::AtGate { reason: Some(_), .. });
+        self.history.restarts + u64::from(waits)
     }
 
     /// When its next start begins, or the one that goes on has begun.

@@ -23,7 +23,7 @@ impl Fleet {
             Report::LaunchFailed { why, jitter } => {
                 self.members[index].set_jitter(jitter);
                 self.announce(ClusterEvent::LaunchFailed { worker, why: why.clone() }, None);
-                self.on_gone(index, format!("could not be started: {why}"), now);
+                self.on_gone(index, generation, format!("could not be started: {why}"), now);
             }
             Report::Up if self.members[index].phase.is_starting() => {
                 self.effects.push(Effect::Probe(generation));
@@ -35,13 +35,16 @@ impl Fleet {
             }
             Report::Leaving => {
                 self.effects.extend(self.members[index].leaving(&limits, now));
-                self.check_candidate(index, "is stopping by itself", now);
+                self.check_candidate(index, generation, "is stopping by itself", now);
             }
             Report::Probed { result, load } => self.on_probed(index, generation, result, &load, now),
             Report::Examined(load) => {
                 if let Some(hang) = self.members[index].examined(&load, &limits, now) {
                     self.eject(index, generation, hang, now);
                 }
+            }
+            Report::OnlyLongLived => {
+                self.effects.extend(self.members[index].only_long_lived(&limits, now));
             }
             Report::Drained => self.effects.extend(self.members[index].drained(&limits, now)),
             Report::Exited(exit) => self.on_exited(index, generation, exit, now),
@@ -113,8 +116,9 @@ impl Fleet {
         let (worker, after) = (member.id, now.saturating_duration_since(process.launched));
         if was_starting && !member.phase.is_starting() {
             self.gate.got_ready(after);
+            self.note_ready();
         }
-        match member.phase {
+        match self.members[index].phase {
             Phase::Online { .. } if was_starting => {
                 self.announce(ClusterEvent::Online { worker, generation, after, replaces: None }, None);
             }
@@ -139,7 +143,12 @@ impl Fleet {
         self.announce(ClusterEvent::Hung { worker, generation, hang }, None);
         let effects = self.members[index].eject(&limits, now);
         self.effects.extend(effects);
-        self.check_candidate(index, "missed its health probes while it waited for the others", now);
+        self.check_candidate(
+            index,
+            generation,
+            "missed its health probes while it waited for the others",
+            now,
+        );
     }
 
     fn on_exited(&mut self, index: usize, generation: Generation, exit: Exit, now: Instant) {
@@ -148,23 +157,23 @@ impl Fleet {
         let expected = self.is_stopping() || member.phase.is_ending();
         let failure = match &member.phase {
             Phase::Starting { trouble: Trouble::Reported(why), .. } => why.clone(),
-            Phase::Starting { .. } => format!("ended before it was ready: {}", exit.how),
+            Phase::Starting { .. } => exit.cause.clone().unwrap_or_else(|| ended_early(&exit)),
             _ => "ended while it waited for the others".to_owned(),
         };
         let early = match &member.phase {
             Phase::Starting { process, .. } if !self.is_stopping() => Some(process.port),
             _ => None,
         };
+        let requester = self.awaits(generation);
+        self.announce(ClusterEvent::Exited { worker, generation, exit, expected, retired }, requester);
         if let Some(next) = early.and_then(|port| self.ports.ended_early(port)) {
             self.announce(ClusterEvent::PortPolicyChanged { worker, next }, None);
         }
-        let requester = if retired { self.requester() } else { None };
-        self.announce(ClusterEvent::Exited { worker, generation, exit, expected, retired }, requester);
-        self.on_gone(index, failure, now);
+        self.on_gone(index, generation, failure, now);
     }
 
     /// The process is no more; `failure` is why a candidate did not get ready.
-    fn on_gone(&mut self, index: usize, failure: String, now: Instant) {
+    fn on_gone(&mut self, index: usize, generation: Generation, failure: String, now: Instant) {
         let effects = self.members[index].exited(now);
         self.effects.extend(effects);
         if let Phase::Backoff { until, .. } = self.members[index].phase
@@ -173,7 +182,8 @@ impl Fleet {
             let (worker, wait) = (self.members[index].id, until - now);
             self.announce(ClusterEvent::BackingOff { worker, wait }, None);
         }
-        self.check_candidate(index, &failure, now);
+        self.check_candidate(index, generation, &failure, now);
+        self.note_retired_gone(generation, now);
     }
 
     pub(super) fn tick_member(&mut self, index: usize, now: Instant) {
@@ -186,15 +196,15 @@ impl Fleet {
         match before {
             Phase::Starting { trouble, .. } => {
                 let why = match trouble {
-                    Trouble::Silent => "it has not told its port".to_owned(),
+                    Trouble::Silent => "it has not been heard of".to_owned(),
                     Trouble::Unanswered(why) | Trouble::Reported(why) => why,
                 };
                 self.gate.missed_its_time();
                 let within = limits.startup;
-                let failure = format!("not ready within {within:?}: {why}");
+                let failure = format!("not ready within {within:?} (--startup-timeout): {why}");
                 self.announce(ClusterEvent::NotReadyInTime { worker, generation, within, why }, None);
                 self.effects.extend(effects);
-                self.check_candidate(index, &failure, now);
+                self.check_candidate(index, generation, &failure, now);
             }
             Phase::Stopping { .. } => {
                 self.announce(ClusterEvent::Killed { worker, generation }, None);
@@ -206,10 +216,10 @@ impl Fleet {
 
     /// Ends the rollout under way if this member was one of its candidates and will
     /// not get ready any more.
-    fn check_candidate(&mut self, index: usize, why: &str, now: Instant) {
+    fn check_candidate(&mut self, index: usize, generation: Generation, why: &str, now: Instant) {
         let member = &self.members[index];
         if member.role == Role::Candidate && member.phase.is_given_up() {
-            self.fail_rollout(format!("worker {}: {why}", member.id), now);
+            self.fail_rollout(format!("worker {}: {why}", member.id), Some(generation), now);
         }
     }
 
@@ -219,4 +229,8 @@ impl Fleet {
         let effects = self.members[index].stop(AfterExit::StayDown, &limits, now);
         self.effects.extend(effects);
     }
+}
+
+fn ended_early(exit: &Exit) -> String {
+    format!("ended before it was ready: {}", exit.how)
 }

@@ -1,26 +1,27 @@
-//! Rollouts, from the command to the final answer. Never are there more than two
-//! processes of a slot: a rollout is over when the last process that it has retired
-//! is gone, and a candidate starts only where none of a failed rollout is left.
+//! Rollouts, from the command to the switch, with which they are over: those that are
+//! replaced finish what they have in the background. Never are there more than three
+//! processes of a slot: one that serves, one that was retired and drains, and one that
+//! starts or is told to end.
 
 use std::time::Instant;
 
-use shared_protocol::WorkerId;
+use shared_protocol::{Generation, ReleaseChanges, WorkerId};
 
 use super::member::Role;
 use super::recycle::RETRY;
-use super::rollout::{ActiveRollout, Plan, RolloutKind, Stage};
+use super::rollout::{ActiveRollout, AwaitedDrain, Plan, QUEUED_SCALES, RolloutKind, Stage};
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Effect, Fleet, Member, RequestId, ScaleTo};
+use super::{ClusterEvent, Effect, Fleet, Member, Phase, RequestId, Requester, STOPPING, ScaleTo};
 
 impl Fleet {
-    pub(super) fn reload(&mut self, requester: Option<RequestId>, now: Instant) {
+    pub(super) fn reload(&mut self, requester: Option<Requester>, now: Instant) {
         match self.refusal() {
             None => {
                 self.set_rollout(RolloutKind::Reload, Stage::Opening, requester, now);
                 self.effects.push(Effect::OpenRelease);
             }
             Some(why) if requester.is_some() || self.is_stopping() => {
-                self.announce(ClusterEvent::ReloadRefused { why: why.to_owned() }, requester);
+                self.answer(ClusterEvent::ReloadRefused { why: why.to_owned() }, requester);
             }
             Some(_) => {
                 self.queued.reload = !seeded(Bug::LosesQueued);
@@ -29,25 +30,35 @@ impl Fleet {
         }
     }
 
-    pub(super) fn on_release_opened(&mut self, result: Result<(), String>, now: Instant) {
+    pub(super) fn on_release_opened(&mut self, result: Result<ReleaseChanges, String>, now: Instant) {
         let Some(ActiveRollout { kind, requester, stage: Stage::Opening, .. }) = self.rollout else {
             self.effects.push(Effect::DiscardRelease);
             return;
         };
-        if let Err(why) = result {
-            self.rollout = None;
-            self.announce(ClusterEvent::ReleaseNotOpened { why }, requester);
-            return;
-        }
+        let changes = match result {
+            Ok(changes) => changes,
+            Err(why) => {
+                self.rollout = None;
+                self.answer(ClusterEvent::ReleaseNotOpened { why }, requester);
+                return;
+            }
+        };
         let ids: Vec<_> = self.current().map(|member| member.id).collect();
-        self.announce(ClusterEvent::RolloutBegan { kind, workers: ids.len() }, requester);
+        self.answer(ClusterEvent::RolloutBegan { kind, workers: ids.len() }, requester);
+        if !changes.is_empty() && !seeded(Bug::KeepsChangesQuiet) {
+            self.answer(ClusterEvent::ReleaseChanged { changes }, requester);
+        }
         self.start_rollout(kind, ids, requester, now);
     }
 
-    pub(super) fn scale(&mut self, to: ScaleTo, requester: Option<RequestId>, now: Instant) {
+    pub(super) fn scale(&mut self, to: ScaleTo, requester: Option<Requester>, now: Instant) {
         let (workers, most) = (self.workers(), self.settings.max_workers);
         let why = match (self.refusal(), to) {
-            (Some(why), _) if requester.is_some() || self.is_stopping() => why.to_owned(),
+            (Some(why), _) if self.is_stopping() => why.to_owned(),
+            (Some(why), to) if requester.is_some() => match self.queue_requested(to, requester) {
+                true => return,
+                false => why.to_owned(),
+            },
             (Some(_), ScaleTo::More(more)) => {
                 return self.queue_scale(|by| by.saturating_add_unsigned(more));
             }
@@ -55,13 +66,18 @@ impl Fleet {
                 return self.queue_scale(|by| by.saturating_sub_unsigned(fewer));
             }
             (Some(why), ScaleTo::Exactly(_)) => why.to_owned(),
-            (None, to) => match to.resolve(workers) {
-                0 => "a cluster has at least one worker".to_owned(),
-                to if to > most => format!("{to} workers find no room; {most} is the most"),
-                to => return self.begin_scale(workers, to, requester, now),
+            (None, to) => match (to.resolve(workers), to) {
+                (0, ScaleTo::Fewer(fewer)) => {
+                    format!(
+                        "there are {workers}, and {fewer} fewer would leave none; a cluster has at least one worker"
+                    )
+                }
+                (0, _) => "a cluster has at least one worker".to_owned(),
+                (to, _) if to > most => format!("{to} workers find no room; {most} is the most"),
+                (to, _) => return self.begin_scale(workers, to, requester, now),
             },
         };
-        self.announce(ClusterEvent::ScaleRefused { workers, why }, requester);
+        self.answer(ClusterEvent::ScaleRefused { workers, why }, requester);
     }
 
     fn queue_scale(&mut self, change: impl FnOnce(isize) -> isize) {
@@ -69,28 +85,47 @@ impl Fleet {
         self.announce(ClusterEvent::ScaleQueued, None);
     }
 
-    fn begin_scale(&mut self, workers: usize, to: usize, requester: Option<RequestId>, now: Instant) {
+    /// Lets a relative change wait for its turn, as its outcome does not depend on what
+    /// is under way: several that are asked for at the same time add up. Says whether it
+    /// does. An absolute number may be out of date by then.
+    fn queue_requested(&mut self, to: ScaleTo, requester: Option<Requester>) -> bool {
+        let Some(requester) = requester else { return false };
+        if matches!(to, ScaleTo::Exactly(_)) || self.queued.scales.len() >= QUEUED_SCALES {
+            return false;
+        }
+        let to = if seeded(Bug::ResolvesEarly) { ScaleTo::Exactly(to.resolve(self.workers())) } else { to };
+        self.queued.scales.push_back((to, requester));
+        self.answer(ClusterEvent::ScaleQueued, Some(requester));
+        true
+    }
+
+    /// Tells those whose changes wait that nothing comes of them any more.
+    pub(super) fn refuse_queued(&mut self, why: &str) {
+        let (workers, queued) = (self.workers(), std::mem::take(&mut self.queued));
+        for (_, requester) in queued.scales.into_iter().filter(|_| !seeded(Bug::StopForgetsQueued)) {
+            self.answer(ClusterEvent::ScaleRefused { workers, why: why.to_owned() }, Some(requester));
+        }
+    }
+
+    fn begin_scale(&mut self, workers: usize, to: usize, requester: Option<Requester>, now: Instant) {
         if to > workers {
             let kind = RolloutKind::Grow { to };
-            self.announce(ClusterEvent::RolloutBegan { kind, workers }, requester);
+            self.answer(ClusterEvent::RolloutBegan { kind, workers }, requester);
             let new = (1..).map(WorkerId).skip(workers).take(to - workers);
             return self.start_rollout(kind, new, requester, now);
         }
         let kind = RolloutKind::Shrink { to };
-        self.announce(ClusterEvent::RolloutBegan { kind, workers }, requester);
-        self.set_rollout(kind, Stage::Draining, requester, now);
-        for index in 0..self.members.len() {
-            let member = &self.members[index];
-            if member.role == Role::Current && member.id.0 as usize > to {
-                self.retire(index, now);
-            }
-        }
+        self.answer(ClusterEvent::RolloutBegan { kind, workers }, requester);
+        let surplus = |member: &Member| member.role == Role::Current && member.id.0 as usize > to;
+        let surplus: Vec<_> = (0..self.members.len()).filter(|&at| surplus(&self.members[at])).collect();
+        let retired = surplus.into_iter().filter_map(|index| self.retire(index, requester, now)).collect();
+        self.finish(ActiveRollout { kind, requester, began: now, stage: Stage::Opening }, retired, now);
     }
 
     /// Why no rollout can begin now.
     pub(super) fn refusal(&self) -> Option<&'static str> {
         if self.is_stopping() {
-            return Some("the cluster is stopping");
+            return Some(STOPPING);
         }
         Some(match self.rollout.as_ref()?.kind {
             RolloutKind::Reload => "a reload is under way; try again when it is done",
@@ -106,20 +141,25 @@ impl Fleet {
         &mut self,
         kind: RolloutKind,
         candidates: impl IntoIterator<Item = WorkerId>,
-        requester: Option<RequestId>,
+        requester: Option<Requester>,
         now: Instant,
     ) {
         self.set_rollout(kind, Stage::Starting(Plan::new(candidates)), requester, now);
     }
 
     /// A rollout enters a stage; when it began is known from its first one.
-    fn set_rollout(&mut self, kind: RolloutKind, stage: Stage, requester: Option<RequestId>, now: Instant) {
+    fn set_rollout(&mut self, kind: RolloutKind, stage: Stage, requester: Option<Requester>, now: Instant) {
         let began = self.rollout.as_ref().map_or(now, |rollout| rollout.began);
         self.rollout = Some(ActiveRollout { kind, requester, began, stage });
     }
 
-    pub(super) fn requester(&self) -> Option<RequestId> {
-        self.rollout.as_ref()?.requester
+    /// Who waits for the rollout under way, if somebody does.
+    pub fn requester(&self) -> Option<RequestId> {
+        Some(self.rollout.as_ref()?.requester?.id)
+    }
+
+    fn answer(&mut self, event: ClusterEvent, requester: Option<Requester>) {
+        self.announce(event, requester.map(|requester| requester.id));
     }
 
     /// How many workers there will be when the rollout under way has succeeded.
@@ -149,10 +189,11 @@ impl Fleet {
             None => self.begin_queued(now),
             Some(Stage::Opening) => false,
             Some(Stage::Starting(plan)) => {
-                // One of a failed rollout may still be on its way out.
                 let has_room = |id| {
-                    let is_other = |member: &Member| member.id != id || member.role == Role::Current;
-                    admitted && (seeded(Bug::StartsBesideAbandoned) || members.iter().all(is_other))
+                    let mut others = members.iter().filter(|member| member.id == id);
+                    let drains = |member: &Member| matches!(member.phase, Phase::Draining { .. });
+                    let is_fine = |member: &Member| member.role == Role::Current || drains(member);
+                    admitted && (seeded(Bug::StartsBesideAbandoned) || others.all(is_fine))
                 };
                 if let Some(id) = plan.start_next(has_room) {
                     self.members.push(Member::new(id, Role::Candidate, now));
@@ -166,13 +207,6 @@ impl Fleet {
                     complete
                 }
             }
-            Some(Stage::Draining) => {
-                let retiring = members.iter().any(|member| member.role == Role::Retiring);
-                if !retiring || seeded(Bug::DoneWhileDraining) {
-                    self.finish(now);
-                }
-                !retiring
-            }
         }
     }
 
@@ -185,6 +219,10 @@ impl Fleet {
             self.scale(to, None, now);
             return true;
         }
+        if let Some((to, requester)) = self.queued.scales.pop_front() {
+            self.scale(to, Some(requester), now);
+            return true;
+        }
         let reload = std::mem::take(&mut self.queued.reload);
         if reload {
             self.reload(None, now);
@@ -192,27 +230,31 @@ impl Fleet {
         reload
     }
 
-    /// All candidates are ready: each takes over, and its predecessor retires.
+    /// All candidates are ready: each takes over, its predecessor retires, and the rollout
+    /// is over.
     fn switch(&mut self, now: Instant) {
-        let Some(rollout) = &mut self.rollout else { return };
-        rollout.stage = Stage::Draining;
-        let ActiveRollout { kind, requester, .. } = *rollout;
+        let Some(rollout) = self.rollout.take() else { return };
+        let ActiveRollout { kind, requester, .. } = rollout;
         if kind == RolloutKind::Reload {
             self.effects.push(Effect::AdoptRelease);
         }
         let is_candidate = |&index: &usize| self.members[index].role == Role::Candidate;
         let candidates: Vec<_> = (0..self.members.len()).filter(is_candidate).collect();
-        self.announce(ClusterEvent::Switched { kind, candidates: candidates.len() }, requester);
-        if seeded(Bug::AnswersAtSwitch) {
-            let (workers, after) = (self.workers(), std::time::Duration::ZERO);
-            self.announce(ClusterEvent::RolloutDone { kind, workers, after }, requester);
-        }
-        for index in candidates {
-            self.take_over(index, kind, now);
-        }
+        self.answer(ClusterEvent::Switched { kind, candidates: candidates.len() }, requester);
+        let take_over = |index| self.take_over(index, kind, requester, now);
+        let retired = candidates.into_iter().filter_map(take_over).collect();
+        self.finish(rollout, retired, now);
     }
 
-    fn take_over(&mut self, index: usize, kind: RolloutKind, now: Instant) {
+    /// Puts a candidate in the place of the process that serves, which is returned if it
+    /// still has something to finish.
+    fn take_over(
+        &mut self,
+        index: usize,
+        kind: RolloutKind,
+        requester: Option<Requester>,
+        now: Instant,
+    ) -> Option<Generation> {
         let worker = self.members[index].id;
         let is_old = |member: &Member| member.role == Role::Current && member.id == worker;
         let old = self.members.iter().position(is_old);
@@ -226,28 +268,29 @@ impl Fleet {
             self.effects.push(Effect::Protect(generation));
             self.announce(ClusterEvent::Online { worker, generation, after, replaces }, None);
         }
-        if let Some(old) = old
-            && !seeded(Bug::SwitchKeepsOld)
-        {
-            self.retire(old, now);
-        }
+        let old = old.filter(|_| !seeded(Bug::SwitchKeepsOld))?;
+        self.retire(old, requester, now)
     }
 
-    fn retire(&mut self, index: usize, now: Instant) {
+    /// The process of this member gets no further requests. Returns it, if there is one.
+    fn retire(&mut self, index: usize, requester: Option<Requester>, now: Instant) -> Option<Generation> {
+        let worker = self.members[index].id;
+        if !seeded(Bug::KeepsOlderDrain) {
+            self.cut_drains_short(worker, now);
+        }
         let member = &mut self.members[index];
-        let (worker, generation) = (member.id, member.generation());
+        let generation = member.generation();
         let effects = member.retire(&self.settings.limits, now);
         if let Some(generation) = generation {
-            self.announce(ClusterEvent::Draining { worker, generation }, self.requester());
+            self.answer(ClusterEvent::Draining { worker, generation }, requester);
         }
         self.effects.extend(effects);
+        generation
     }
 
-    /// Ends the rollout under way. Before its switch nothing of it was to be seen,
-    /// and its candidates go.
-    pub(super) fn fail_rollout(&mut self, why: String, now: Instant) {
-        let Some(ActiveRollout { kind, requester, stage, .. }) = self.rollout.take() else { return };
-        let switched = matches!(stage, Stage::Draining);
+    /// Ends the rollout under way. Nothing of it was to be seen, and its candidates go.
+    pub(super) fn fail_rollout(&mut self, why: String, culprit: Option<Generation>, now: Instant) {
+        let Some(ActiveRollout { kind, requester, .. }) = self.rollout.take() else { return };
         for index in 0..self.members.len() {
             if self.members[index].role == Role::Candidate {
                 self.members[index].role = Role::Abandoned;
@@ -256,25 +299,33 @@ impl Fleet {
                 self.give_up(index, now);
             }
         }
-        if kind == RolloutKind::Reload && !switched {
+        if kind == RolloutKind::Reload {
             self.effects.push(Effect::DiscardRelease);
         }
         if let RolloutKind::Recycle(_) = kind {
             self.recycle.next = now + RETRY;
         }
-        let forgotten = seeded(Bug::StopForgetsRequester) && why == "the cluster is stopping";
-        let requester = if forgotten { None } else { requester };
-        self.announce(ClusterEvent::RolloutFailed { kind, switched, why }, requester);
+        let forgotten = seeded(Bug::StopForgetsRequester) && why == STOPPING;
+        let requester = requester.filter(|_| !forgotten);
+        self.answer(ClusterEvent::RolloutFailed { kind, switched: false, why, culprit }, requester);
     }
 
-    fn finish(&mut self, now: Instant) {
-        let Some(ActiveRollout { kind, requester, began, .. }) = self.rollout.take() else { return };
+    /// A rollout has switched; those that it has `retired` finish what they have.
+    fn finish(&mut self, rollout: ActiveRollout, retired: Vec<Generation>, now: Instant) {
+        let ActiveRollout { kind, requester, began, .. } = rollout;
         if let RolloutKind::Recycle(_) = kind {
             // The next worker may be waiting for its turn.
             self.recycle.next = now;
         }
         let (workers, after) = (self.workers(), now.saturating_duration_since(began));
-        self.announce(ClusterEvent::RolloutDone { kind, workers, after }, requester);
+        let done = ClusterEvent::RolloutDone { kind, workers, retired: retired.clone(), after };
+        match requester {
+            Some(Requester { id, awaits_drain: true }) if !retired.is_empty() => {
+                self.announce(done, Some(id).filter(|_| seeded(Bug::AnswersAtSwitch)));
+                self.awaited.push(AwaitedDrain { kind, requester: id, began, retired });
+            }
+            requester => self.answer(done, requester),
+        }
     }
 
     /// Are all processes online, and is nothing under way?
@@ -282,6 +333,7 @@ impl Fleet {
     pub(super) fn is_settled(&self) -> bool {
         let online = |member: &Member| matches!(member.phase, super::Phase::Online { in_turn: true, .. });
         self.rollout.is_none()
+            && self.awaited.is_empty()
             && self.queued == super::rollout::Queued::default()
             && self.members.iter().all(online)
     }

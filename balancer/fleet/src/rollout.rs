@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use shared_protocol::WorkerId;
+use shared_protocol::{Generation, WorkerId};
 
-use super::RequestId;
 use super::seeded::{Bug, seeded};
+use super::{RequestId, Requester, ScaleTo};
 use shared_protocol::RestartReason;
 
 /// What a rollout is for.
@@ -40,9 +40,19 @@ impl RolloutKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ActiveRollout {
     pub kind: RolloutKind,
-    pub requester: Option<RequestId>,
+    pub requester: Option<Requester>,
     pub began: Instant,
     pub stage: Stage,
+}
+
+/// Somebody waits for the end of those that a rollout has retired.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct AwaitedDrain {
+    pub kind: RolloutKind,
+    pub requester: RequestId,
+    pub began: Instant,
+    /// Those that still run.
+    pub retired: Vec<Generation>,
 }
 
 /// How far a rollout is.
@@ -50,18 +60,23 @@ pub(crate) struct ActiveRollout {
 pub(crate) enum Stage {
     /// The release of a reload is being opened.
     Opening,
-    /// Candidates start. Until the switch it can fail without a trace.
+    /// Candidates start. Until the switch, with which it is over, it can fail without a
+    /// trace.
     Starting(Plan),
-    /// Those that were retired finish what they have.
-    Draining,
 }
 
-/// Rollouts that were asked for by a signal, to which nobody expects an answer,
-/// and that follow the one under way.
+/// Changes of the number of workers, relative to what it will be at their turn, that
+/// may wait with somebody who waits for them; further ones are refused.
+pub(crate) const QUEUED_SCALES: usize = 16;
+
+/// Rollouts that follow the one under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Queued {
+    /// Asked for by a signal, to which nobody expects an answer; so is `scale_by`.
     pub reload: bool,
     pub scale_by: isize,
+    /// One after another, so that each requester learns what became of its own.
+    pub scales: VecDeque<(ScaleTo, Requester)>,
 }
 
 /// Candidates and how far they are.

@@ -20,10 +20,16 @@ pub(super) enum Bug {
     RestartsBeforeExit,
     /// The requester of a rollout that is cut off by the stop gets no answer.
     StopForgetsRequester,
-    /// The requester of a rollout is answered at the switch already.
+    /// A requester who waits for those that are retired is answered at the switch already.
     AnswersAtSwitch,
+    /// A reload does not say what its release changes.
+    KeepsChangesQuiet,
     /// A rollout that nobody waits for is dropped while another is under way.
     LosesQueued,
+    /// The requester of a change that waits for its turn gets no answer at the stop.
+    StopForgetsQueued,
+    /// A relative change that waits for its turn is taken for one of now.
+    ResolvesEarly,
     /// A process that does not stop is not killed.
     NeverKills,
     /// A stop does not hold for a process that is being replaced.
@@ -34,8 +40,14 @@ pub(super) enum Bug {
     EjectsAll,
     /// The port of a stranger is taken for the own one.
     IgnoresPortTaken,
-    /// A rollout is over while the replaced ones still drain.
+    /// A wait for those that are retired is over while some of them still run.
     DoneWhileDraining,
+    /// A slot retires another process while its last one drains.
+    KeepsOlderDrain,
+    /// What a process still has at the end of its drain is not closed.
+    LeavesConnections,
+    /// A process that was told to end early is told so again at the end of its drain.
+    TellsTwice,
     /// A worker that misses its probes is hung, whatever it has in hand.
     KillsTheBusy,
     /// A worker is hung because its clients do not go on.
@@ -50,6 +62,12 @@ pub(super) enum Bug {
     OpenGate,
     /// The gate does not look again while somebody waits.
     ForgetsTheQueue,
+    /// A cluster that has been ready gives up.
+    ForgetsWhoWasReady,
+    /// The cluster gives up because of one slot alone.
+    GivesUpForOne,
+    /// A cluster that never gets ready goes on for ever.
+    NeverGivesUp,
 }
 
 #[cfg(test)]

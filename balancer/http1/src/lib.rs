@@ -31,4 +31,5 @@ pub use framing::Framing;
 pub use kind::{CustomField, FieldKind};
 pub use request::RequestHead;
 pub use response::ResponseHead;
+pub use syntax::is_token;
 pub use target::Target;

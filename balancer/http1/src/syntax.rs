@@ -41,8 +41,9 @@ fn leading(bytes: &[u8], class: &[bool; 256]) -> usize {
     bytes.iter().position(|&byte| !class[usize::from(byte)]).unwrap_or(bytes.len())
 }
 
+/// A token, such as a method, a field's name or a cookie's (RFC 9110, section 5.6.2).
 #[inline]
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, &TOKEN)
 }
 

@@ -7,20 +7,27 @@
 //! request from the pick on, so a drain that sees zero has really finished.
 //!
 //! ```text
-//! select, request ◄── queue ◄── worker (Worker, Lease) ◄── pool (Pool)
+//! clock ◄── closing, select, rendezvous ◄── request ◄── queue, worker ◄── lease ◄── pool
 //! ```
 
+mod clock;
+mod closing;
+mod lease;
 mod pool;
 mod queue;
+mod rendezvous;
 mod request;
 pub mod select;
 pub mod traffic;
 mod worker;
 
+pub use clock::Clock;
+pub use lease::Lease;
 pub use pool::{Balancing, Pool};
 pub use queue::{ConcurrencyLimit, QueueStats};
-pub use request::{PickError, PickRequest, WaitPolicy};
-pub use worker::{Hold, Lease, Worker, Workload};
+pub use rendezvous::HashKey;
+pub use request::{Affinity, PickError, PickRequest, WaitPolicy};
+pub use worker::{Hold, Worker, Workload};
 
 #[cfg(test)]
 mod tests;

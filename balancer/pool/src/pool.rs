@@ -8,10 +8,13 @@ use shared_protocol::Generation;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock::{self, Clock};
+use crate::lease::Lease;
 use crate::queue::{ConcurrencyLimit, Queue, QueueStats};
-use crate::request::{PickError, PickRequest, WaitPolicy};
+use crate::rendezvous::{self, HashKey};
+use crate::request::{Affinity, PickError, PickRequest, WaitPolicy};
 use crate::select::{self, Strategy};
-use crate::worker::{Lease, Worker};
+use crate::worker::Worker;
 
 /// How requests are shared out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,7 +74,10 @@ impl Pool {
     fn take(&self, request: PickRequest<'_>) -> Option<Lease> {
         let ready = self.ready.load();
         let queue = self.queue.as_ref();
-        if let Some(id) = request.affinity
+        if let Some(Affinity::Key(key)) = request.affinity {
+            return take_by_key(&ready, queue, request, key);
+        }
+        if let Some(Affinity::Worker(id)) = request.affinity
             && let Some(worker) = ready.iter().find(|worker| worker.id == id && allows(request, worker))
         {
             match Lease::take(worker, queue) {
@@ -85,11 +91,11 @@ impl Pool {
         let load = |index: usize| {
             let worker: &Worker = &ready[index];
             let load = worker.in_flight();
-            let has_room = queue.is_none_or(|queue| worker.placed() < queue.limit.max_concurrency);
-            (allows(request, worker) && has_room).then_some(load)
+            (allows(request, worker) && has_room(worker, queue)).then_some(load)
         };
         let first = match self.strategy {
-            Strategy::RoundRobin | Strategy::Sticky => None,
+            // Without a key, each in turn.
+            Strategy::RoundRobin | Strategy::Sticky | Strategy::Hash => None,
             Strategy::LeastConnections => select::least_loaded(ready.len(), turn, load),
             Strategy::PowerOfTwo => select::power_of_two(ready.len(), fastrand::u64(..), load),
         };
@@ -104,7 +110,7 @@ impl Pool {
 
     /// Does the same as [`Self::pick`]. When no worker can be picked, waits: in the
     /// queue while workers are ready and all at their limit, else for a worker to
-    /// become ready, as `policy` says.
+    /// become ready, as `policy` says. The waits are measured by `clock`.
     ///
     /// # Errors
     /// When no worker came in time, or none was worth waiting for.
@@ -112,8 +118,9 @@ impl Pool {
         &self,
         request: PickRequest<'_>,
         policy: WaitPolicy,
+        clock: &impl Clock,
     ) -> Result<Lease, PickError> {
-        let start = Instant::now();
+        let (began, start) = (Instant::now(), clock.now());
         let mut next_start = self.next_start.subscribe();
         loop {
             // Read before the pick, so that no change falls between.
@@ -127,11 +134,11 @@ impl Pool {
             if let Some(queue) = &self.queue
                 && self.ready.load().iter().any(|worker| allows(request, worker))
             {
-                return self.wait_in(queue, request).await;
+                return self.wait_in(queue, request, clock).await;
             }
-            let is_near = next.is_some_and(|next| next <= start + policy.start_horizon);
+            let is_near = next.is_some_and(|next| next <= began + policy.start_horizon);
             let deadline = start + if is_near { policy.starting } else { policy.grace };
-            if tokio::time::timeout_at(deadline, next_start.changed()).await.is_err() {
+            if clock::until(clock, deadline, next_start.changed()).await.is_none() {
                 return Err(PickError::NoWorkerReady);
             }
         }
@@ -147,7 +154,12 @@ impl Pool {
             && ready.iter().all(|worker| is_full(worker) || !request.allows(worker.generation))
     }
 
-    async fn wait_in(&self, queue: &Arc<Queue<Lease>>, request: PickRequest<'_>) -> Result<Lease, PickError> {
+    async fn wait_in(
+        &self,
+        queue: &Arc<Queue<Lease>>,
+        request: PickRequest<'_>,
+        clock: &impl Clock,
+    ) -> Result<Lease, PickError> {
         let Some(mut ticket) = queue.join(request) else {
             // Those in the queue may all be bound to other workers.
             let lease = self.take(request);
@@ -158,8 +170,8 @@ impl Pool {
         };
         serve_queue(queue, &self.ready());
         let queue_timeout = queue.limit.queue_timeout;
-        match tokio::time::timeout(queue_timeout, &mut ticket.lease).await {
-            Ok(Ok(lease)) => Ok(lease),
+        match clock::until(clock, clock.now() + queue_timeout, &mut ticket.lease).await {
+            Some(Ok(lease)) => Ok(lease),
             _ => {
                 ticket.has_timed_out = true;
                 Err(PickError::QueueTimeout(queue_timeout))
@@ -242,6 +254,34 @@ impl Pool {
 #[inline]
 fn allows(request: PickRequest<'_>, worker: &Worker) -> bool {
     request.allows(worker.generation) && request.max_tunnels.is_none_or(|max| worker.tunnels() < max)
+}
+
+/// Has the worker a place under the concurrency limit?
+#[inline]
+fn has_room(worker: &Worker, queue: Option<&Arc<Queue<Lease>>>) -> bool {
+    queue.is_none_or(|queue| worker.placed() < queue.limit.max_concurrency)
+}
+
+/// Takes the first worker in the order of `key` that has room and may be picked.
+fn take_by_key(
+    ready: &[Arc<Worker>],
+    queue: Option<&Arc<Queue<Lease>>>,
+    request: PickRequest<'_>,
+    key: HashKey,
+) -> Option<Lease> {
+    let weight = |index: usize| {
+        let worker: &Worker = &ready[index];
+        (allows(request, worker) && has_room(worker, queue)).then(|| key.weight(worker.id))
+    };
+    let mut bound = None;
+    loop {
+        let (weight, index) = rendezvous::highest(ready.len(), bound, weight)?;
+        if let Some(lease) = Lease::take(&ready[index], queue) {
+            return Some(lease);
+        }
+        // Another thread was faster, or the worker has just been withdrawn.
+        bound = Some(weight);
+    }
 }
 
 /// Gives the room of all `ready` workers to the requests in `queue`.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use shared_protocol::{Generation, WorkerId};
 use tokio::sync::oneshot;
 
-use crate::request::PickRequest;
+use crate::request::{Affinity, PickRequest};
 
 /// How many requests a worker holds at a time, and what happens to further ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl<T> Queue<T> {
         }
         entries.last_ticket += 1;
         let (ticket, (sender, lease)) = (entries.last_ticket, oneshot::channel());
-        let (excluded, affinity) = (request.excluded.to_vec(), request.affinity);
+        let (excluded, affinity) = (request.excluded.to_vec(), request.affinity.and_then(Affinity::bound_to));
         entries.waiting.push_back(QueueEntry { ticket, excluded, affinity, sender });
         self.length.store(entries.waiting.len(), Ordering::SeqCst);
         drop(entries);

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use shared_protocol::{Generation, WorkerId};
 
+use crate::rendezvous::HashKey;
+
 /// What a request asks of a pick.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PickRequest<'a> {
     /// Processes that must not be picked, as they have failed this request.
     pub excluded: &'a [Generation],
-    /// The worker that the client is bound to; set only with
-    /// [`Strategy::Sticky`](crate::select::Strategy::Sticky).
-    pub affinity: Option<WorkerId>,
+    pub affinity: Option<Affinity>,
     /// Upgraded connections of a worker that is picked are fewer than this. Set only for
     /// a request that may become one, where there is such a limit.
     pub max_tunnels: Option<u64>,
@@ -21,6 +21,29 @@ impl PickRequest<'_> {
     #[inline]
     pub(crate) fn allows(&self, generation: Generation) -> bool {
         !self.excluded.contains(&generation)
+    }
+}
+
+/// What leads a request to the worker that has served such requests before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Affinity {
+    /// The worker that the client is bound to, with
+    /// [`Strategy::Sticky`](crate::select::Strategy::Sticky). The request waits for that
+    /// one alone while it is ready.
+    Worker(WorkerId),
+    /// The key of the request, with [`Strategy::Hash`](crate::select::Strategy::Hash). The
+    /// request goes to the first worker in the key's order that may be picked.
+    Key(HashKey),
+}
+
+impl Affinity {
+    /// The only worker that the request waits for.
+    #[inline]
+    pub(crate) fn bound_to(self) -> Option<WorkerId> {
+        match self {
+            Self::Worker(id) => Some(id),
+            Self::Key(_) => None,
+        }
     }
 }
 

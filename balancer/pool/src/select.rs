@@ -15,6 +15,9 @@ pub enum Strategy {
     /// The worker that served this client before, as its cookie says; otherwise each
     /// in turn.
     Sticky,
+    /// The first worker in the order of the request's key that may be picked
+    /// ([`HashKey`](crate::HashKey)).
+    Hash,
 }
 
 /// Every worker once, beginning with the one whose turn it is.

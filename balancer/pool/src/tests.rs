@@ -1,5 +1,7 @@
 //! The pool by itself: picks, limits and waiting, without processes.
 
+mod hash;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +12,22 @@ use tokio::time::Instant;
 
 use crate::select::Strategy;
 use crate::{
-    Balancing, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy, Worker, Workload,
+    Affinity, Balancing, Clock, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy,
+    Worker, Workload,
 };
+
+/// The time as it is.
+struct RealClock;
+
+impl Clock for RealClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn sleep_until(&self, deadline: Instant) {
+        tokio::time::sleep_until(deadline).await;
+    }
+}
 
 fn worker(id: u32, generation: u64) -> Arc<Worker> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -135,16 +151,18 @@ async fn a_request_waits_for_a_starting_worker_but_not_for_nothing() {
     };
     let pool = Arc::new(Pool::default());
     let start = Instant::now();
-    assert!(pool.pick_or_wait(PickRequest::default(), POLICY).await.is_err());
+    assert!(pool.pick_or_wait(PickRequest::default(), POLICY, &RealClock).await.is_err());
     assert_eq!(start.elapsed(), POLICY.grace);
     pool.set_next_start(Some(Instant::now() + Duration::from_secs(20)));
-    assert!(pool.pick_or_wait(PickRequest::default(), POLICY).await.is_err());
+    assert!(pool.pick_or_wait(PickRequest::default(), POLICY, &RealClock).await.is_err());
     assert_eq!(start.elapsed(), POLICY.grace * 2);
 
     pool.set_next_start(Some(Instant::now() + Duration::from_millis(900)));
     let waiting = tokio::spawn({
         let pool = Arc::clone(&pool);
-        async move { pool.pick_or_wait(PickRequest::default(), POLICY).await.ok().map(|lease| lease.id) }
+        async move {
+            pool.pick_or_wait(PickRequest::default(), POLICY, &RealClock).await.ok().map(|lease| lease.id)
+        }
     });
     tokio::time::sleep(Duration::from_secs(2)).await;
     pool.publish(worker(1, 1));
@@ -178,7 +196,7 @@ fn who_holds_a_request_is_avoided() {
 #[test]
 fn a_bound_request_goes_to_its_worker_while_that_is_ready() {
     let pool = pool_of(3, by(Strategy::Sticky));
-    let bound = PickRequest { affinity: Some(WorkerId(2)), ..PickRequest::default() };
+    let bound = PickRequest { affinity: Some(Affinity::Worker(WorkerId(2))), ..PickRequest::default() };
     for _ in 0..5 {
         assert_eq!(pool.pick(bound).unwrap().id, WorkerId(2));
     }
@@ -201,8 +219,11 @@ fn limited(workers: u32, strategy: Strategy, limit: ConcurrencyLimit) -> Arc<Poo
 fn wait_for(pool: &Arc<Pool>, affinity: Option<u32>) -> tokio::task::JoinHandle<Result<Lease, PickError>> {
     let pool = Arc::clone(pool);
     tokio::spawn(async move {
-        let request = PickRequest { affinity: affinity.map(WorkerId), ..PickRequest::default() };
-        pool.pick_or_wait(request, NO_WAIT).await
+        let request = PickRequest {
+            affinity: affinity.map(|id| Affinity::Worker(WorkerId(id))),
+            ..PickRequest::default()
+        };
+        pool.pick_or_wait(request, NO_WAIT, &RealClock).await
     })
 }
 
@@ -316,7 +337,10 @@ fn nobody_is_forgotten_when_many_threads_come_and_go() {
                         let pool = Arc::clone(&pool);
                         tokio::spawn(async move {
                             for _ in 0..200 {
-                                let lease = pool.pick_or_wait(PickRequest::default(), NO_WAIT).await.unwrap();
+                                let lease = pool
+                                    .pick_or_wait(PickRequest::default(), NO_WAIT, &RealClock)
+                                    .await
+                                    .unwrap();
                                 assert_eq!(lease.in_flight(), 1);
                                 tokio::task::yield_now().await;
                             }
@@ -395,12 +419,12 @@ async fn tunnels_have_a_limit_of_their_own() {
     drop(late);
     assert!(pool.pick(upgrade).is_none());
     let start = Instant::now();
-    let refused = pool.pick_or_wait(upgrade, NO_WAIT).await.unwrap_err();
+    let refused = pool.pick_or_wait(upgrade, NO_WAIT, &RealClock).await.unwrap_err();
     assert_eq!((refused, start.elapsed()), (PickError::MaxTunnels, Duration::ZERO), "nobody waits for it");
     assert!(pool.pick(PickRequest::default()).is_some(), "other requests are not concerned");
     let id = tunnels.pop().unwrap().id;
     assert_eq!(pool.pick(upgrade).unwrap().id, id);
     // A cookie does not lead beyond the limit.
-    let other = PickRequest { affinity: Some(tunnels[0].id), ..upgrade };
+    let other = PickRequest { affinity: Some(Affinity::Worker(tunnels[0].id)), ..upgrade };
     assert_eq!(pool.pick(other).unwrap().id, id);
 }

@@ -1,4 +1,4 @@
-//! One worker process, and a request's hold on it.
+//! One worker process, as the request path sees it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use shared_protocol::{Generation, WorkerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::queue::Queue;
+use crate::clock::Clock;
+use crate::closing::Closing;
 use crate::traffic::Traffic;
 
 /// One worker process, as the request path sees it.
@@ -22,21 +23,23 @@ pub struct Worker {
     /// What the slot has served, by all of its processes.
     pub traffic: Arc<Traffic>,
     /// Requests in flight that have a place under the concurrency limit.
-    placed: AtomicU64,
+    pub(crate) placed: AtomicU64,
     /// Connections that were upgraded and carry another protocol.
-    tunnels: AtomicU64,
+    pub(crate) tunnels: AtomicU64,
     /// Those of `placed` that are event streams.
     streams: AtomicU64,
     /// Those of `placed` that wait for their client.
     client_waits: AtomicU64,
-    requests: AtomicU64,
+    pub(crate) requests: AtomicU64,
     created: Instant,
     /// When one of its requests moved last, in nanoseconds since `created`.
     moved: AtomicU64,
     abandoned: AtomicU64,
     pub(crate) withdrawn: AtomicBool,
-    /// Told each time that a withdrawn worker has no more requests.
+    /// Told each time that a withdrawn worker has no more requests, or only long-lived
+    /// connections.
     idle: Notify,
+    closing: Closing,
 }
 
 impl Worker {
@@ -63,6 +66,7 @@ impl Worker {
             abandoned: AtomicU64::new(0),
             withdrawn: AtomicBool::new(false),
             idle: Notify::new(),
+            closing: Closing::default(),
         }
     }
 
@@ -83,6 +87,11 @@ impl Worker {
     #[inline]
     pub fn tunnels(&self) -> u64 {
         self.tunnels.load(Ordering::SeqCst)
+    }
+
+    /// Long-lived connections that this worker holds now: event streams and upgraded ones.
+    pub fn long_lived(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed) + self.tunnels()
     }
 
     /// A request moves now: bytes came from this worker, or it took some.
@@ -127,9 +136,43 @@ impl Worker {
         }
     }
 
+    /// Waits until this worker, which must have been withdrawn, has no more than long-lived
+    /// connections. As [`Self::drained`], and not beside it.
+    pub async fn requests_drained(&self) {
+        while self.has_requests() {
+            self.idle.notified().await;
+        }
+    }
+
+    /// Are there others than long-lived connections?
+    fn has_requests(&self) -> bool {
+        self.placed() > self.streams.load(Ordering::SeqCst)
+    }
+
+    /// Asks the long-lived connections to end, spread evenly over this time.
+    pub fn close_long_lived(&self, over: Duration) {
+        self.closing.ask_long_lived(over, self.long_lived());
+    }
+
+    /// Asks everybody who holds this worker to let go of it at once.
+    pub fn close_all(&self) {
+        self.closing.ask_all();
+    }
+
+    /// Is everybody to let go of this worker at once?
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.withdrawn.load(Ordering::Relaxed) && self.closing.is_asked_of_all()
+    }
+
+    /// Ready when one who holds this worker is to let go of it.
+    pub async fn closes(&self, is_long_lived: bool, clock: &impl Clock) {
+        self.closing.ends(is_long_lived, clock).await;
+    }
+
     /// The count beside `placed` of those that are held in this way.
     #[inline]
-    fn counted_apart(&self, hold: Hold) -> Option<&AtomicU64> {
+    pub(crate) fn counted_apart(&self, hold: Hold) -> Option<&AtomicU64> {
         match hold {
             Hold::Request | Hold::Tunnel => None,
             Hold::ClientWait => Some(&self.client_waits),
@@ -139,9 +182,15 @@ impl Worker {
 
     /// One request less.
     #[inline]
-    fn let_go(&self, count: &AtomicU64) {
+    pub(crate) fn let_go(&self, count: &AtomicU64) {
         count.fetch_sub(1, Ordering::SeqCst);
-        if self.withdrawn.load(Ordering::SeqCst) && self.in_flight() == 0 {
+        self.notify_if_idle();
+    }
+
+    /// Something has ended, or is long-lived from now on.
+    #[inline]
+    pub(crate) fn notify_if_idle(&self) {
+        if self.withdrawn.load(Ordering::SeqCst) && (self.in_flight() == 0 || !self.has_requests()) {
             self.idle.notify_one();
         }
     }
@@ -171,112 +220,4 @@ pub enum Hold {
     Stream,
     /// An upgraded connection. It has no place under the concurrency limit.
     Tunnel,
-}
-
-/// A picked worker. It counts as in flight until it is dropped, also when the
-/// request is abandoned or its task panics.
-#[derive(Debug)]
-pub struct Lease {
-    worker: Arc<Worker>,
-    hold: Hold,
-    /// The queue whose requests may wait for this lease to end.
-    queue: Option<Arc<Queue<Self>>>,
-}
-
-impl Lease {
-    /// Counts first and looks second: either this sees the withdrawal, or
-    /// whoever withdraws sees the count. `SeqCst` makes that order total. With a
-    /// `queue`, counts only up to its limit.
-    #[inline]
-    pub(crate) fn take(worker: &Arc<Worker>, queue: Option<&Arc<Queue<Self>>>) -> Option<Self> {
-        match queue {
-            None => {
-                worker.placed.fetch_add(1, Ordering::SeqCst);
-            }
-            Some(queue) => {
-                let more = |count| (count < queue.limit.max_concurrency).then_some(count + 1);
-                worker.placed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
-            }
-        }
-        if worker.withdrawn.load(Ordering::SeqCst) {
-            // Not by way of a lease: the room of a worker that is leaving is for nobody.
-            worker.let_go(&worker.placed);
-            return None;
-        }
-        worker.requests.fetch_add(1, Ordering::Relaxed);
-        Some(Self { worker: Arc::clone(worker), hold: Hold::Request, queue: queue.cloned() })
-    }
-
-    /// Says what the worker is kept with from now on. A tunnel stays one.
-    #[inline]
-    pub fn hold(&mut self, hold: Hold) {
-        if hold == self.hold || self.hold == Hold::Tunnel {
-            return;
-        }
-        if hold == Hold::Tunnel {
-            self.hold_tunnel(None);
-            return;
-        }
-        if let Some(count) = self.worker.counted_apart(self.hold) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.hold = hold;
-        if let Some(count) = self.worker.counted_apart(hold) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// The worker is kept with a tunnel from now on, unless it has `max_tunnels` of them
-    /// already. Says whether it had not. For a lease that is none yet.
-    pub fn hold_tunnel(&mut self, max_tunnels: Option<u64>) -> bool {
-        let more = |count| max_tunnels.is_none_or(|max| count < max).then_some(count + 1);
-        // It counts at any time, so that no drain sees a worker without it.
-        if self.worker.tunnels.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
-            return false;
-        }
-        if let Some(count) = self.worker.counted_apart(self.hold) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.hold = Hold::Tunnel;
-        self.worker.let_go(&self.worker.placed);
-        if let Some(queue) = self.queue.take() {
-            Self::serve_queue(&self.worker, &queue);
-        }
-        true
-    }
-
-    /// Gives the room of `worker` to the requests that wait for it in `queue`.
-    pub(crate) fn serve_queue(worker: &Arc<Worker>, queue: &Arc<Queue<Self>>) {
-        let take = || Self::take(worker, Some(queue));
-        queue.serve((worker.id, worker.generation), take, Self::give_back);
-    }
-
-    /// Ends the lease without serving the queue.
-    fn give_back(mut self) {
-        self.queue = None;
-        self.worker.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl std::ops::Deref for Lease {
-    type Target = Worker;
-
-    #[inline]
-    fn deref(&self) -> &Worker {
-        &self.worker
-    }
-}
-
-impl Drop for Lease {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(count) = self.worker.counted_apart(self.hold) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
-        let is_tunnel = self.hold == Hold::Tunnel;
-        self.worker.let_go(if is_tunnel { &self.worker.tunnels } else { &self.worker.placed });
-        if let Some(queue) = self.queue.take() {
-            Self::serve_queue(&self.worker, &queue);
-        }
-    }
 }

@@ -7,17 +7,18 @@ use std::task::Poll;
 
 use balancer_pool::{Lease, PickRequest};
 use shared_protocol::{Generation, WorkerId};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::client::Http1Client;
 use crate::context::RequestContext;
 use crate::error::{ConnectError, ProxyError};
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{CloseWatch, Exchange, Outcome};
 use crate::fault::{self, Fault};
 use crate::policy::{self, Failure, MAX_ATTEMPTS, Stage};
 use crate::proxy::Proxy;
 use crate::receive;
+use crate::timer::{self, ThreadClock};
 use crate::upload::Upload;
 use crate::upstream::{Upstream, idle_pool};
 
@@ -71,13 +72,19 @@ struct FailedAttempt {
 
 impl FailedAttempt {
     /// Has the worker ended, as far as can be seen? The kernel takes connections for one
-    /// that lives, whatever it does with them.
+    /// that lives, whatever it does with them, and ends those of one that is being killed.
     async fn is_of_dead_worker(&self) -> bool {
         if !matches!(self.error, ProxyError::WorkerClosed | ProxyError::WorkerReset(_)) {
             return true;
         }
-        let connected = timeout(policy::ALIVE_CHECK, TcpStream::connect(self.address)).await;
-        matches!(connected, Ok(Err(_)))
+        let refuses = async {
+            for _ in 0..policy::ALIVE_CHECKS {
+                let Ok(mut stream) = TcpStream::connect(self.address).await else { return true };
+                let _ = stream.read(&mut [0]).await;
+            }
+            false
+        };
+        timer::timeout(policy::ALIVE_CHECK, refuses).await.unwrap_or(false)
     }
 }
 
@@ -164,7 +171,9 @@ fn failure(error: &ProxyError, context: &RequestContext, upload: &Upload, sent: 
         stage: if upload.has_begun() { Stage::Sent } else { Stage::Connecting },
         timed_out: matches!(
             error,
-            ProxyError::ResponseTimeout(_) | ProxyError::Connect(ConnectError::Timeout(_))
+            ProxyError::ResponseTimeout(_)
+                | ProxyError::DrainTimeout
+                | ProxyError::Connect(ConnectError::Timeout(_))
         ),
         idempotent: context.is_idempotent && !matches!(error, ProxyError::InvalidResponse(_)),
         replayable: upload.is_replayable(),
@@ -183,6 +192,10 @@ async fn pick(
     let affinity = context.affinity;
     let max_tunnels = if context.upgrades { proxy.limits.max_tunnels } else { None };
     let request = PickRequest { excluded: excluded.as_slice(), affinity, max_tunnels };
+    // Nothing is repeated for a client that has gone meanwhile.
+    if failed.is_some() && poll_fn(|cx| Poll::Ready(client.poll_closed(cx).is_ready())).await {
+        return Err(Outcome::ClientClosed);
+    }
     if let Some(lease) = proxy.pool.pick(request) {
         return Ok(lease);
     }
@@ -197,13 +210,13 @@ async fn pick(
     };
     // Boxed: seldom needed, and large beside all else that a request keeps.
     let request = PickRequest { excluded, affinity, max_tunnels };
-    let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait));
+    let mut waiting = Box::pin(proxy.pool.pick_or_wait(request, wait, &ThreadClock));
     poll_fn(|cx| {
-        if let Poll::Ready(picked) = waiting.as_mut().poll(cx) {
-            return Poll::Ready(picked.map_err(|error| Outcome::Failed(error.into())));
-        }
         if client.poll_closed(cx).is_ready() {
             return Poll::Ready(Err(Outcome::ClientClosed));
+        }
+        if let Poll::Ready(picked) = waiting.as_mut().poll(cx) {
+            return Poll::Ready(picked.map_err(|error| Outcome::Failed(error.into())));
         }
         // With half-close: most such clients have given up, and others wait for the room.
         if client.has_ended && proxy.pool.has_concurrency_limit() {
@@ -236,6 +249,7 @@ async fn attempt(
         },
     };
     let is_reused = upstream.is_reused;
-    let exchange = Exchange { proxy, context, client, upload, lease };
+    let close = CloseWatch::default();
+    let exchange = Exchange { proxy, context, client, upload, lease, close };
     Attempt { outcome: exchange.run(upstream).await, is_reused }
 }

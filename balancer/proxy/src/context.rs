@@ -8,17 +8,18 @@ use tokio::time::Instant;
 
 use balancer_access_log::{LogFields, RequestSummary};
 use balancer_http1::RequestHead;
-use balancer_pool::Lease;
 use balancer_pool::traffic::Traffic;
+use balancer_pool::{Affinity, Lease};
 
 use crate::fault_log::RequestName;
 use crate::field::ProxyField;
-use crate::forwarded::{self, ClientIdentity};
+use crate::forwarded::ClientIdentity;
 use crate::headers::RequestId;
 use crate::log_fields;
 use crate::open_requests::OpenRequest;
 use crate::proxy::Proxy;
 use crate::request_line::RequestLine;
+use crate::sticky::CookieRequest;
 
 /// What is known of a request once its head has been read, and what is learned of it
 /// until it is over.
@@ -35,10 +36,10 @@ pub(crate) struct RequestContext {
     pub(crate) keeps_alive: bool,
     pub(crate) upgrades: bool,
     pub(crate) expects_continue: bool,
-    /// The worker that the client's cookie names.
-    pub(crate) affinity: Option<WorkerId>,
-    /// The client speaks HTTPS, to a proxy in front of this one.
-    pub(crate) is_https: bool,
+    /// What leads it to its worker.
+    pub(crate) affinity: Option<Affinity>,
+    /// Set only where workers are found by a cookie.
+    pub(crate) cookie: Option<CookieRequest>,
     /// Bytes of the request's body that the client has sent.
     pub(crate) received: u64,
     pub(crate) upstream: UpstreamStats,
@@ -47,7 +48,7 @@ pub(crate) struct RequestContext {
     started: Instant,
     /// Set only where there is an access log.
     log_fields: Option<Box<LogFields>>,
-    _open: OpenRequest,
+    pub(crate) open: OpenRequest,
 }
 
 /// The part that workers had in a request.
@@ -90,7 +91,7 @@ impl RequestContext {
     ) -> Self {
         let id = RequestId::choose(request.fields.last(ProxyField::RequestId));
         let has_log = proxy.access_log.is_on();
-        let sticky = proxy.sticky.as_ref();
+        let sticky = proxy.affinity.cookie();
         Self {
             id,
             request_line: RequestLine::new(request.method, request.resource.path),
@@ -100,14 +101,14 @@ impl RequestContext {
             keeps_alive: request.keeps_alive(),
             upgrades: request.upgrades,
             expects_continue: request.expects_continue,
-            affinity: sticky.and_then(|sticky| sticky.worker_of(&request.fields)),
-            is_https: sticky.is_some() && forwarded::is_https(&request.fields, identity),
+            affinity: proxy.affinity.affinity_of(request, identity),
+            cookie: sticky.map(|sticky| sticky.cookie_request(request, identity)),
             received: 0,
             upstream: UpstreamStats::default(),
             fault: None,
             started: Instant::now(),
             log_fields: has_log.then(|| log_fields::of_request(head, request, identity, &id)),
-            _open: proxy.open.enter(),
+            open: proxy.open.enter(),
         }
     }
 
@@ -125,13 +126,13 @@ impl RequestContext {
             upgrades: false,
             expects_continue: false,
             affinity: None,
-            is_https: false,
+            cookie: None,
             received: 0,
             upstream: UpstreamStats::default(),
             fault: None,
             started: Instant::now(),
             log_fields: has_log.then(|| log_fields::of_refused(bytes, identity, &id)),
-            _open: proxy.open.enter(),
+            open: proxy.open.enter(),
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) enum DownloadError {
     WorkerReset(io::Error),
     #[error("the worker did not go on with its response within {0:?} (--response-timeout)")]
     WorkerTimeout(Duration),
+    #[error("the worker was to end before all of its response had come")]
+    DrainTimeout,
     #[error("the worker's chunks are not valid: {0}")]
     InvalidChunks(HttpError),
 }

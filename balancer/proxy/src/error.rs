@@ -50,6 +50,9 @@ pub(crate) enum ProxyError {
     /// The worker did not take the request, or did not answer it, in time.
     #[error("the worker did not answer within {0:?} (--response-timeout)")]
     ResponseTimeout(Duration),
+    /// The worker was to end, and had not answered by then.
+    #[error("the worker did not answer before it had to end (--drain-timeout)")]
+    DrainTimeout,
     /// The worker sent something that is no valid response.
     #[error("the worker's response is not valid: {0}")]
     InvalidResponse(HttpError),

@@ -40,6 +40,7 @@ pub(crate) fn of_failure(error: &ProxyError) -> Option<Fault> {
         ProxyError::WorkerClosed => Fault::Worker(WorkerFault::Closed),
         ProxyError::WorkerReset(_) => Fault::Worker(WorkerFault::Reset),
         ProxyError::ResponseTimeout(_) => Fault::Worker(WorkerFault::ResponseTimeout),
+        ProxyError::DrainTimeout => Fault::Worker(WorkerFault::DrainTimeout),
         ProxyError::InvalidResponse(_) => Fault::Worker(WorkerFault::InvalidResponse),
     })
 }
@@ -50,6 +51,8 @@ pub(crate) fn of_truncation(error: &DownloadError) -> Option<WorkerFault> {
         DownloadError::ClientClosed | DownloadError::ClientTimeout => None,
         DownloadError::WorkerClosed | DownloadError::WorkerReset(_) => Some(WorkerFault::Truncated),
         DownloadError::WorkerTimeout(_) => Some(WorkerFault::TruncatedTimeout),
+        // An event stream has no end of its own.
+        DownloadError::DrainTimeout => None,
         DownloadError::InvalidChunks(_) => Some(WorkerFault::InvalidResponse),
     }
 }

@@ -7,7 +7,7 @@ mod response;
 
 pub use request::write_request;
 pub use request_id::RequestId;
-pub use response::{ResponseHeaders, StickyCookie, write_response};
+pub use response::{ResponseHeaders, write_response};
 
 #[cfg(test)]
 mod tests;

@@ -20,12 +20,14 @@
 //! A client speaks HTTP/1 today ([`client`]). TLS becomes another kind of client
 //! stream, and HTTP/2 another kind of client beside it, which meet the same exchange.
 
+mod affinity;
 mod attempts;
 mod block_buffer;
 mod buffer_memory;
 mod client;
 mod connection;
 mod context;
+mod cookies;
 mod download;
 mod error;
 mod exchange;
@@ -33,6 +35,7 @@ mod fault;
 mod fault_log;
 mod field;
 pub mod forwarded;
+mod hash_key;
 pub mod headers;
 mod ip_limit;
 mod limits;
@@ -58,7 +61,9 @@ mod upload;
 mod upstream;
 mod write_buffer;
 
+pub use affinity::AffinitySource;
 pub use field::ProxyField;
+pub use hash_key::HashKeySource;
 pub use limits::ProxyLimits;
 pub use open_requests::OpenRequests;
 pub use proxy::Proxy;

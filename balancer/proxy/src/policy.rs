@@ -29,9 +29,13 @@ pub(crate) const WAIT_AFTER_FAILURE: WaitPolicy = WaitPolicy { grace: Duration::
 /// connections until the kernel has closed its sockets, so that this is not certain.
 pub(crate) const WAIT_FOR_STARTS: WaitPolicy = WaitPolicy { grace: Duration::from_millis(500), ..WAIT };
 
-/// How long a worker may take to accept the connection that shows whether it lives. One
-/// whose backlog is full takes longer, and lives.
-pub(crate) const ALIVE_CHECK: Duration = Duration::from_millis(50);
+/// For how long a connection has to stay that shows whether a worker lives. One that is
+/// being killed takes connections until the kernel has closed its sockets, which is soon.
+/// One whose backlog is full lives as well.
+pub(crate) const ALIVE_CHECK: Duration = Duration::from_millis(100);
+/// A worker that ends so many of them one after the other, and takes them, lives: it closes
+/// whatever comes.
+pub(crate) const ALIVE_CHECKS: usize = 3;
 
 /// How far a failed attempt had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

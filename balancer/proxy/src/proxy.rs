@@ -12,20 +12,20 @@ use balancer_state::counters::Counters;
 use balancer_state::registry::Registry;
 use balancer_state::response::Response;
 
+use crate::affinity::AffinitySource;
 use crate::buffer_memory::BufferMemory;
 use crate::fault_log::FaultLog;
 use crate::ip_limit::IpLimit;
 use crate::limits::ProxyLimits;
 use crate::open_requests::OpenRequests;
 use crate::retry_budget::RetryBudget;
-use crate::sticky::Sticky;
 
 /// The request path's configuration and its links to the rest of the program.
 pub struct Proxy {
     /// `/health` and `/cluster/workers` are answered here, and not by workers.
     pub own_routes: bool,
-    /// Signs the cookies of [`Strategy::Sticky`](balancer_pool::select::Strategy::Sticky).
-    pub sticky: Option<Sticky>,
+    /// What leads requests to their workers, if the strategy asks for it.
+    pub affinity: AffinitySource,
     pub access_log: AccessLog,
     pub(crate) pool: Arc<Pool>,
     pub(crate) registry: Arc<Registry>,
@@ -49,7 +49,7 @@ impl Proxy {
     ) -> Self {
         Self {
             own_routes: true,
-            sticky: None,
+            affinity: AffinitySource::None,
             access_log: AccessLog::default(),
             buffer_memory: Arc::new(BufferMemory::new(limits.buffer_memory, Arc::clone(&counters))),
             pool,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::block_buffer::BlockBuffer;
-use crate::buffer_memory::{BufferMemory, Part};
+use crate::buffer_memory::{BLOCK, BufferMemory, Part};
+use crate::timer;
 use crate::upload::CHUNK_SLACK;
 
 /// How long a client may keep one response waiting before it counts as slow.
@@ -45,7 +46,7 @@ impl<'a> ReadAhead<'a> {
     /// The client takes nothing at the moment.
     pub(crate) fn begin_wait(&mut self) {
         if self.limits.is_some() && !self.is_slow {
-            self.waiting_since.get_or_insert_with(Instant::now);
+            self.waiting_since.get_or_insert_with(timer::now);
         }
     }
 
@@ -54,7 +55,7 @@ impl<'a> ReadAhead<'a> {
     pub(crate) fn end_wait(&mut self) {
         self.is_full = false;
         if let Some(since) = self.waiting_since.take() {
-            self.waited += since.elapsed();
+            self.waited += timer::now() - since;
         }
     }
 
@@ -76,10 +77,12 @@ impl<'a> ReadAhead<'a> {
         self.is_slow && !self.is_full
     }
 
-    /// Makes room for up to `wanted` bytes, and returns for how many.
+    /// Makes room for up to `wanted` bytes, and returns for how many: less than a block
+    /// holds, also behind a head that has made the worker's read buffer grow.
     pub(crate) fn reserve(&mut self, wanted: usize) -> Option<usize> {
         let ReadAheadLimits { memory, limit } = self.limits?;
-        let count = wanted.min(limit.saturating_sub(self.buffer.len()));
+        let most = limit.saturating_sub(self.buffer.len()).min(BLOCK / 2);
+        let count = wanted.min(most);
         let has_memory = count > 0 && self.buffer.reserve(memory, count + CHUNK_SLACK);
         if count > 0 && !has_memory && !self.is_counted {
             self.is_counted = true;

@@ -82,6 +82,11 @@ pub(crate) fn for_proxy_error(error: &ProxyError, attempts: usize) -> Response {
             "the worker did not answer in time; the request may still be carried out: see whether it was \
              before you try again later",
         ),
+        ProxyError::DrainTimeout => (
+            504,
+            "the worker did not answer before it had to end; the request may have been carried out: see \
+             whether it was before you try again",
+        ),
         ProxyError::WorkerClosed | ProxyError::WorkerReset(_) => (
             502,
             "the worker ended before it had answered; the request may have been carried out: see whether it \

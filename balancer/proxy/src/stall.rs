@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::timer;
+
 /// A wait that begins again whenever something moves. Whatever moves bytes touches it;
 /// the clock is read only by who waits.
 #[derive(Debug, Default)]
@@ -26,7 +28,7 @@ impl Stall {
 
     /// When the wait, which begins now at the latest, has lasted for `timeout`.
     pub(crate) fn deadline(&mut self, timeout: Duration) -> Instant {
-        *self.since.get_or_insert_with(Instant::now) + timeout
+        *self.since.get_or_insert_with(timer::now) + timeout
     }
 }
 

@@ -4,17 +4,25 @@
 //! It is signed, so that no client chooses a worker by itself: a cookie that is not
 //! signed with this cluster's key counts as none.
 
+mod attributes;
+mod shared_cache;
+
+use std::time::SystemTime;
+
+use balancer_http1::{Fields, RequestHead, ResponseHead};
+use balancer_pool::Affinity;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use shared_protocol::WorkerId;
 
-use balancer_http1::Fields;
-
+use crate::cookies;
 use crate::field::ProxyField;
+use crate::forwarded::{self, ClientIdentity};
 use crate::text;
 
-/// The cookie's name; also part of what is signed.
-const NAME: &str = "cluster_worker";
+use attributes::LONGEST;
+pub use attributes::{CookieAttributes, CookieError, SameSite};
+
 /// Length of a signature in bytes (HMAC with SHA-256, RFC 2104).
 const TAG: usize = 32;
 /// Digits of the largest id.
@@ -24,6 +32,20 @@ const MAX_DIGITS: usize = 10;
 #[derive(Debug)]
 pub struct Sticky {
     key: hmac::Key,
+    attributes: CookieAttributes,
+}
+
+/// What a request says that matters to the cookie of its response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CookieRequest {
+    /// The client speaks HTTPS, to a proxy in front of this one.
+    is_https: bool,
+    /// The path is one that the cookie is for.
+    is_covered: bool,
+    /// The response may be stored if it says so: the method is GET or HEAD.
+    is_cacheable: bool,
+    /// There is an `Authorization` field.
+    is_authorized: bool,
 }
 
 impl Sticky {
@@ -31,24 +53,53 @@ impl Sticky {
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub fn random() -> Result<Self, NoRandom> {
+    pub fn random(attributes: CookieAttributes) -> Result<Self, NoRandom> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| NoRandom)?;
-        Ok(Self { key })
+        Ok(Self { key, attributes })
     }
 
     /// Signs with a key made of `secret`, so that cookies outlive the primary.
-    pub fn with_secret(secret: &[u8]) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+    pub fn with_secret(secret: &[u8], attributes: CookieAttributes) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret), attributes }
     }
 
     /// The worker that a request's cookie names, if this cluster has signed it.
     pub(crate) fn worker_of(&self, fields: &Fields<'_, ProxyField>) -> Option<WorkerId> {
-        fields
-            .iter()
-            .filter(|field| field.name.eq_ignore_ascii_case(b"cookie"))
-            .flat_map(|field| field.value.split(|&byte| byte == b';'))
-            .filter_map(|pair| pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"="))
-            .find_map(|value| self.read(value))
+        cookies::named(fields, self.attributes.name()).find_map(|value| self.read(value))
+    }
+
+    pub(crate) fn cookie_request(
+        &self,
+        request: &RequestHead<'_, ProxyField>,
+        identity: &ClientIdentity,
+    ) -> CookieRequest {
+        CookieRequest {
+            is_https: forwarded::is_https(&request.fields, identity),
+            is_covered: self.attributes.covers(request.resource.path),
+            is_cacheable: matches!(request.method, b"GET" | b"HEAD"),
+            is_authorized: request.fields.first_named(b"authorization").is_some(),
+        }
+    }
+
+    /// The cookie of `response`, by `worker`, to a request with this `affinity`, if it is
+    /// due. It is not when the client has it already; not below another path, where the
+    /// client would not show the one that it has, and would lose its worker to this one; not
+    /// when a shared cache may store it. A browser keeps it from the response to an upgrade
+    /// as well.
+    pub(crate) fn cookie_for(
+        &self,
+        request: CookieRequest,
+        affinity: Option<Affinity>,
+        worker: WorkerId,
+        response: &ResponseHead<'_, ProxyField>,
+    ) -> Option<StickyCookie<'_>> {
+        let is_final = response.status >= 200 || response.status == 101;
+        let is_due = is_final
+            && request.is_covered
+            && affinity != Some(Affinity::Worker(worker))
+            && !(request.is_cacheable
+                && shared_cache::is_storable(&response.fields, request.is_authorized, SystemTime::now()));
+        is_due.then_some(StickyCookie { sticky: self, worker, is_https: request.is_https })
     }
 
     fn read(&self, value: &[u8]) -> Option<WorkerId> {
@@ -57,35 +108,51 @@ impl Sticky {
         // Only the form that is written here: no other one names the same worker.
         let fits = id.iter().all(u8::is_ascii_digit) && !id.starts_with(b"0");
         let number = std::str::from_utf8(id).ok().filter(|_| fits)?.parse().ok()?;
-        hmac::verify(&self.key, &signed(number), &tag).ok().map(|()| WorkerId(number))
+        let (bytes, length) = self.signed(number);
+        hmac::verify(&self.key, &bytes[..length], &tag).ok().map(|()| WorkerId(number))
     }
 
-    /// Appends the field that brings the client back to `worker`.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, worker: WorkerId, secure: bool) {
+    /// The signed bytes, and how many they are: name and id, so that a signature fits no
+    /// other use of the key.
+    fn signed(&self, id: u32) -> ([u8; LONGEST + 4], usize) {
+        let (name, mut bytes) = (self.attributes.name(), [0; LONGEST + 4]);
+        let length = name.len() + 4;
+        bytes[..name.len()].copy_from_slice(name);
+        bytes[name.len()..length].copy_from_slice(&id.to_be_bytes());
+        (bytes, length)
+    }
+}
+
+/// The cookie that brings a client back to a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct StickyCookie<'a> {
+    sticky: &'a Sticky,
+    worker: WorkerId,
+    /// The client speaks HTTPS.
+    is_https: bool,
+}
+
+impl StickyCookie<'_> {
+    /// Appends the field that sets it.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let Self { sticky, worker, is_https } = self;
         out.extend_from_slice(b"Set-Cookie: ");
-        out.extend_from_slice(NAME.as_bytes());
+        out.extend_from_slice(sticky.attributes.name());
         out.push(b'=');
         text::decimal(out, u64::from(worker.0));
         out.push(b'.');
-        for byte in hmac::sign(&self.key, &signed(worker.0)).as_ref() {
+        let (bytes, length) = sticky.signed(worker.0);
+        for byte in hmac::sign(&sticky.key, &bytes[..length]).as_ref() {
             out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
         }
-        out.extend_from_slice(b"; Path=/; HttpOnly; SameSite=Lax");
-        out.extend_from_slice(if secure { b"; Secure\r\n".as_slice() } else { b"\r\n" });
+        sticky.attributes.write(out, is_https);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("the system has no random numbers for the key of the sticky cookie")]
 pub struct NoRandom;
-
-/// The signed bytes: name and id, so that a signature fits no other use of the key.
-fn signed(id: u32) -> [u8; NAME.len() + 4] {
-    let mut bytes = [0; NAME.len() + 4];
-    bytes[..NAME.len()].copy_from_slice(NAME.as_bytes());
-    bytes[NAME.len()..].copy_from_slice(&id.to_be_bytes());
-    bytes
-}
 
 fn decode(hex: &[u8]) -> Option<[u8; TAG]> {
     let mut tag = [0; TAG];
@@ -107,79 +174,4 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use balancer_http1::{FieldBuffer, RequestHead};
-
-    use super::*;
-
-    fn cookie(sticky: &Sticky, worker: u32, secure: bool) -> String {
-        let mut out = Vec::new();
-        sticky.write(&mut out, WorkerId(worker), secure);
-        String::from_utf8(out).unwrap()
-    }
-
-    fn pair(sticky: &Sticky, worker: u32) -> String {
-        let cookie = cookie(sticky, worker, false);
-        cookie["Set-Cookie: ".len()..].split(';').next().unwrap().to_owned()
-    }
-
-    fn read(sticky: &Sticky, fields: &str) -> Option<u32> {
-        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let mut buffer = FieldBuffer::default();
-        let request = RequestHead::parse(head.as_bytes(), &mut buffer).unwrap();
-        sticky.worker_of(&request.fields).map(|id| id.0)
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let sticky = Sticky::random().unwrap();
-        for id in [1, 2, 10, 512, u32::MAX] {
-            let pair = pair(&sticky, id);
-            assert_eq!(read(&sticky, &format!("Cookie: {pair}\r\n")), Some(id));
-            assert_eq!(read(&sticky, &format!("cookie: a=b; {pair};c=d\r\n")), Some(id));
-            assert_eq!(read(&sticky, &format!("Cookie: a=b\r\nCookie: {pair}\r\n")), Some(id));
-        }
-    }
-
-    #[test]
-    fn the_cookie_is_for_the_browser_alone() {
-        let sticky = Sticky::with_secret(b"0123456789abcdef");
-        let plain = cookie(&sticky, 3, false);
-        assert!(plain.starts_with("Set-Cookie: cluster_worker=3."), "{plain}");
-        assert!(plain.ends_with("; Path=/; HttpOnly; SameSite=Lax\r\n"), "{plain}");
-        assert!(cookie(&sticky, 3, true).ends_with("; SameSite=Lax; Secure\r\n"));
-        assert_eq!(plain, cookie(&Sticky::with_secret(b"0123456789abcdef"), 3, false));
-    }
-
-    #[test]
-    fn what_is_not_signed_here_counts_as_nothing() {
-        let sticky = Sticky::random().unwrap();
-        let good = pair(&sticky, 2);
-        let tag = good.split_once('.').unwrap().1;
-        let foreign = pair(&Sticky::random().unwrap(), 2);
-        let name = format!("{NAME}=");
-        for bad in [
-            foreign,
-            format!("{name}3.{tag}"),
-            format!("{name}02.{tag}"),
-            format!("{name}+2.{tag}"),
-            format!("{name}2.{}", tag.to_uppercase()),
-            format!("{name}2.{}", &tag[1..]),
-            format!("{name}2.{tag}0"),
-            format!("{name}2{tag}"),
-            format!("{name}.{tag}"),
-            format!("{name}99999999999.{tag}"),
-            format!("{name}4294967298.{tag}"),
-            format!("{name}2."),
-            format!("{name}2.é"),
-            name.clone(),
-            format!("x{good}"),
-            format!("\"{good}\""),
-        ] {
-            assert_eq!(read(&sticky, &format!("Cookie: {bad}\r\n")), None, "{bad}");
-        }
-        assert_eq!(read(&sticky, ""), None);
-        // One that is good counts among those that are not.
-        assert_eq!(read(&sticky, &format!("Cookie: {name}9.00; {good}\r\n")), Some(2));
-    }
-}
+mod tests;

@@ -25,6 +25,9 @@ pub(crate) enum TunnelError {
     /// One end had ended, and the other one moved nothing for the client timeout.
     #[error("the second end did not end in time")]
     Timeout,
+    /// The worker is to end, and it was this tunnel's turn.
+    #[error("the worker is to end")]
+    Drained,
 }
 
 /// One direction.
@@ -67,11 +70,12 @@ impl Direction {
 /// Carries bytes until both sides have ended, or one of them breaks. Returns how many
 /// the client got. There is no timeout while both are there: a silent WebSocket is a
 /// healthy one. Once one side has ended, the other one may be silent for
-/// `closing_timeout`.
+/// `closing_timeout`. It ends at once when `is_to_close` says so.
 pub(crate) async fn run(
     client: &mut Http1Client,
     upstream: &mut Upstream,
     closing_timeout: Duration,
+    mut is_to_close: impl FnMut(&mut Context<'_>) -> bool,
 ) -> (u64, Result<(), TunnelError>) {
     let mut up = Direction { has_ended: client.has_ended, ..Direction::default() };
     let (mut down, mut stall) = (Direction::default(), Stall::default());
@@ -80,6 +84,9 @@ pub(crate) async fn run(
             up.poll((&mut client.stream, &mut client.read_buffer), &mut upstream.stream, &mut stall, cx)?;
         let sent_down =
             down.poll((&mut upstream.stream, &mut upstream.read_buffer), &mut client.stream, &mut stall, cx)?;
+        if is_to_close(cx) {
+            return Poll::Ready(Err(TunnelError::Drained));
+        }
         match (sent_up, sent_down) {
             (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
             (Poll::Pending, Poll::Pending) => Poll::Pending,

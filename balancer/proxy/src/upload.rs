@@ -145,12 +145,17 @@ impl Upload {
         self.is_refused = false;
     }
 
-    /// The worker has answered: what it has of the request is not sent again.
+    /// The worker has answered, so nothing is sent again: frees what it has of the request,
+    /// or does not want.
     pub(crate) fn release(&mut self) {
-        if !self.overflow.is_empty() && self.is_flushed() {
-            self.overflow.clear();
-            self.is_replayable = false;
+        if !self.is_flushed() && !self.is_refused {
+            return;
         }
+        self.overflow.clear();
+        if self.is_received() {
+            self.write_buffer.clear();
+        }
+        self.is_replayable = false;
     }
 
     /// When the client must have gone on with its body; `None` while it is not waited for.

@@ -56,7 +56,7 @@ mod tests {
     type Case<'a> = (&'a [(&'a Definition, &'a str)], &'a [(&'a str, &'a str)], &'a str);
 
     fn resolve((flags, variables, dotenv): Case<'_>) -> Result<Mode, ConfigError> {
-        let mut settings = Settings::from_parts(variables, dotenv).unwrap();
+        let mut settings = Settings::from_parts(variables, dotenv);
         for (definition, value) in flags {
             settings = settings.with_flag(definition, Some(value));
         }

@@ -1,18 +1,20 @@
 //! The program that runs as workers.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shared_settings::ConfigError;
 
 use super::mode::Mode;
+use super::place::Found;
 use balancer_supervisor::process::Program;
+use balancer_supervisor::release::find_executable as find_in;
 
 /// The program to run as workers: `command`, or the bundled worker without one.
 ///
 /// # Errors
 /// When there is no cluster to run `command` in, or no such executable file.
-pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, ConfigError> {
+pub(super) fn program(mode: Mode, command: &[OsString], found: &Found) -> Result<Program, ConfigError> {
     let Some(name) = command.first() else { return Ok(Program::Bundled) };
     if mode == Mode::Single {
         return Err(ConfigError::Conflict(
@@ -21,7 +23,7 @@ pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, Confi
                 .to_owned(),
         ));
     }
-    if !is_executable(name) {
+    if found.executable(name).is_none() {
         let hint = if name.as_encoded_bytes().contains(&b' ') {
             ", each a word of its own, without quotes"
         } else {
@@ -35,25 +37,24 @@ pub(super) fn program(mode: Mode, command: &[OsString]) -> Result<Program, Confi
     Ok(Program::Command(command.to_vec()))
 }
 
-/// Whether execvp(3) would find `name` in a file that may be executed.
-fn is_executable(name: &OsStr) -> bool {
-    let is_program =
-        |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
-    if name.as_encoded_bytes().contains(&b'/') {
-        return is_program(Path::new(name));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&path).any(|directory| is_program(&directory.join(name)))
+/// The file that may be executed and that execvp(3) would find for `name`.
+pub(crate) fn find_executable(name: &OsStr) -> Option<PathBuf> {
+    find_in(name, Path::new(""), std::env::var_os("PATH"))
 }
 
 #[cfg(test)]
 mod tests {
+    use balancer_supervisor::release::Variables;
+
     use super::*;
 
     #[test]
     fn a_command_must_exist_and_have_a_cluster() {
         let line = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let cluster = Mode::Cluster { workers: 2 };
+        let found = Found { directory: "/bin".into(), variables: Variables::default() };
+        let program = |mode, line: &[OsString]| program(mode, line, &found);
+        assert!(matches!(program(cluster, &line(&["./sh"])), Ok(Program::Command(_))), "in the directory");
         assert!(matches!(program(cluster, &[]), Ok(Program::Bundled)));
         assert!(matches!(program(cluster, &line(&["sh", "-c", "x"])), Ok(Program::Command(_))));
         for (mode, words) in

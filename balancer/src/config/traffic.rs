@@ -25,7 +25,7 @@ const SHORTEST_SECRET: usize = 16;
 pub(crate) struct Secret(Vec<u8>);
 
 impl Secret {
-    pub(crate) fn expose(&self) -> &[u8] {
+    pub(super) fn expose(&self) -> &[u8] {
         &self.0
     }
 
@@ -97,6 +97,7 @@ fn parse_strategy(text: &str) -> Option<Strategy> {
         "least-connections" => Strategy::LeastConnections,
         "power-of-two" => Strategy::PowerOfTwo,
         "sticky" => Strategy::Sticky,
+        "hash" => Strategy::Hash,
         _ => return None,
     })
 }
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
-        Settings::from_parts(variables, "").unwrap()
+        Settings::from_parts(variables, "")
     }
 
     #[test]

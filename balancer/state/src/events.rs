@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// Events that are kept.
 const KEPT: usize = 100;
 /// Characters of an event's text; what a worker said about itself may be long.
-const DETAIL: usize = 300;
+const DETAIL: usize = 1_200;
 
 #[derive(Debug)]
 pub struct Events {
@@ -67,7 +67,12 @@ mod tests {
     #[test]
     fn an_event_is_one_short_line() {
         let events = Events::default();
-        events.note(EventKind::Crashed, None, None, format!("\x1b[2J<b>\r\n\u{9b}{}", "x".repeat(1000)));
+        events.note(
+            EventKind::Crashed,
+            None,
+            None,
+            format!("\x1b[2J<b>\r\n\u{9b}{}", "x".repeat(2 * DETAIL)),
+        );
         let event = &events.since(0)[0];
         assert!(event.detail.starts_with(" [2J<b>   xx") && event.detail.chars().count() == DETAIL);
         let json = serde_json::to_value(event).unwrap();

@@ -19,6 +19,8 @@ pub enum WorkerFault {
     Reset,
     /// It did not begin its response in time.
     ResponseTimeout,
+    /// It had not begun its response when it had to end.
+    DrainTimeout,
     /// It sent something that is no valid response.
     InvalidResponse,
     /// It ended within its response, of which the client has a part.
@@ -28,13 +30,14 @@ pub enum WorkerFault {
 }
 
 impl WorkerFault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Refused,
         Self::ConnectTimeout,
         Self::ConnectFailed,
         Self::Closed,
         Self::Reset,
         Self::ResponseTimeout,
+        Self::DrainTimeout,
         Self::InvalidResponse,
         Self::Truncated,
         Self::TruncatedTimeout,
@@ -48,6 +51,7 @@ impl WorkerFault {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::ResponseTimeout => "response-timeout",
+            Self::DrainTimeout => "drain-timeout",
             Self::InvalidResponse => "invalid-response",
             Self::Truncated => "truncated",
             Self::TruncatedTimeout => "truncated-timeout",

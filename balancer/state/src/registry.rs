@@ -13,7 +13,7 @@ pub use shared_process::tree::Usage;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{
     ClusterHealth, ClusterStatus, PrimaryRef, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
-    WorkerState, WorkerStatus, megabytes,
+    WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
 /// What a process is to its slot.
@@ -45,6 +45,17 @@ pub struct Entry {
     pub last_reason: Option<RestartReason>,
     /// The store, as the worker's last answered probe told it.
     pub store: Option<StoreHealth>,
+    /// Why it is not ready, once that is known.
+    pub reason: Option<Arc<Reason>>,
+}
+
+/// Why a worker is not ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reason {
+    /// In words, for people.
+    pub text: String,
+    /// What it has printed last.
+    pub last_lines: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +148,13 @@ impl Entry {
         (self.id, self.pid, self.state) == (other.id, other.pid, other.state)
     }
 
+    /// What a process that drains still has.
+    fn finishes(&self) -> Option<String> {
+        let worker = self.worker.as_ref().filter(|_| self.state == WorkerState::Draining)?;
+        let text = in_flight_text(worker.workload().requests, worker.long_lived())?;
+        Some(format!("finishes {text}"))
+    }
+
     fn status(&self, now: Instant, usage: Option<Usage>) -> WorkerStatus {
         let uptime = self.online_since.map(|since| now.saturating_duration_since(since));
         WorkerStatus {
@@ -145,6 +163,9 @@ impl Entry {
             state: self.state,
             state_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
             port: self.worker.as_ref().map(|worker| worker.address.port()),
+            address: self.worker.as_ref().map(|worker| worker.address.to_string()),
+            reason: self.reason.as_ref().map(|reason| reason.text.clone()).or_else(|| self.finishes()),
+            last_lines: self.reason.as_ref().map(|reason| reason.last_lines.clone()).unwrap_or_default(),
             uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
             restarts: self.restarts,
             last_restart: self.last_reason.map(|reason| reason.to_string()),
@@ -163,7 +184,7 @@ mod tests {
     use super::*;
 
     fn entry(id: u32, state: WorkerState, reachable: bool) -> Entry {
-        let store = Some(StoreHealth { backend: StoreKind::Redis, reachable });
+        let store = Some(StoreHealth { backend: StoreKind::Redis, reachable, problem: None });
         Entry {
             id: WorkerId(id),
             role: Role::Current,
@@ -176,6 +197,7 @@ mod tests {
             restarts: 0,
             last_reason: None,
             store,
+            reason: None,
         }
     }
 

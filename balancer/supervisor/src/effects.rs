@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rustix::process::Signal;
+
 use balancer_pool::Worker;
 use shared_process::tree;
 use shared_protocol::{Generation, WorkerRef};
@@ -27,6 +29,21 @@ impl<S: System> Supervisor<S> {
             }
             Effect::Withdraw(generation) => self.state.pool.withdraw(generation),
             Effect::AwaitDrain(generation) => self.await_drain(generation),
+            Effect::Close { generation, over } => {
+                if let Some(worker) = self.worker(generation) {
+                    match over {
+                        Some(over) => worker.close_long_lived(over),
+                        None => worker.close_all(),
+                    }
+                }
+            }
+            Effect::SignalDrain { generation, signal } => {
+                if let (Some(running), Some(signal)) =
+                    (self.running.get(&generation), Signal::from_named_raw(signal))
+                {
+                    running.handle.signal(signal);
+                }
+            }
             Effect::Terminate(generation) => {
                 if let Some(running) = self.running.get(&generation) {
                     running.handle.terminate();
@@ -68,8 +85,7 @@ impl<S: System> Supervisor<S> {
                 }
             }
             Effect::Announce { event, requester } => {
-                let stopping = self.fleet.is_stopping();
-                self.announcer.announce(event, requester, &self.running, stopping);
+                self.announce(event, requester);
             }
         }
     }
@@ -78,7 +94,12 @@ impl<S: System> Supervisor<S> {
         let (generation, jitter) = (launch.generation, Jitter::new(fastrand::u16(..)));
         let report = match self.system.launch(launch, self.reports.clone()) {
             Ok(handle) => {
-                self.running.insert(generation, RunningProcess::new(handle));
+                let running = RunningProcess::new(handle);
+                let is_shim = running.handle.is_shim;
+                self.running.insert(generation, running);
+                if !is_shim {
+                    self.watch_start(generation, None);
+                }
                 Report::Launched { jitter }
             }
             Err(err) => Report::LaunchFailed { why: err.to_string(), jitter },
@@ -105,7 +126,11 @@ impl<S: System> Supervisor<S> {
         let Some(worker) = self.worker(generation) else { return };
         let reports = self.reports.clone();
         let waiting = tokio::spawn(async move {
-            worker.drained().await;
+            worker.requests_drained().await;
+            if worker.in_flight() > 0 {
+                let _ = reports.send((generation, ProcessReport::OnlyLongLived)).await;
+                worker.drained().await;
+            }
             // Fails only when the supervisor has ended.
             let _ = reports.send((generation, ProcessReport::Drained)).await;
         });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared_protocol::Progress;
 use tokio::sync::mpsc;
@@ -15,16 +16,25 @@ const QUEUED_COMMANDS: usize = 16;
 /// messages are dropped when it is full.
 pub type ProgressSender = mpsc::Sender<Progress>;
 
+/// Where a requester receives progress, and how long it waits.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub progress: ProgressSender,
+    /// Until those that a change has retired are gone, not only until the switch.
+    pub awaits_drain: bool,
+}
+
 /// What the supervisor can be told.
 #[derive(Debug)]
 pub enum Command {
     /// Replace all workers. Without a reply, a reload that is asked for during
     /// another rollout follows it.
-    Reload { reply: Option<ProgressSender> },
+    Reload { reply: Option<Reply> },
     /// Change the number of workers; a reply matters as for a reload.
-    Scale { to: ScaleTo, reply: Option<ProgressSender> },
-    /// Stop all workers, giving each the kill timeout.
-    Stop,
+    Scale { to: ScaleTo, reply: Option<Reply> },
+    /// Stop all workers, whose long-lived connections end within this time. Each has the
+    /// kill timeout after that.
+    Stop { long_lived: Duration },
     /// Stop all workers at once.
     Kill,
 }

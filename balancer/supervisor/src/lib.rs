@@ -15,9 +15,13 @@
 
 mod announce;
 mod clock;
+mod diagnosis;
+pub mod directory;
 mod effects;
 pub mod executable;
+mod exposure;
 mod handle;
+mod look;
 mod measure;
 pub mod notify;
 mod oom;
@@ -25,13 +29,18 @@ mod output;
 mod port;
 pub mod probe;
 pub mod process;
+mod program;
+mod readiness;
 pub mod reaper;
+mod reasons;
+pub mod release;
 mod running;
 pub mod shim;
 mod supervisor;
 mod system;
 
-pub use balancer_fleet::{Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
-pub use handle::{Command, Handle, NotTaken, ProgressSender};
-pub use supervisor::Supervisor;
+pub use balancer_fleet::{DrainSignal, Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
+pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply};
+pub use look::Subject;
+pub use supervisor::{Ended, Supervisor};
 pub use system::{Machine, System};

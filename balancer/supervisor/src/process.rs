@@ -18,14 +18,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use balancer_state::output::Output;
 use rustix::process::{Pid, Signal};
 use shared_protocol::{
-    Generation, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage,
+    Generation, LeftRunning, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR,
+    WorkerMessage,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -35,12 +36,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::executable::Executable;
 use crate::oom::{self, Rank};
 use crate::output::Relay;
 use crate::port::Port;
+use crate::release::OpenedRelease;
 use crate::shim;
-use balancer_fleet::{Launch, PortPolicy};
+use balancer_fleet::Launch;
+
+pub use crate::program::Program;
+use shared_process::inherited::Inherited;
 use shared_process::tree;
 
 /// First argument of a worker process; the second is its primary's pid.
@@ -52,33 +56,21 @@ const QUEUED_SIGNALS: usize = 4;
 /// For a shim to take down its program, before it is killed itself.
 const SHIM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What runs as a worker.
-#[derive(Debug, Clone)]
-pub enum Program {
-    /// This executable's own.
-    Bundled,
-    /// A command line of the user's.
-    Command(Vec<OsString>),
-}
-
-impl Program {
-    /// How processes of this program get their ports.
-    pub fn port_policy(&self) -> PortPolicy {
-        match self {
-            Self::Bundled => PortPolicy::Own,
-            Self::Command(_) => PortPolicy::TOLD,
-        }
-    }
-}
+/// For what a process that was never ready has printed last, where something that it has
+/// started may hold its output open for ever.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How worker processes are started.
 #[derive(Debug, Clone)]
 pub struct Launcher {
-    pub program: Program,
-    /// Added to the primary's own environment.
+    /// Added to the primary's own environment; environment files win over it.
+    pub defaults: Vec<(String, OsString)>,
+    /// Added to the primary's own environment and to what environment files have.
     pub environment: Vec<(String, OsString)>,
     /// Taken from the primary's own environment.
     pub unset: Vec<&'static str>,
+    /// What programs find as if the primary were not there.
+    pub inherited: Inherited,
     pub children: Children,
     /// Where the last lines that workers have printed are kept.
     pub output: Arc<Output>,
@@ -111,10 +103,14 @@ pub enum ProcessReport {
     },
     /// It is about to stop.
     Leaving,
-    /// It was withdrawn, and its last request has ended.
+    /// It was withdrawn, and has only long-lived connections.
+    OnlyLongLived,
+    /// It was withdrawn, and has nothing in flight.
     Drained,
     Exited {
         status: io::Result<ExitStatus>,
+        /// What a program has left running that went into the background.
+        left: Option<LeftRunning>,
     },
 }
 
@@ -125,6 +121,8 @@ pub struct ProcessHandle {
     pub(crate) child: u32,
     pub(crate) is_shim: bool,
     pub(crate) signals: mpsc::Sender<Signal>,
+    /// It has been ready.
+    pub(crate) was_ready: Arc<AtomicBool>,
 }
 
 impl ProcessHandle {
@@ -138,7 +136,8 @@ impl ProcessHandle {
         self.signal(Signal::KILL);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Signals the process group, or what serves below a shim.
+    pub(crate) fn signal(&self, signal: Signal) {
         // Full or closed only when the process has been signalled enough, or is gone.
         let _ = self.signals.try_send(signal);
     }
@@ -158,7 +157,8 @@ impl Launcher {
     pub(crate) fn launch(
         &self,
         launch: Launch,
-        executable: &Executable,
+        program: &Program,
+        release: &OpenedRelease,
         reports: mpsc::Sender<(Generation, ProcessReport)>,
         relays: &mut JoinSet<()>,
     ) -> io::Result<ProcessHandle> {
@@ -167,7 +167,7 @@ impl Launcher {
         ours.set_nonblocking(true)?;
         let channel = UnixStream::from_std(ours)?;
         let port = Port::take(launch.port)?;
-        let mut command = self.command(launch, executable, port.number());
+        let mut command = self.command(launch, program, release, port.number());
         let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
@@ -177,42 +177,59 @@ impl Launcher {
             let (pid, kept) = (Arc::clone(&shown), Arc::clone(&self.output));
             Relay { worker: id, generation, pid, stream, kept }
         };
+        // Closed when both streams have been read to their ends.
+        let (speaks, mut silent) = mpsc::channel(1);
         if let Some(stdout) = child.stdout.take() {
-            relays.spawn(relay(OutputStream::Stdout).run(stdout));
+            relays.spawn(until_silent(relay(OutputStream::Stdout).run(stdout), speaks.clone()));
         }
         if let Some(stderr) = child.stderr.take() {
-            relays.spawn(relay(OutputStream::Stderr).run(stderr));
+            relays.spawn(until_silent(relay(OutputStream::Stderr).run(stderr), speaks));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
-        let is_shim = matches!(self.program, Program::Command(_));
+        let is_shim = matches!(program, Program::Command(_));
         if !is_shim {
             oom::set_rank(pid, rank);
         }
         let mut task =
-            ProcessTask { child, pid, shown, is_shim, rank, port, status: None, reports, generation };
-        let children = self.children.clone();
+            ProcessTask { child, pid, shown, is_shim, rank, port, ended: None, reports, generation };
+        let (children, was_ready) = (self.children.clone(), Arc::new(AtomicBool::new(false)));
+        let has_served = Arc::clone(&was_ready);
         tokio::spawn(async move {
-            let status = task.attend(channel, requested).await;
+            let (status, left) = task.attend(channel, requested).await;
             children.lock().remove(&pid);
-            task.report(ProcessReport::Exited { status }).await;
+            // Its last words tell why it was never ready.
+            if !has_served.load(Ordering::Relaxed) {
+                let _ = timeout(LAST_WORDS, silent.recv()).await;
+            }
+            task.report(ProcessReport::Exited { status, left }).await;
         });
-        Ok(ProcessHandle { child: pid, is_shim, signals })
+        Ok(ProcessHandle { child: pid, is_shim, signals, was_ready })
     }
 
-    fn command(&self, launch: Launch, executable: &Executable, port: u16) -> Command {
-        let mut command = Command::new(executable.path());
+    fn command(&self, launch: Launch, program: &Program, release: &OpenedRelease, port: u16) -> Command {
+        let mut command = Command::new(release.executable.path());
         let primary = std::process::id().to_string();
-        match &self.program {
+        match program {
             Program::Bundled => {
                 command.arg0(format!("worker {}", launch.worker)).arg(WORKER_SUBCOMMAND).arg(primary);
             }
             Program::Command(line) => {
                 let name = format!("worker {} shim", launch.worker);
-                command.arg0(name).arg(shim::SHIM_SUBCOMMAND).arg(primary).args(line);
+                command.arg0(name).arg(shim::SHIM_SUBCOMMAND).arg(primary);
+                command.arg(self.inherited.to_string()).args(line);
             }
         }
+        for name in &self.unset {
+            command.env_remove(name);
+        }
+        if !release.directory.is_own() {
+            command.current_dir(release.directory.path());
+        }
+        let added = self.defaults.iter().map(|(name, value)| (name, value));
         command
+            .envs(added.chain(&release.variables.0))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("PWD", release.directory.path())
             .env("HOST", Ipv4Addr::LOCALHOST.to_string())
             .env("PORT", port.to_string())
             .env(WORKER_ID_VAR, launch.worker.to_string())
@@ -223,11 +240,13 @@ impl Launcher {
             // Its own group: Ctrl-C at the terminal is for the primary to hand on.
             .process_group(0)
             .kill_on_drop(true);
-        for name in &self.unset {
-            command.env_remove(name);
-        }
         command
     }
+}
+
+/// Copies what a process prints; `_speaks` is dropped with its end.
+async fn until_silent(copying: impl Future<Output = ()>, _speaks: mpsc::Sender<()>) {
+    copying.await;
 }
 
 /// Looks after one child until it is reaped.
@@ -241,7 +260,7 @@ struct ProcessTask {
     rank: Rank,
     port: Port,
     /// How the supervised program ended, as its shim tells.
-    status: Option<ExitStatus>,
+    ended: Option<(ExitStatus, Option<LeftRunning>)>,
     reports: mpsc::Sender<(Generation, ProcessReport)>,
     generation: Generation,
 }
@@ -251,7 +270,7 @@ impl ProcessTask {
         &mut self,
         channel: UnixStream,
         mut signals: mpsc::Receiver<Signal>,
-    ) -> io::Result<ExitStatus> {
+    ) -> (io::Result<ExitStatus>, Option<LeftRunning>) {
         let (reader, mut writer) = channel.into_split();
         let mut messages = BufReader::new(reader);
         let mut line = Vec::new();
@@ -273,7 +292,13 @@ impl ProcessTask {
                             }
                         }
                     }
-                    (true, _) => drop(timeout(SHIM_TIMEOUT, writer.write_all(shim::TERMINATE)).await),
+                    (true, Signal::TERM) => {
+                        drop(timeout(SHIM_TIMEOUT, writer.write_all(shim::TERMINATE)).await);
+                    }
+                    (true, signal) => {
+                        let command = shim::signal(signal);
+                        drop(timeout(SHIM_TIMEOUT, writer.write_all(&command)).await);
+                    }
                 },
                 more = messages.read_until(b'\n', &mut line), if channel_open => {
                     channel_open = matches!(more, Ok(1..)) && line.len() < MESSAGE_LIMIT;
@@ -291,7 +316,10 @@ impl ProcessTask {
             self.hear(&line).await;
             line.clear();
         }
-        self.status.map_or(status, Ok)
+        match self.ended.take() {
+            Some((status, left)) => (Ok(status), left),
+            None => (status, None),
+        }
     }
 
     async fn hear(&mut self, line: &[u8]) {
@@ -304,8 +332,8 @@ impl ProcessTask {
             }
             Ok(WorkerMessage::Failed { reason }) => ProcessReport::CouldNotStart { reason },
             Ok(WorkerMessage::Leaving) => ProcessReport::Leaving,
-            Ok(WorkerMessage::Ended { status }) => {
-                self.status = Some(ExitStatus::from_raw(status));
+            Ok(WorkerMessage::Ended { status, left }) => {
+                self.ended = Some((ExitStatus::from_raw(status), left));
                 return;
             }
             Err(err) => {

@@ -2,12 +2,16 @@
 //! of them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use balancer_pool::Worker;
 use shared_protocol::{Generation, StoreHealth};
 use tokio::task::AbortHandle;
 
+use crate::diagnosis::Cause;
+use crate::look::Look;
+use crate::probe::Finding;
 use crate::process::ProcessHandle;
 
 pub(crate) type RunningProcesses = BTreeMap<Generation, RunningProcess>;
@@ -22,13 +26,58 @@ pub(crate) struct RunningProcess {
     pub(crate) worker: Option<Arc<Worker>>,
     /// The store, as its last answered probe told it.
     pub(crate) store: Option<StoreHealth>,
+    /// What the socket of a program is bound to, from the moment that it is ready.
+    pub(crate) bound: Option<SocketAddr>,
+    /// The status of its last answered probe.
+    pub(crate) status: Option<u16>,
+    /// What is known of its start.
+    pub(crate) start: Start,
     /// Its probes, and the wait for its last request.
     pub(crate) tasks: Vec<AbortHandle>,
 }
 
+/// What is known of a process that is not ready yet.
+#[derive(Debug, Default)]
+pub(crate) struct Start {
+    /// What was seen of it last from outside.
+    pub(crate) look: Option<Look>,
+    /// What its last probe found.
+    pub(crate) finding: Option<Finding>,
+    /// Why it is not ready, as it was said last.
+    pub(crate) told: Option<Cause>,
+    /// It has said itself that it cannot start.
+    pub(crate) has_reported: bool,
+    /// Looks at it from outside.
+    pub(crate) watch: Option<AbortHandle>,
+}
+
+impl Start {
+    /// It is ready, or will never be.
+    pub(crate) fn is_over(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.abort();
+        }
+    }
+
+    /// Was it seen to listen?
+    pub(crate) fn has_listened(&self) -> bool {
+        self.look.as_ref().is_some_and(|look| !look.sockets.tcp.is_empty())
+            || !matches!(self.finding, None | Some(Finding::Refused))
+    }
+}
+
 impl RunningProcess {
     pub(crate) fn new(handle: ProcessHandle) -> Self {
-        Self { pid: handle.child, handle, worker: None, store: None, tasks: Vec::new() }
+        Self {
+            pid: handle.child,
+            handle,
+            worker: None,
+            store: None,
+            bound: None,
+            status: None,
+            start: Start::default(),
+            tasks: Vec::new(),
+        }
     }
 
     /// The worker's own pid, once it is known.
@@ -44,6 +93,7 @@ impl RunningProcess {
 
 impl Drop for RunningProcess {
     fn drop(&mut self) {
+        self.start.is_over();
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }

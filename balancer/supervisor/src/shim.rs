@@ -4,7 +4,7 @@
 //! The shim is this executable, run by the primary. It starts the program in a
 //! process group of its own, adopts whatever the program's children leave behind
 //! (prctl(2), `PR_SET_CHILD_SUBREAPER`), reaps it all, and takes it all down when
-//! it is told to, when the program ends by itself, and when the primary is gone.
+//! it is told to ([`stop`]), when the program ends by itself, and when the primary is gone.
 //! Should the shim itself be killed, the kernel kills the program.
 //!
 //! ```text
@@ -22,23 +22,34 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
-use shared_protocol::{WORKER_ID_VAR, WorkerMessage};
+use shared_protocol::{LeftRunning, WORKER_ID_VAR, WorkerMessage};
 
 use shared_process::guard::{self, is_child_of};
-use shared_process::tree;
+use shared_process::inherited::Inherited;
+use shared_process::{job_control, pidfd, sockets, tree};
 
-/// First argument of a shim; its primary's pid and the program follow.
+mod stop;
+
+/// First argument of a shim; its primary's pid, what the program inherits and the program follow.
 pub const SHIM_SUBCOMMAND: &str = "worker-shim";
-/// First argument of an exec stub; its shim's pid and the program follow.
+/// First argument of an exec stub; its shim's pid, what the program inherits and the program follow.
 pub const EXEC_STUB_SUBCOMMAND: &str = "worker-exec-stub";
 /// On the channel, from the primary: stop the program.
 pub const TERMINATE: &[u8] = b"T";
+/// On the channel, from the primary: a signal for what serves. Its number follows.
+const SIGNAL: u8 = b'S';
 /// On the channel, from the primary: end all of it at once.
 pub const KILL: &[u8] = b"K";
 /// Exit code of a command that could not be run, as of a shell.
 const EXIT_NOT_RUN: u8 = 127;
 /// Between two rounds of killing: a process may have forked in the meantime.
 const ROUND: Duration = Duration::from_millis(1);
+
+/// What the primary sends on the channel so that what serves gets this signal.
+pub(crate) fn signal(signal: Signal) -> [u8; 2] {
+    // Signals have numbers up to 64 (signal(7)).
+    [SIGNAL, u8::try_from(signal.as_raw()).unwrap_or_default()]
+}
 
 /// Runs as the shim of `line` for `primary`.
 pub fn run(primary: Option<u32>, line: &[OsString]) -> ExitCode {
@@ -55,12 +66,14 @@ pub fn run(primary: Option<u32>, line: &[OsString]) -> ExitCode {
 /// Becomes the program `line`, to die with the shim. Returns only when that
 /// fails.
 pub fn exec_stub(shim: Option<u32>, line: &[OsString]) -> ExitCode {
-    let err = match (guard::die_with(shim), line) {
+    let [inherited, program, arguments @ ..] = line else { return ExitCode::from(EXIT_NOT_RUN) };
+    let inherited = inherited.to_str().and_then(|text| text.parse::<Inherited>().ok());
+    let ready = guard::die_with(shim).and_then(|()| job_control::unblock());
+    let err = match (ready, inherited) {
         (Err(err), _) => err,
-        (Ok(()), [program, arguments @ ..]) => Command::new(program).args(arguments).exec(),
-        (Ok(()), []) => io::Error::other("no command was given"),
+        (Ok(()), Some(inherited)) => inherited.command(program, arguments).exec(),
+        (Ok(()), None) => io::Error::other("an exec stub is started by its shim only"),
     };
-    let program = line.first().cloned().unwrap_or_default();
     let _ = writeln!(io::stderr(), "could not run {program:?}: {err}");
     ExitCode::from(EXIT_NOT_RUN)
 }
@@ -73,6 +86,8 @@ struct Shim {
 /// The program and what came of it.
 struct Supervised {
     pid: Pid,
+    /// Where it was told to listen.
+    port: Option<u16>,
     state: Mutex<State>,
 }
 
@@ -88,6 +103,8 @@ impl Shim {
     fn start(primary: Option<u32>, line: &[OsString]) -> io::Result<Self> {
         let id = std::env::var(WORKER_ID_VAR).unwrap_or_default();
         guard::set_thread_name(&format!("shim-{id}"))?;
+        // Its death would be the program's; the primary says when it is time.
+        job_control::block_stop_signals()?;
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own))?;
         let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -104,6 +121,7 @@ impl Shim {
             .spawn()?;
         let program = Supervised {
             pid: Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?,
+            port: std::env::var("PORT").ok().and_then(|port| port.parse().ok()),
             state: Mutex::default(),
         };
         send(&channel, &WorkerMessage::Started { pid: child.id() });
@@ -120,8 +138,8 @@ impl Shim {
         if listening.is_err() {
             program.kill_all();
         }
-        let status = program.reap();
-        send(&channel, &WorkerMessage::Ended { status: status.into_raw() });
+        let (status, left) = program.reap();
+        send(&channel, &WorkerMessage::Ended { status: status.into_raw(), left });
         // For whoever looks at the shim, as a shell would put it.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
@@ -130,11 +148,16 @@ impl Shim {
 
 impl Supervised {
     /// Does what the primary says, until it says nothing more because it is gone.
-    fn handle(&self, mut channel: UnixStream) {
+    fn handle(self: &Arc<Self>, mut channel: UnixStream) {
         let mut command = [0];
         loop {
             match channel.read(&mut command) {
                 Ok(1) if command == TERMINATE => self.terminate(),
+                Ok(1) if command == [SIGNAL] && channel.read_exact(&mut command).is_ok() => {
+                    if let Some(signal) = Signal::from_named_raw(i32::from(command[0])) {
+                        stop::signal_servers(self, self.port, signal);
+                    }
+                }
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 // A command to kill, or the end of the primary.
                 _ => return self.kill_all(),
@@ -146,10 +169,19 @@ impl Supervised {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn terminate(&self) {
+    fn terminate(self: &Arc<Self>) {
         let mut state = self.lock();
+        if state.ended || state.terminating {
+            // What is left is being killed, or has been told.
+            return;
+        }
         state.terminating = true;
-        if !state.ended {
+        let in_order = pidfd::are_supported() && {
+            let program = Arc::clone(self);
+            let run = move || stop::run(&program, program.port);
+            thread::Builder::new().name("stop".to_owned()).spawn(run).is_ok()
+        };
+        if !in_order {
             // Fails when the whole group has ended just now.
             let _ = rustix::process::kill_process_group(self.pid, Signal::TERM);
         }
@@ -173,15 +205,17 @@ impl Supervised {
         }
     }
 
-    /// Reaps until nobody is left, and returns how the program itself ended.
-    fn reap(self: &Arc<Self>) -> ExitStatus {
+    /// Reaps until nobody is left, and returns how the program itself ended, and what it
+    /// had left running if it went into the background.
+    fn reap(self: &Arc<Self>) -> (ExitStatus, Option<LeftRunning>) {
         let mut status = ExitStatus::from_raw(0);
+        let mut left = None;
         loop {
             // Looks first and reaps under the lock.
             let ended = rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             match ended {
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => return status,
+                Err(_) => return (status, left),
                 Ok(_) => {}
             }
             let mut state = self.lock();
@@ -194,11 +228,20 @@ impl Supervised {
             if !state.terminating {
                 // Nobody asked it to end, so nobody waits for what it leaves behind.
                 drop(state);
+                if status.success() {
+                    left = left_running();
+                }
                 let program = Arc::clone(self);
                 thread::spawn(move || program.kill_all());
             }
         }
     }
+}
+
+/// One of the processes below this one, if there is any.
+fn left_running() -> Option<LeftRunning> {
+    let left = sockets::names_below(std::process::id()).into_iter().next()?;
+    Some(LeftRunning { pid: left.pid, name: left.name })
 }
 
 fn send(mut channel: &UnixStream, message: &WorkerMessage) {

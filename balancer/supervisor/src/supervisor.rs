@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use balancer_pool::{Worker, Workload};
 use balancer_state::ClusterState;
-use balancer_state::registry::{self, Entry};
+use balancer_state::registry::{self, Entry, Reason};
 use rustix::process::Signal;
 use shared_protocol::Generation;
 use tokio::sync::mpsc;
@@ -17,13 +17,15 @@ use tokio::sync::mpsc;
 use crate::announce::Announcer;
 use crate::clock::{self, Clock};
 use crate::handle::Command;
+use crate::look::Look;
 use crate::measure::StartUsage;
 use crate::notify;
 use crate::oom::OomWatch;
-use crate::probe::Outcome;
+use crate::probe::{Outcome, Probing};
 use crate::process::ProcessReport;
+use crate::reasons::Readiness;
 use crate::running::{RunningProcess, RunningProcesses};
-use crate::system::{Outcomes, Reports, System};
+use crate::system::{Looks, Outcomes, Reports, System};
 use balancer_fleet::{Effect, Exit, Fleet, Input, Load, Member, ProbeResult, Report, Role, Settings};
 
 /// Reports that may wait for the supervisor; more make their senders wait.
@@ -49,16 +51,30 @@ pub struct Supervisor<S> {
     reported: mpsc::Receiver<(Generation, ProcessReport)>,
     pub(crate) outcomes: Outcomes,
     probed: mpsc::Receiver<(Generation, Outcome)>,
+    pub(crate) looks: Looks,
+    looked: mpsc::Receiver<(Generation, Look)>,
+    pub(crate) readiness: Readiness,
+}
+
+/// How a cluster has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was told to.
+    Stopped,
+    /// No worker was ever ready; says why, with what the program has printed last.
+    GaveUp(Reason),
 }
 
 impl<S: System> Supervisor<S> {
     /// Shows its slots from the beginning, so that requests which come before
     /// [`Self::run`] wait for the first worker.
-    pub fn new(settings: Settings, system: S, state: ClusterState) -> Self {
+    pub fn new(settings: Settings, probing: Probing, system: S, state: ClusterState) -> Self {
         let clock = Clock::default();
+        let readiness = Readiness::new(&settings.limits, probing);
         let (fleet, first) = Fleet::new(settings, clock.now());
         let (reports, reported) = mpsc::channel(QUEUED_REPORTS);
         let (outcomes, probed) = mpsc::channel(QUEUED_REPORTS);
+        let (looks, looked) = mpsc::channel(QUEUED_REPORTS);
         let supervisor = Self {
             fleet,
             system,
@@ -74,6 +90,9 @@ impl<S: System> Supervisor<S> {
             reported,
             outcomes,
             probed,
+            looks,
+            looked,
+            readiness,
         };
         supervisor.publish();
         supervisor
@@ -82,7 +101,7 @@ impl<S: System> Supervisor<S> {
     /// Starts the workers and looks after them until told to stop, and then until the
     /// last of them is reaped. When nobody can send `commands` any more, all workers
     /// are killed.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Ended {
         let mut watchdog = notify::watchdog();
         let first = std::mem::take(&mut self.first);
         first.into_iter().for_each(|effect| self.carry_out(effect));
@@ -105,10 +124,12 @@ impl<S: System> Supervisor<S> {
                 Some((generation, report)) = self.reported.recv() => self.on_report(generation, report),
                 true = self.clock.reaches(self.fleet.next_deadline()) => self.inputs.push_back(Input::Tick),
                 Some((generation, outcome)) = self.probed.recv() => self.on_outcome(generation, outcome),
+                Some((generation, look)) = self.looked.recv() => self.on_look(generation, look),
                 () = watchdog.tick() => {}
             }
         }
         self.system.last_words().await;
+        self.readiness.gave_up.map_or(Ended::Stopped, Ended::GaveUp)
     }
 
     /// Tells the fleet what has happened, and then what answers its effects.
@@ -131,7 +152,7 @@ impl<S: System> Supervisor<S> {
         self.inputs.push_back(match command {
             Command::Reload { reply } => Input::Reload { requester: self.announcer.requester(reply) },
             Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
-            Command::Stop => Input::Stop,
+            Command::Stop { long_lived } => Input::Stop { long_lived },
             Command::Kill => Input::Kill,
         });
     }
@@ -147,32 +168,43 @@ impl<S: System> Supervisor<S> {
                 let traffic = self.state.counters.traffic(*id);
                 running.pid = pid;
                 running.worker = Some(Arc::new(Worker::new(*id, pid, generation, address, traffic)));
+                self.watch_start(generation, Some(address));
+                self.announce_start(generation);
                 Report::Up
             }
-            ProcessReport::CouldNotStart { reason } => Report::CouldNotStart { why: reason },
+            ProcessReport::CouldNotStart { reason } => {
+                running.start.has_reported = true;
+                Report::CouldNotStart { why: reason }
+            }
             ProcessReport::Leaving => Report::Leaving,
+            ProcessReport::OnlyLongLived => Report::OnlyLongLived,
             ProcessReport::Drained => Report::Drained,
-            ProcessReport::Exited { status } => {
+            ProcessReport::Exited { status, left } => {
+                self.announce_start(generation);
                 let mut exit = exit(status.as_ref().ok());
+                let code = status.as_ref().ok().and_then(ExitStatus::code);
                 let by_kill = status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
                 if by_kill && self.oom.claim() {
                     exit.how.push_str(", probably out of memory");
                 }
+                exit.cause = self.early_end(generation, &exit.how, code, left.as_ref());
                 Report::Exited(exit)
             }
         };
         self.inputs.push_back(Input::Process { generation, report });
     }
 
+    fn announce_start(&mut self, generation: Generation) {
+        self.announcer.announce_start(generation, &self.running, self.fleet.is_stopping());
+    }
+
     fn on_outcome(&mut self, generation: Generation, outcome: Outcome) {
         let result = match outcome {
-            Outcome::Healthy { store } => {
-                if let Some(running) = self.running.get_mut(&generation) {
-                    running.store = store;
-                }
+            Outcome::Healthy(healthy) => {
+                self.on_healthy(generation, healthy);
                 ProbeResult::Healthy
             }
-            Outcome::Missed { why } => ProbeResult::Missed { why },
+            Outcome::Missed(miss) => ProbeResult::Missed { why: self.missed(generation, &miss) },
             Outcome::PortTaken => ProbeResult::PortTaken,
             Outcome::Unknown { why } => ProbeResult::Unknown { why },
         };
@@ -216,16 +248,24 @@ impl<S: System> Supervisor<S> {
             restarts: member.history.restarts,
             last_reason: member.history.last_reason,
             store: running.and_then(|running| running.store.clone()),
+            reason: self.readiness.reason_of(member),
         }
     }
 }
 
+/// Exit code of a program whose end by SIGTERM is told by a shell, or by a runtime that
+/// handles the signal, as Java's does: 128 and the signal's number.
+const TERMINATED: i32 = 128 + Signal::TERM.as_raw();
+
 /// Programs that do not handle the signal that they are stopped by end by it.
 fn exit(status: Option<&ExitStatus>) -> Exit {
-    let orderly = |status: &ExitStatus| status.success() || status.signal() == Some(Signal::TERM.as_raw());
+    let orderly = |status: &ExitStatus| {
+        matches!(status.code(), Some(0 | TERMINATED)) || status.signal() == Some(Signal::TERM.as_raw())
+    };
     Exit {
         how: status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string()),
         orderly: status.is_some_and(orderly),
+        cause: None,
     }
 }
 

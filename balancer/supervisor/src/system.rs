@@ -2,14 +2,15 @@
 
 use std::io;
 
-use shared_protocol::Generation;
+use shared_protocol::{Generation, ReleaseChanges};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::executable::Executable;
+use crate::look::{self, Look, Subject};
 use crate::probe::{self, Outcome, Probing, Target};
 use crate::process::{Launcher, ProcessHandle, ProcessReport, Program};
+use crate::release::{Installation, OpenedRelease};
 use balancer_fleet::{Launch, Release};
 
 /// How long the last words of the last worker may take.
@@ -19,6 +20,9 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
 pub(crate) type Reports = mpsc::Sender<(Generation, ProcessReport)>;
 /// Where probes send what they find.
 pub(crate) type Outcomes = mpsc::Sender<(Generation, Outcome)>;
+
+/// Where processes that are starting are told of as they are seen from outside.
+pub(crate) type Looks = mpsc::Sender<(Generation, Look)>;
 
 /// Starts processes, probes them and opens releases.
 pub trait System {
@@ -32,11 +36,14 @@ pub trait System {
     /// Probes a process's health until it is told to stop.
     fn probe(&mut self, target: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle;
 
-    /// Opens the release that is installed now.
+    /// Looks at a process that is starting from outside until it is told to stop.
+    fn watch(&mut self, subject: Subject, generation: Generation, looks: Looks) -> AbortHandle;
+
+    /// Opens the release that is installed now; says how it differs from the one that runs.
     ///
     /// # Errors
-    /// When there is none that can be run; names it.
-    fn open_release(&mut self) -> io::Result<()>;
+    /// When there is none that can be run; names what is missing.
+    fn open_release(&mut self) -> io::Result<ReleaseChanges>;
 
     /// Starts all processes from the opened release from now on.
     fn adopt_release(&mut self);
@@ -55,37 +62,61 @@ pub trait System {
 #[derive(Debug)]
 pub struct Machine {
     launcher: Launcher,
-    running: Executable,
-    /// For the reload under way; absent where the program is not ours.
-    opened: Option<Executable>,
+    installation: Installation,
+    running: OpenedRelease,
+    /// For the reload under way.
+    opened: Option<OpenedRelease>,
     probing: Probing,
     /// Copies of what the workers print; they outlive a process by its last words.
     relays: JoinSet<()>,
 }
 
 impl Machine {
-    pub fn new(launcher: Launcher, running: Executable, probing: Probing) -> Self {
-        Self { launcher, running, opened: None, probing, relays: JoinSet::new() }
+    /// `running` is what `installation` has led to.
+    pub fn new(
+        launcher: Launcher,
+        installation: Installation,
+        running: OpenedRelease,
+        probing: Probing,
+    ) -> Self {
+        Self { launcher, installation, running, opened: None, probing, relays: JoinSet::new() }
     }
 }
 
 impl System for Machine {
     fn launch(&mut self, launch: Launch, reports: Reports) -> io::Result<ProcessHandle> {
         let opened = self.opened.as_ref().filter(|_| launch.release == Release::Opened);
-        self.launcher.launch(launch, opened.unwrap_or(&self.running), reports, &mut self.relays)
+        let release = match opened {
+            Some(opened) => {
+                opened.directory.check().map_err(|err| io::Error::other(err.to_string()))?;
+                opened
+            }
+            None => {
+                self.running.settle(&self.installation)?;
+                &self.running
+            }
+        };
+        self.launcher.launch(launch, &self.installation.program, release, reports, &mut self.relays)
     }
 
     fn probe(&mut self, target: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle {
         tokio::spawn(probe::run(target, generation, self.probing.clone(), outcomes)).abort_handle()
     }
 
-    fn open_release(&mut self) -> io::Result<()> {
-        self.opened = match self.launcher.program {
-            Program::Bundled => Some(self.running.installed_now()?),
-            // The command line is looked up at each start.
-            Program::Command(_) => None,
+    fn watch(&mut self, subject: Subject, generation: Generation, looks: Looks) -> AbortHandle {
+        tokio::spawn(look::run(subject, generation, looks)).abort_handle()
+    }
+
+    fn open_release(&mut self) -> io::Result<ReleaseChanges> {
+        let executable = match self.installation.program {
+            Program::Bundled => self.running.executable.installed_now()?,
+            // This one stands only between the primary and the program.
+            Program::Command(_) => self.running.executable.clone(),
         };
-        Ok(())
+        let opened = OpenedRelease::open(&self.installation, executable)?;
+        let changes = self.running.changes(&opened);
+        self.opened = Some(opened);
+        Ok(ReleaseChanges { notes: self.installation.files.notes(), ..changes })
     }
 
     fn adopt_release(&mut self) {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use serde_json::json;
 
 use crate::harness::{Balancer, Cluster, Connection, DEADLINE, eventually};
 use shared_testkit::connection::{read_all, status};
@@ -194,4 +195,19 @@ fn one_address_does_not_take_the_connections_of_others() {
     eventually("there is room again", || {
         is_served(&mut Connection::open(cluster.address).unwrap()).then_some(())
     });
+}
+
+#[test]
+fn memory_of_buffers_that_is_used_up_is_said_once_and_counted() {
+    let cluster = cluster(&["--buffer-memory", "0"]);
+    let body = json!({ "key": "k", "value": "v".repeat(100_000) });
+    for count in 1..=3 {
+        assert_eq!(cluster.post("/cluster/shared-state", &body).status, 200);
+        assert_eq!(cluster.metric("buffer_rejections_total{part=\"request\"}"), count);
+    }
+    assert_eq!(cluster.metric("buffer_rejections_total{part=\"response\"}"), 0);
+    assert_eq!(cluster.metric("buffered_bytes"), 0);
+    let said = || cluster.log().iter().filter(|line| line.contains("--buffer-memory")).count();
+    eventually("the log says so", || (said() > 0).then_some(()));
+    assert_eq!(said(), 1);
 }

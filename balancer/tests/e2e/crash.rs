@@ -53,6 +53,9 @@ fn killed_workers_cost_no_get_request() {
         let (id, pid) = (victim["id"].as_u64().unwrap(), victim["pid"].as_u64().unwrap() as u32);
         send_signal(pid, Signal::KILL);
         eventually("a replacement is online", || pid_of(&cluster, id).filter(|&new| new != pid));
+        // A request is handed to two processes at most, so that the next death is not to
+        // be that of the second one.
+        load.await_those_in_flight();
     }
     let (served, failures) = load.finish();
     assert!(failures.is_empty(), "{} of {served} failed: {:?}", failures.len(), failures.first());
@@ -174,12 +177,14 @@ fn computing_workers_are_not_taken_for_hung_ones() {
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn workers_that_cannot_start_leave_a_fast_503_and_a_quiet_log() {
-    // A file where the embedded store wants its directory: no worker can start.
-    let cluster = Balancer::cluster(2).with(&["--state-dir", "state"]).start_ready();
-    let state = cluster.directory().join("state");
-    std::fs::remove_dir_all(&state).unwrap();
-    std::fs::write(&state, "in the way").unwrap();
+    let balancer = Balancer::program(2, &[]);
+    let mode = balancer.directory().join("mode");
+    std::fs::write(&mode, "ok").unwrap();
+    let file = mode.to_str().unwrap().to_owned();
+    let cluster = balancer.env("MODE_FILE", &file).start_ready();
+    std::fs::write(&mode, "exit").unwrap();
     for pid in cluster.worker_pids() {
         send_signal(pid, Signal::KILL);
     }
@@ -188,17 +193,17 @@ fn workers_that_cannot_start_leave_a_fast_503_and_a_quiet_log() {
     });
     let start = Instant::now();
     let answer = eventually("a request finds nobody about to start", || {
-        let answer = cluster.get("/cluster/info");
+        let answer = cluster.get("/pid");
         (answer.status == 503).then_some(answer)
     });
     assert!(answer.header("retry-after").is_some());
     assert_eq!(answer.header("connection"), Some("close"), "as it does");
     answer.problem(503);
-    assert_eq!(cluster.get("/health").status, 503);
+    assert_eq!(cluster.admin("/health").status, 503);
     let lines = cluster.log().len();
     assert!(lines < 200, "{lines} log lines in {:?}", start.elapsed());
-    std::fs::remove_file(&state).unwrap();
-    eventually("the cluster is back", || (cluster.get("/cluster/info").status == 200).then_some(()));
+    std::fs::write(&mode, "ok").unwrap();
+    eventually("the cluster is back", || (cluster.get("/pid").status == 200).then_some(()));
 }
 
 #[test]

@@ -157,7 +157,18 @@ impl Balancer {
     /// Starts the cluster and returns once it listens.
     pub fn start(self) -> Cluster {
         let mut child = self.command().spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().unwrap();
+        self.follow(child, stderr)
+    }
+
+    /// The command, to be started in another way; for [`Self::follow`].
+    pub fn to_start(&self) -> Command {
+        self.command()
+    }
+
+    /// Takes over `child`, whose log comes by `stderr`; returns once the cluster listens.
+    pub fn follow(self, child: Child, stderr: impl Read + Send + 'static) -> Cluster {
+        let stderr = BufReader::new(stderr);
         let log = Arc::new(Mutex::new(Vec::new()));
         let reader = thread::spawn({
             let log = Arc::clone(&log);

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::harness::{Cluster, Connection};
+use crate::harness::{Cluster, Connection, eventually};
 
 pub struct Load {
     stop: Arc<AtomicBool>,
     clients: Vec<thread::JoinHandle<(usize, Vec<String>)>>,
+    /// Requests that have ended, of each client.
+    ended: Vec<Arc<AtomicUsize>>,
 }
 
 impl Load {
@@ -22,13 +24,24 @@ impl Load {
     pub fn of(cluster: &Cluster, clients: usize, path: &'static str, keep: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let address = cluster.address;
-        let clients = (0..clients)
-            .map(|_| {
-                let stop = Arc::clone(&stop);
-                thread::spawn(move || ask(address, path, keep, &stop))
+        let ended: Vec<_> = (0..clients).map(|_| Arc::<AtomicUsize>::default()).collect();
+        let clients = ended
+            .iter()
+            .map(|ended| {
+                let (stop, ended) = (Arc::clone(&stop), Arc::clone(ended));
+                thread::spawn(move || ask(address, path, keep, &stop, &ended))
             })
             .collect();
-        Self { stop, clients }
+        Self { stop, clients, ended }
+    }
+
+    /// Waits until each request that is in flight now has ended.
+    pub fn await_those_in_flight(&self) {
+        let count = |ended: &Arc<AtomicUsize>| ended.load(Ordering::Relaxed);
+        let before: Vec<_> = self.ended.iter().map(count).collect();
+        eventually("each client's request has ended", || {
+            self.ended.iter().zip(&before).all(|(ended, before)| count(ended) > *before).then_some(())
+        });
     }
 
     /// Requests served, and what went wrong.
@@ -51,7 +64,13 @@ impl Load {
     }
 }
 
-fn ask(address: SocketAddr, path: &str, keep: bool, stop: &AtomicBool) -> (usize, Vec<String>) {
+fn ask(
+    address: SocketAddr,
+    path: &str,
+    keep: bool,
+    stop: &AtomicBool,
+    ended: &AtomicUsize,
+) -> (usize, Vec<String>) {
     let (mut served, mut failures) = (0, Vec::new());
     let mut kept = None;
     let headers: &[_] = if keep { &[] } else { &[("connection", "close")] };
@@ -66,6 +85,7 @@ fn ask(address: SocketAddr, path: &str, keep: bool, stop: &AtomicBool) -> (usize
             }
             other => failures.push(format!("{other:?}")),
         }
+        ended.fetch_add(1, Ordering::Relaxed);
     }
     (served, failures)
 }

@@ -14,23 +14,37 @@ mod configuration;
 mod crash;
 mod dashboard;
 mod documented;
+mod drains;
 mod faults;
 mod forwarding;
+mod freeze;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+mod launch;
 mod limits;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
 mod memory;
 mod operations;
+mod operators;
+#[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod program;
 mod queue;
+mod ready;
 mod reload;
+mod settings;
 mod shutdown;
+mod signals;
+mod socketio;
+mod state_dir;
+mod sticky;
 mod store;
 mod strategies;
+#[expect(unreachable_pub, reason = "as above")]
+mod terminal;
 mod tools;
 mod verdicts;
 mod watch;
+mod wrappers;

@@ -39,8 +39,9 @@ fn rejections(cluster: &Cluster, reason: &str) -> u64 {
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
 fn workers_never_see_more_than_their_cap_and_nobody_is_lost() {
-    for strategy in ["round-robin", "least-connections", "power-of-two", "sticky"] {
-        let cluster = capped(2, &["--strategy", strategy, "--queue-timeout", "30s"]);
+    for strategy in ["round-robin", "least-connections", "power-of-two", "sticky", "hash"] {
+        let options = ["--strategy", strategy, "--hash-key", "header:x-key", "--queue-timeout", "30s"];
+        let cluster = capped(2, &options);
         let address = cluster.address;
         let clients: Vec<_> = (0..12)
             .map(|_| {
@@ -54,9 +55,10 @@ fn workers_never_see_more_than_their_cap_and_nobody_is_lost() {
             })
             .collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
-        let mut seen = [0, 0];
+        let (mut seen, mut asked) = ([0, 0], 0);
         eventually("both have said what they saw", || {
-            let answer = cluster.get("/seen");
+            asked += 1;
+            let answer = cluster.request("GET", "/seen", &[("x-key", &asked.to_string())], b"");
             assert_eq!(answer.json()["peak"], 1, "{strategy}");
             seen[answer.worker_id() as usize - 1] = answer.json()["seen"].as_array().unwrap().len();
             (!seen.contains(&0)).then_some(())

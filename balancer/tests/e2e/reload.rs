@@ -50,7 +50,7 @@ fn reloads_replace_every_worker_and_no_client_notices() {
     });
     let mut before = cluster.worker_pids();
     for _ in 0..5 {
-        let (code, out, err) = cluster.operate(&["reload"]);
+        let (code, out, err) = cluster.operate(&["reload", "--wait"]);
         assert_eq!(code, 0, "{out}{err}");
         assert!(out.contains("done: 4 workers"), "{out}");
         let now = cluster.worker_pids();
@@ -75,7 +75,7 @@ fn a_broken_reload_changes_nothing() {
     let before = cluster.worker_pids();
     let load = Load::of(&cluster, 4, "/pid", true);
     for (broken, complaint) in
-        [("exit", "exit status: 1"), ("hang", "not ready within 6s"), ("500", "answered 500")]
+        [("exit", "exit status: 1"), ("hang", "not ready within 6s"), ("500", "answers GET /health with 500")]
     {
         fs::write(&mode, broken).unwrap();
         let start = Instant::now();
@@ -141,7 +141,7 @@ fn workers_that_boot_slowly_are_waited_for() {
 
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
-fn a_request_that_does_not_end_holds_a_reload_up_for_the_drain_timeout_only() {
+fn who_waits_for_a_reload_waits_for_the_drain_timeout_at_most() {
     let cluster = Balancer::program(2, &["--drain-timeout", "1s", "--kill-timeout", "1s"]).start_ready();
     let mut endless = Connection::open(cluster.address).unwrap();
     endless.send("POST", "/slow?ms=60000", &[], b"x").unwrap();
@@ -150,14 +150,38 @@ fn a_request_that_does_not_end_holds_a_reload_up_for_the_drain_timeout_only() {
     });
     let load = Load::of(&cluster, 2, "/pid", true);
     let start = Instant::now();
-    assert_eq!(cluster.operate(&["reload"]).0, 0);
-    assert!(start.elapsed() < Duration::from_secs(20));
-    endless.receive(false).unwrap().problem(502);
+    assert_eq!(cluster.operate(&["reload", "--wait"]).0, 0);
+    assert!(start.elapsed() > Duration::from_secs(1) && start.elapsed() < Duration::from_secs(20));
+    endless.receive(false).unwrap().problem(504);
     load.finish_unharmed();
 }
 
 #[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_second_reload_is_refused_and_a_signal_waits_its_turn() {
+    let (balancer, mode) = with_mode(2, &[]);
+    let cluster = balancer.start_ready();
+    fs::write(&mode, "hang").unwrap();
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| cluster.operate(&["reload"]));
+        eventually("the new workers start", || {
+            cluster.admin("/cluster/workers").json()["joining"].is_array().then_some(())
+        });
+        let (code, _, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 1);
+        assert!(err.contains("a reload is under way"), "{err}");
+        cluster.signal(Signal::HUP);
+        eventually("the signal is taken in", || {
+            cluster.log().iter().any(|line| line.contains("follows after it")).then_some(())
+        });
+        fs::write(&mode, "ok").unwrap();
+        assert_eq!(reload.join().unwrap().0, 0);
+    });
+    eventually("the signal's reload has followed", || (reloads(&cluster, "done") == 2).then_some(()));
+}
+
+#[test]
+fn a_reload_is_done_while_the_old_workers_finish_what_they_have() {
     let cluster = Balancer::cluster(2).start_ready();
     let first = cluster.worker_pids();
     let mut busy = Connection::open(cluster.address).unwrap();
@@ -167,24 +191,21 @@ fn a_second_reload_is_refused_and_a_signal_waits_its_turn() {
     eventually("a worker is at work", || {
         cluster.workers().iter().any(|worker| worker["inFlight"] == 1).then_some(())
     });
-    thread::scope(|scope| {
-        let reload = scope.spawn(|| cluster.operate(&["reload"]));
-        eventually("the old workers drain", || {
-            cluster.admin("/cluster/workers").json()["leaving"].is_array().then_some(())
-        });
-        let second = cluster.worker_pids();
-        let (code, _, err) = cluster.operate(&["reload"]);
-        assert_eq!(code, 1);
-        assert!(err.contains("a reload is under way"), "{err}");
-        cluster.signal(Signal::HUP);
-        assert_eq!(busy.receive(false).unwrap().status, 200);
-        assert_eq!(reload.join().unwrap().0, 0);
-        eventually("the signal's reload has followed", || {
-            let now = cluster.worker_pids();
-            now.iter().all(|pid| !second.contains(pid) && !first.contains(pid)).then_some(())
-        });
+    let (code, out, err) = cluster.operate(&["reload"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("; 1 request of the old ones"), "{out}");
+    eventually("one of them is left", || {
+        let list = cluster.admin("/cluster/workers").json();
+        (list["leaving"].as_array()?.len() == 1).then_some(())
     });
-    eventually("both are counted", || (reloads(&cluster, "done") == 2).then_some(()));
+    assert!(cluster.worker_pids().iter().all(|pid| !first.contains(pid)));
+    // Other changes are made meanwhile.
+    assert_eq!(cluster.operate(&["scale", "3"]).0, 0);
+    let (code, out, err) = cluster.operate(&["scale", "2", "--wait"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("stopped"), "{out}");
+    assert_eq!(busy.receive(false).unwrap().status, 200);
+    eventually("the old ones are gone", || first.iter().all(|&pid| !is_alive(pid)).then_some(()));
 }
 
 #[test]

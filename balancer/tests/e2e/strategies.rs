@@ -58,7 +58,7 @@ fn equals_share_evenly_with_least_connections_and_roughly_with_two_choices() {
 
 #[test]
 fn no_strategy_loses_a_request_when_workers_die() {
-    for strategy in ["least-connections", "power-of-two", "sticky"] {
+    for strategy in ["least-connections", "power-of-two", "sticky", "hash"] {
         let cluster = Balancer::cluster(3).with(&["--strategy", strategy]).start_ready();
         let load = crate::load::Load::start(&cluster, 4);
         for round in 0..3 {

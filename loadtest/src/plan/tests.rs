@@ -19,7 +19,7 @@ fn without_options_it_is_the_cluster_100_times() {
 
 #[test]
 fn host_and_port_of_the_environment_choose_the_default_target() {
-    let settings = Settings::from_parts(&[("HOST", "0.0.0.0"), ("PORT", "4000")], "").unwrap();
+    let settings = Settings::from_parts(&[("HOST", "0.0.0.0"), ("PORT", "4000")], "");
     let args = Cli::try_parse_from(["loadtest"]).unwrap().run;
     assert_eq!(Plan::new(&args, &settings).unwrap().target.origin(), "http://127.0.0.1:4000");
 }

@@ -34,6 +34,11 @@ impl ClientError {
         matches!(self, Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. })
     }
 
+    /// Something came that is not HTTP/1.1.
+    pub fn is_not_http(&self) -> bool {
+        matches!(self, Self::Protocol(err) if err.is_parse())
+    }
+
     /// The error of the operating system with which connecting failed.
     pub fn connect_error(&self) -> Option<&io::Error> {
         match self {

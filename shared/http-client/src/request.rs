@@ -15,6 +15,8 @@ pub struct Request {
     pub method: Method,
     /// With the query, if there is one.
     pub path: String,
+    /// In the Host field, instead of the server's address.
+    host: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
     /// The first part that is not valid, and what it was to be.
@@ -23,7 +25,7 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), invalid: None }
+        Self { method, path: path.into(), host: None, headers: Vec::new(), body: Bytes::new(), invalid: None }
     }
 
     pub fn get(path: impl Into<String>) -> Self {
@@ -50,6 +52,12 @@ impl Request {
             (Err(_), _) => self.refuse(name, "header name"),
             (_, Err(_)) => self.refuse(value, "header value"),
         }
+        self
+    }
+
+    /// Asks for this host instead of the server's address.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
         self
     }
 
@@ -81,9 +89,10 @@ impl Request {
             let path = self.path.clone();
             self.refuse(&path, "path");
         }
-        let host = HeaderValue::try_from(authority);
+        let name = self.host.take().unwrap_or_else(|| authority.to_owned());
+        let host = HeaderValue::try_from(name.as_str());
         if host.is_err() {
-            self.refuse(authority, "host");
+            self.refuse(&name, "host");
         }
         match (path, host, self.invalid) {
             (Ok(path), Ok(host), None) => {
@@ -113,6 +122,7 @@ mod tests {
         assert!(why(Request::get("/").header("a b", "c")).contains("header name"));
         assert!(why(Request::get("/").header("a", "c\n")).contains("header value"));
         assert!(Request::get("/").into_http("h\n").is_err());
+        assert!(why(Request::get("/").host("a\n")).contains("host"));
     }
 
     #[test]
@@ -121,5 +131,8 @@ mod tests {
         assert_eq!((message.method(), message.uri().to_string()), (&Method::POST, "/x?y".to_owned()));
         let fields: Vec<&str> = message.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!(fields, ["host", "content-type", "a", "connection"]);
+        let message = Request::get("/").host("localhost").into_http("h:1").unwrap();
+        let hosts: Vec<_> = message.headers().get_all(HOST).iter().collect();
+        assert_eq!(hosts, ["localhost"]);
     }
 }

@@ -1,8 +1,15 @@
 //! What the operating system knows of the programs of the cluster: their processes
-//! and what these use, their death with their parent, the descriptors that they may
-//! open, and the ports that are reserved for them.
+//! and what these use, their death with their parent, the signals that reach them, the
+//! descriptors that they may open, what they inherit, and the ports that are reserved for
+//! them.
 
 pub mod descriptors;
 pub mod guard;
+pub mod inherited;
+pub mod job_control;
+pub mod listener;
+pub mod pidfd;
 pub mod port;
+pub mod signals;
+pub mod sockets;
 pub mod tree;

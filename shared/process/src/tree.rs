@@ -1,12 +1,16 @@
 //! What the system tells of a process and its descendants: who they are, what
-//! they use, and whether a port is theirs.
+//! they use, and whether a connection was accepted.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDTarget, Process, Stat};
+use procfs::process::{Process, Stat};
 use rustix::process::{Pid, Signal};
+
+mod listeners;
+
+pub use listeners::Member;
 
 /// All processes, as they were at one moment.
 #[derive(Debug)]
@@ -38,6 +42,11 @@ impl Processes {
             }
         }
         self.0.iter().filter(move |stat| stat.pid != root && found.contains(&stat.pid) && stat.state != 'Z')
+    }
+
+    /// Pids of [`Self::below`].
+    pub(crate) fn pids_below(&self, root: u32) -> Vec<u32> {
+        self.below(root).map(|stat| stat.pid.cast_unsigned()).collect()
     }
 
     /// Children of `parent`, and whether they wait to be reaped.
@@ -130,37 +139,6 @@ impl Usage {
     }
 }
 
-/// Whose a port is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    Ours,
-    Stranger,
-    /// Nobody listens on it, or the system does not tell who.
-    Unknown,
-}
-
-/// Does a process at or below `root` listen on TCP port `port` (proc_net_tcp(5))?
-pub fn owner_of(port: u16, root: u32) -> Owner {
-    let sockets = listening(port);
-    if sockets.is_empty() {
-        return Owner::Unknown;
-    }
-    let mut hidden = false;
-    for pid in descendants(root).into_iter().chain([root]) {
-        let Some(files) = Process::new(pid.cast_signed()).ok().map(|process| process.fd()) else { continue };
-        let Ok(files) = files else {
-            // It runs as somebody else, and who may not look cannot say no.
-            hidden = true;
-            continue;
-        };
-        let owns = |target: &FDTarget| matches!(target, FDTarget::Socket(inode) if sockets.contains(inode));
-        if files.flatten().any(|file| owns(&file.target)) {
-            return Owner::Ours;
-        }
-    }
-    if hidden { Owner::Unknown } else { Owner::Stranger }
-}
-
 /// Is the connection from port `from` to port `to` of this machine still to be accepted?
 /// Until then the kernel shows its far end without an inode (proc_net_tcp(5)).
 pub fn is_unaccepted(from: u16, to: u16) -> bool {
@@ -172,14 +150,8 @@ pub fn is_unaccepted(from: u16, to: u16) -> bool {
     })
 }
 
-/// Inodes of the sockets that listen on `port`, whatever their address.
-fn listening(port: u16) -> HashSet<u64> {
-    let matches = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
-    connections().filter(matches).map(|entry| entry.inode).collect()
-}
-
 /// All TCP sockets of this network namespace.
-fn connections() -> impl Iterator<Item = TcpNetEntry> {
+pub(crate) fn connections() -> impl Iterator<Item = TcpNetEntry> {
     let v4 = procfs::net::tcp().unwrap_or_default();
     let v6 = procfs::net::tcp6().unwrap_or_default();
     v4.into_iter().chain(v6)
@@ -213,12 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn an_own_port_is_told_from_a_strangers() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert_eq!(owner_of(port, std::process::id()), Owner::Ours);
+    fn who_runs_is_told_from_who_waits_to_be_reaped() {
         let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        assert_eq!(owner_of(port, other.id()), Owner::Stranger);
         assert!(descendants(std::process::id()).contains(&other.id()));
         assert!(usage(other.id()).unwrap().resident > 0);
         other.kill().unwrap();
@@ -229,7 +197,5 @@ mod tests {
         assert!(!descendants(std::process::id()).contains(&other.id()), "a zombie does not count");
         other.wait().unwrap();
         assert_eq!(usage(other.id()), None);
-        drop(listener);
-        assert_eq!(owner_of(port, std::process::id()), Owner::Unknown);
     }
 }

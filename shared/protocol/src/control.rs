@@ -1,10 +1,8 @@
 //! The control API: what `status` reads, and what is told of a change.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterHealth, Sample, WorkerId, WorkerList};
+use crate::{ClusterHealth, ReleaseChanges, Sample, WorkerId, WorkerList};
 
 /// `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,17 +22,25 @@ pub struct Status {
     pub list: WorkerList,
 }
 
-/// `POST /scale`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scale {
-    pub workers: u32,
+/// `POST /scale`: `{"workers":4}` for a number, `{"add":1}` and `{"add":-1}` for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Scale {
+    /// There are to be so many workers.
+    Workers(u32),
+    /// There are to be so many more, or fewer when it is negative, than there are at its turn.
+    Add(i32),
 }
 
 /// What whoever asked for a change is told of it, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
 pub enum Progress {
+    /// Another change is under way, and this one follows it.
+    Waiting,
+    /// What the new workers are started with differs from what runs, or a setting has
+    /// changed that no reload takes up.
+    Changes(ReleaseChanges),
     /// A new worker was started.
     Started { worker: WorkerId, pid: u32 },
     /// A new worker has answered its health probe.
@@ -46,22 +52,48 @@ pub enum Progress {
     Draining { worker: WorkerId, pid: u32 },
     /// A worker has ended.
     Stopped { worker: WorkerId, pid: u32 },
-    /// The change is complete. Nothing follows.
+    /// The change is complete. Nothing follows. What workers that were replaced still have
+    /// goes on in the background: `requests`, and `longLived` connections, which are event
+    /// streams and upgraded ones.
     #[serde(rename_all = "camelCase")]
-    Done { workers: usize, after_ms: u64 },
+    Done {
+        workers: usize,
+        after_ms: u64,
+        #[serde(default)]
+        requests: u64,
+        #[serde(default)]
+        long_lived: u64,
+    },
+    /// Something that whoever asked for the change should know, and that does not keep it.
+    Warning { reason: String },
     /// Nothing was changed, or all that was has been undone. Nothing follows.
-    Failed { reason: String },
-}
-
-impl Progress {
-    pub fn done(workers: usize, after: Duration) -> Self {
-        Self::Done { workers, after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }
-    }
+    #[serde(rename_all = "camelCase")]
+    Failed {
+        reason: String,
+        /// What the worker has printed last because of which it failed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        last_lines: Vec<String>,
+    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_a_number_or_a_difference() {
+        for (scale, text) in [
+            (Scale::Workers(4), r#"{"workers":4}"#),
+            (Scale::Add(1), r#"{"add":1}"#),
+            (Scale::Add(-1), r#"{"add":-1}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&scale).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Scale>(text).unwrap(), scale);
+        }
+        for bad in ["{}", r#"{"workers":-1}"#, r#"{"workers":4,"add":1}"#, r#"{"more":1}"#, "4"] {
+            assert!(serde_json::from_str::<Scale>(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn progress_is_one_tagged_object() {

@@ -4,6 +4,7 @@ mod control;
 mod event;
 mod output;
 pub mod problem;
+mod release;
 mod restart;
 mod sample;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use control::{Progress, Scale, Status};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputStream};
+pub use release::ReleaseChanges;
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
 
@@ -29,6 +31,9 @@ pub const WORKER_ID_VAR: &str = "WORKER_ID";
 pub const WORKER_COUNT_VAR: &str = "WORKER_COUNT";
 /// Environment of a worker process: which start of the slot this is.
 pub const WORKER_GENERATION_VAR: &str = "WORKER_GENERATION";
+
+/// Environment of a bundled worker: which files of the state directory are the cluster's.
+pub const STATE_FILES_VAR: &str = "WORKER_STATE_FILES";
 
 /// A worker's slot in the cluster: 1…N, kept across restarts. `0` stands for a
 /// process that is its own primary.
@@ -148,6 +153,22 @@ pub struct WorkerStatus {
     pub state_seconds: f64,
     /// Loopback port; `null` until the worker has reported it.
     pub port: Option<u16>,
+    /// Where the worker is asked: that port of 127.0.0.1, or of `[::1]` if its program
+    /// listens there only; absent while the port is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "127.0.0.1:40693"))]
+    pub address: Option<String>,
+    /// Why it is not ready, in words, once it has taken its time or has failed; while it
+    /// drains, what it still has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(example = "listens on 0.0.0.0:9292, not on $HOST:$PORT 127.0.0.1:40693")
+    )]
+    pub reason: Option<String>,
+    /// What a worker with a `reason` has printed last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
     /// Time since this process became ready, such as `"12.34s"`; `null` before.
     #[cfg_attr(feature = "openapi", schema(example = "12.34s"))]
     pub uptime: Option<String>,
@@ -214,6 +235,16 @@ pub enum ClusterStatus {
     Unavailable,
 }
 
+impl fmt::Display for ClusterStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Unavailable => "unavailable",
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerCounts {
@@ -264,6 +295,9 @@ impl Health {
 pub struct StoreHealth {
     pub backend: StoreKind,
     pub reachable: bool,
+    /// What operators have to do something about; absent when it may pass by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,8 +323,21 @@ pub enum WorkerMessage {
     /// From the shim of somebody else's program: it runs.
     Started { pid: u32 },
     /// From the shim of somebody else's program: it has ended, and so has all
-    /// that it started. `status` is as wait(2) gives it.
-    Ended { status: i32 },
+    /// that it started. `status` is as wait(2) gives it; `left` is a process that it had
+    /// left running when it ended by itself with success, as one does that goes into the
+    /// background.
+    Ended {
+        status: i32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<LeftRunning>,
+    },
+}
+
+/// A process that outlived the one that had started it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftRunning {
+    pub pid: u32,
+    pub name: String,
 }
 
 /// Is `id` fit to be taken over from a client: 1…128 visible ASCII characters
@@ -306,6 +353,18 @@ pub fn is_well_formed_request_id(id: &[u8]) -> bool {
 pub fn new_request_id() -> [u8; 32] {
     let bits = fastrand::u128(..);
     std::array::from_fn(|place| b"0123456789abcdef"[(bits >> (4 * place)) as usize & 0xf])
+}
+
+/// What is in flight, for people, such as `2 requests and 1 long-lived connection`; `None`
+/// when nothing is. Long-lived connections are upgraded ones and event streams.
+pub fn in_flight_text(requests: u64, long_lived: u64) -> Option<String> {
+    let some = |count: u64, what: &str| {
+        let plural = if count == 1 { "" } else { "s" };
+        (count > 0).then(|| format!("{count} {what}{plural}"))
+    };
+    let parts = [some(requests, "request"), some(long_lived, "long-lived connection")];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
 }
 
 /// Bytes as a person reads them, in the form of the API: `"45.23 MB"`
@@ -331,8 +390,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_flight_is_said_in_words() {
+        assert_eq!(in_flight_text(0, 0), None);
+        assert_eq!(in_flight_text(1, 0).as_deref(), Some("1 request"));
+        assert_eq!(in_flight_text(0, 2).as_deref(), Some("2 long-lived connections"));
+        assert_eq!(in_flight_text(2, 1).as_deref(), Some("2 requests and 1 long-lived connection"));
+    }
+
+    #[test]
     fn the_two_forms_of_health_are_told_apart() {
-        let store = StoreHealth { backend: StoreKind::Embedded, reachable: true };
+        let store = StoreHealth { backend: StoreKind::Embedded, reachable: true, problem: None };
         let worker = WorkerRef::new(WorkerId(1), 7);
         let workers = WorkerCounts { online: 1, desired: 2 };
         for health in [

@@ -38,8 +38,18 @@ pub struct Definition {
     pub(crate) hyphen_values: bool,
     /// The flag alone means true.
     pub switch: bool,
+    /// The flag may be given several times; its values are put together with commas.
+    pub repeatable: bool,
     /// An older name, which is taken as well.
     pub former: Option<Former>,
+    /// The name with the cluster's prefix, of a setting whose `variable` has none. It wins,
+    /// and it is the only one where the other may be meant for somebody else's program.
+    pub prefixed: Option<&'static str>,
+    /// What a value of the variable without the prefix has to be besides, as other
+    /// programs set that one as well.
+    pub(crate) bare_fits: Option<fn(&str) -> bool>,
+    /// Several values with commas between them, which may be a list in `cluster.toml`.
+    pub list: bool,
 }
 
 /// The flag, without dashes, and the variable that a setting had before.
@@ -83,6 +93,39 @@ impl Definition {
             None => self.variable.to_owned(),
         }
     }
+
+    /// All its variables, the strongest first.
+    pub fn variables(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        let former = self.former.map(|former| former.variable);
+        [self.prefixed, Some(self.variable), former].into_iter().flatten()
+    }
+
+    /// The strongest of its variables.
+    pub fn own_variable(&self) -> &'static str {
+        self.prefixed.unwrap_or(self.variable)
+    }
+
+    /// Its name in `cluster.toml`: that of the flag, or else that of the variable in the
+    /// same spelling. `None` for what the file itself or another program is told by.
+    pub fn key(&self) -> Option<String> {
+        if self.flag == Some(CONFIG_FLAG) {
+            return None;
+        }
+        let of_variable =
+            || Some(self.own_variable().strip_prefix(PREFIX)?.to_ascii_lowercase().replace('_', "-"));
+        self.flag.map(str::to_owned).or_else(of_variable)
+    }
+}
+
+/// Begins the variables that are nobody's but the cluster's.
+pub(crate) const PREFIX: &str = "CLUSTER_";
+/// The flag that names `cluster.toml`, which cannot stand in it.
+pub(crate) const CONFIG_FLAG: &str = "config";
+
+/// Whether `variable` is the cluster's also where somebody else's program is run, whose
+/// environment it shares.
+pub(crate) fn is_the_clusters(variable: &str) -> bool {
+    variable.starts_with(PREFIX) || matches!(variable, "HOST" | "PORT")
 }
 
 /// A setting that always has a value.
@@ -170,7 +213,11 @@ impl<T> Draft<T> {
             more_examples: &[],
             hyphen_values: false,
             switch: false,
+            repeatable: false,
             former: None,
+            prefixed: None,
+            bare_fits: None,
+            list: false,
         };
         Self { definition, parse }
     }
@@ -182,6 +229,24 @@ impl<T> Draft<T> {
 
     pub(crate) const fn formerly(mut self, flag: &'static str, variable: &'static str) -> Self {
         self.definition.former = Some(Former { flag, variable });
+        self
+    }
+
+    /// See [`Definition::prefixed`].
+    pub(crate) const fn prefixed(mut self, variable: &'static str) -> Self {
+        self.definition.prefixed = Some(variable);
+        self
+    }
+
+    /// See [`Definition::bare_fits`].
+    pub(crate) const fn bare_fits(mut self, fits: fn(&str) -> bool) -> Self {
+        self.definition.bare_fits = Some(fits);
+        self
+    }
+
+    /// See [`Definition::list`].
+    pub(crate) const fn list(mut self) -> Self {
+        self.definition.list = true;
         self
     }
 
@@ -228,6 +293,11 @@ impl<T> Draft<T> {
     /// The flag alone means true; a value follows an equals sign.
     pub(crate) const fn switch(mut self) -> Self {
         self.definition.switch = true;
+        self
+    }
+
+    pub(crate) const fn repeatable(mut self) -> Self {
+        self.definition.repeatable = true;
         self
     }
 

@@ -11,7 +11,10 @@ mod state;
 mod workers;
 
 pub use access_log::{ACCESS_LOG, ACCESS_LOG_FORMAT};
-pub use balancing::{MAX_CONCURRENCY, MAX_TUNNELS, QUEUE, QUEUE_TIMEOUT, STICKY_SECRET, STRATEGY};
+pub use balancing::{
+    HASH_KEY, MAX_CONCURRENCY, MAX_TUNNELS, QUEUE, QUEUE_TIMEOUT, STICKY_COOKIE, STICKY_PATH,
+    STICKY_SAME_SITE, STICKY_SECRET, STICKY_SECURE, STRATEGY,
+};
 pub use bundled_worker::{
     CPU_QUEUE, CPU_THREADS, CRASH_ENABLED, FIBONACCI_MAX, MAX_BODY, POD_NAME, WORKER_NAME,
     WORKER_SHUTDOWN_TIMEOUT, WORKER_THREADS,
@@ -21,12 +24,16 @@ pub use clients::{
     IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY, MIN_BODY_RATE, RESPONSE_TIMEOUT,
     TRUST_FORWARDED,
 };
-pub use cluster::{CLUSTER, CLUSTER_ENABLED, HOST, MAX_WORKERS, PORT, WORKERS};
-pub use health::{HANG_TIMEOUT, HEALTH_FALL, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_TIMEOUT};
+pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, MAX_WORKERS, PORT, WORKERS};
+pub use health::{
+    HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS,
+    HEALTH_TIMEOUT,
+};
 pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT};
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
 pub use workers::{
-    DRAIN_TIMEOUT, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL, STARTUP_TIMEOUT,
+    CHDIR, DRAIN_SIGNAL, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY,
+    MAX_REQUESTS, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
@@ -57,7 +64,7 @@ pub fn private_variables() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeSet, HashSet};
 
     use super::*;
     use crate::definition::DefaultText;
@@ -76,6 +83,9 @@ mod tests {
             let short = definition.short.map(|short| format!("-{short}"));
             for name in definition.flag.map(|flag| format!("--{flag}")).into_iter().chain(short) {
                 assert!(names.insert(name.leak()), "the flag of {variable} is defined twice");
+            }
+            if let Some(name) = definition.prefixed {
+                assert!(name.starts_with("CLUSTER_") && names.insert(name), "{variable}");
             }
             if let DefaultText::Value(text) = definition.default {
                 assert!(!text.is_empty(), "{variable}");
@@ -97,14 +107,33 @@ mod tests {
         assert_eq!(private_variables().collect::<Vec<_>>(), ["CLUSTER_STICKY_SECRET"]);
     }
 
+    #[test]
+    fn everything_can_be_set_by_a_variable_and_a_key_that_are_the_clusters_alone() {
+        // That of Redis with TLS is read by the TLS library, which knows this name only.
+        let exempt = [SSL_CERT_FILE.variable];
+        let mut keys = BTreeSet::new();
+        // Where there is somebody else's program, there are no bundled workers to be told.
+        let named = |definition: &&Definition| {
+            !exempt.contains(&definition.variable) && definition.programs != Programs::Worker
+        };
+        for definition in all().filter(named) {
+            let variable = definition.own_variable();
+            assert!(variable.starts_with("CLUSTER_"), "{variable} needs another name, see Draft::prefixed");
+            if definition.variable != CONFIG.variable {
+                let key = definition.key().unwrap();
+                assert!(keys.insert(key.clone()), "{key} names two settings");
+            }
+        }
+    }
+
     /// Checks default, example and `$bad` values of each setting.
     macro_rules! check {
         ($($get:ident $setting:ident: $bad:expr;)+) => {$(
             let example = [($setting.variable, $setting.example)];
             Settings::default().$get(&$setting).unwrap();
-            Settings::from_parts(&example, "").unwrap().$get(&$setting).unwrap();
+            Settings::from_parts(&example, "").$get(&$setting).unwrap();
             for bad in $bad {
-                let settings = Settings::from_parts(&[($setting.variable, bad)], "").unwrap();
+                let settings = Settings::from_parts(&[($setting.variable, bad)], "");
                 let err = settings.$get(&$setting).unwrap_err().to_string();
                 assert!(err.contains($setting.variable) && err.contains($setting.expects), "{err}");
             }
@@ -121,14 +150,19 @@ mod tests {
             get CLUSTER_ENABLED: ["maybe"];
             get HOST: ["not a host"];
             get PORT: ["65536", "-1", "http"];
+            find CONFIG: ["a\0b"];
             find STATE_DIR: ["a\0b"];
+            find ENV_FILE: [",", "a.env,,b.env"];
+            find CHDIR: ["a\0b"];
             get DRAIN_TIMEOUT: NO_DURATION;
             get STARTUP_TIMEOUT: NO_DURATION;
+            get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];
             get KILL_TIMEOUT: NO_DURATION;
             find START_PARALLEL: NO_COUNT;
             find MAX_MEMORY: ["0", "lots"];
             find MAX_REQUESTS: ["0", "1e3"];
             find MAX_LIFETIME: NO_DURATION;
+            find HEALTH_HOST: ["a b", "a/b"];
             get HEALTH_INTERVAL: NO_DURATION;
             get HEALTH_TIMEOUT: NO_DURATION;
             get HANG_TIMEOUT: NO_DURATION;
@@ -139,6 +173,7 @@ mod tests {
             find CONTROL: ["x".repeat(108).leak()];
             find MAX_CONCURRENCY: ["0"];
             find MAX_TUNNELS: ["0"];
+            get STICKY_SECURE: ["maybe"];
             get QUEUE: ["-1", "100001"];
             get QUEUE_TIMEOUT: NO_DURATION;
             get HEAD_TIMEOUT: NO_DURATION;

@@ -1,65 +1,114 @@
 //! What is wrong with a setting: the value, its source and a right example.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::definition::Definition;
 use crate::origin::Origin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("invalid value {value:?} from {origin}: expected {expects}, for example {example}")]
-    Invalid { value: String, origin: Origin, expects: &'static str, example: String },
+    #[error("invalid value {value:?} from {origin}: expected {expects}, for example {example}{hint}")]
+    Invalid {
+        /// Variable of the setting.
+        setting: &'static str,
+        value: String,
+        origin: Box<Origin>,
+        expects: &'static str,
+        example: String,
+        /// What to do where the value may not be meant for the cluster, or nothing.
+        hint: String,
+    },
     #[error(
         "invalid value from {origin} (not shown as it may hold a password): {reason}; \
          expected {expects}, for example {example}"
     )]
-    InvalidSecret { origin: Origin, reason: String, expects: &'static str, example: String },
+    InvalidSecret {
+        /// Variable of the setting.
+        setting: &'static str,
+        origin: Box<Origin>,
+        reason: String,
+        expects: &'static str,
+        example: String,
+    },
     #[error("could not read {}: {reason}", path.display())]
     Unreadable { path: PathBuf, reason: io::Error },
-    #[error(
-        ".env line {line} does not parse{}; a right one is PORT=3100, and a value with spaces needs quotes",
-        name.as_ref().map(|name| format!(" (it sets {name})")).unwrap_or_default()
-    )]
-    Dotenv { line: usize, name: Option<String> },
+    #[error("{} line {line}: {reason}", path.display())]
+    File {
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        reason: String,
+    },
+    /// No value in it is known.
+    #[error("{} line {line}: not TOML: {reason}", path.display())]
+    NotToml {
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        reason: String,
+    },
     #[error("{0}")]
     Conflict(String),
 }
 
 impl ConfigError {
     pub(crate) fn invalid(definition: &Definition, value: String, origin: Origin) -> Self {
-        let (expects, example) = (definition.expects, example(definition));
         if definition.secret {
-            let reason = "it does not parse".to_owned();
-            return Self::InvalidSecret { origin, reason, expects, example };
+            return Self::invalid_secret(definition, "it does not parse".to_owned(), origin);
         }
-        Self::Invalid { value, origin, expects, example }
+        let (setting, expects, example) =
+            (definition.variable, definition.expects, example(definition, &origin));
+        let (hint, origin) = (hint(definition, &origin), Box::new(origin));
+        Self::Invalid { setting, value, origin, expects, example, hint }
     }
 
     pub(crate) fn invalid_secret(definition: &Definition, reason: String, origin: Origin) -> Self {
-        let (expects, example) = (definition.expects, example(definition));
-        Self::InvalidSecret { origin, reason, expects, example }
+        let (setting, expects, example) =
+            (definition.variable, definition.expects, example(definition, &origin));
+        let origin = Box::new(origin);
+        Self::InvalidSecret { setting, origin, reason, expects, example }
     }
 
-    pub(crate) fn dotenv(text: &str, err: &dotenvy::Error) -> Self {
-        // The parser names the line, or only the value in it.
-        let bad = match err {
-            dotenvy::Error::LineParse(part, _) => part.trim(),
-            _ => "",
-        };
-        let found = text.lines().enumerate().find(|(_, line)| line.contains(bad));
-        let (line, whole) = found.map_or((1, ""), |(index, line)| (index + 1, line));
-        // The value may be a password; the name is shown only if it looks like one.
-        let name = whole.split_once('=').map(|(name, _)| name.trim().to_owned());
-        let is_name = |name: &String| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-        Self::Dotenv { line, name: name.filter(is_name) }
+    pub(crate) fn file(path: &Path, line: usize, reason: String) -> Self {
+        Self::File { path: path.to_owned(), line, reason }
+    }
+
+    /// Whether a whole file is not known for it, so that defaults say nothing.
+    pub fn hides_values(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::NotToml { .. })
+    }
+
+    /// The variable of the setting whose value is wrong, if it is one value.
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid { setting, .. } | Self::InvalidSecret { setting, .. } => Some(setting),
+            _ => None,
+        }
     }
 }
 
-fn example(definition: &Definition) -> String {
-    let (variable, example) = (definition.variable, definition.example);
+/// A right value, as it is written where the wrong one stands.
+fn example(definition: &Definition, origin: &Origin) -> String {
+    let (mut variable, example) = (definition.variable, definition.example);
+    if let Origin::File { key, .. } = origin {
+        let bare = example.parse::<u64>().is_ok() || matches!(example, "true" | "false");
+        return if bare { format!("{key} = {example}") } else { format!("{key} = {example:?}") };
+    }
+    if origin.variable().is_some() {
+        variable = definition.own_variable();
+    }
     match definition.flag {
         Some(flag) => format!("--{flag} {example} or {variable}={example}"),
         None => format!("{variable}={example}"),
     }
+}
+
+/// Other programs set variables without the cluster's prefix as well, and for themselves.
+fn hint(definition: &Definition, origin: &Origin) -> String {
+    let Some(own) = definition.prefixed.filter(|_| origin.variable() == Some(definition.variable)) else {
+        return String::new();
+    };
+    let instead = definition.flag.map(|flag| format!("--{flag} or ")).unwrap_or_default();
+    format!(" (if {} is set for another program, say the cluster's with {instead}{own})", definition.variable)
 }

@@ -4,13 +4,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::definition::{Definition, Programs};
 use crate::definitions::GROUPS;
 
 /// Which flags a program takes, and how they look in its help.
 pub trait TakenFlags {
+    /// Whether the program is configured by `cluster.toml` as well.
+    const READS_FILE: bool = true;
+    /// Whether it only looks for a cluster, which an unreadable `.env` does not keep it from.
+    const ONLY_LOOKS: bool = false;
+
     /// The argument for `definition`, of the group with that `heading`, or none.
     fn arg(definition: &Definition, heading: &'static str) -> Option<Arg>;
 }
@@ -30,6 +35,9 @@ impl TakenFlags for Balancer {
 pub enum Worker {}
 
 impl TakenFlags for Worker {
+    /// It is the cluster's.
+    const READS_FILE: bool = false;
+
     fn arg(definition: &Definition, _: &'static str) -> Option<Arg> {
         if definition.programs == Programs::Balancer { None } else { definition.arg() }
     }
@@ -53,13 +61,17 @@ impl Definition {
         if self.switch {
             arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
         }
+        if self.repeatable {
+            arg = arg.action(ArgAction::Append);
+        }
         Some(arg)
     }
 
     /// `help` with the variable and the default behind it.
     pub fn flag_help(&self, help: &str) -> String {
         let note = self.note.map(|note| format!("; {note}")).unwrap_or_default();
-        let (variable, default) = (self.variable, self.default.as_str());
+        let variables: Vec<_> = self.prefixed.into_iter().chain([self.variable]).collect();
+        let (variable, default) = (variables.join(", "), self.default.as_str());
         format!("{help} [env: {variable}{note}] [default: {default}]")
     }
 }
@@ -99,7 +111,10 @@ impl<P: TakenFlags> Args for Flags<P> {
 impl<P: TakenFlags> FromArgMatches for Flags<P> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let values = Self::taken()
-            .filter_map(|(flag, _)| Some((flag, matches.get_one::<String>(flag)?.clone())))
+            .filter_map(|(flag, _)| {
+                let given = matches.get_many::<String>(flag)?.map(String::as_str);
+                Some((flag, given.collect::<Vec<_>>().join(",")))
+            })
             .collect();
         Ok(Self { values, program: PhantomData })
     }
@@ -161,6 +176,13 @@ mod tests {
         for flag in ["start-parallel", "reload-parallel"] {
             assert_eq!(values::<Balancer>(&format!("test --{flag} 2")).unwrap()["start-parallel"], "2");
         }
+    }
+
+    #[test]
+    fn a_repeatable_flag_has_all_of_its_values() {
+        let given = values::<Balancer>("test --env-file a.env --env-file=b.env").unwrap();
+        assert_eq!(given["env-file"], "a.env,b.env");
+        assert!(values::<Balancer>("test --chdir a --chdir b").is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Settings: the command line, then the environment, then `.env`, then the default.
+//! Settings: the command line, then the environment, then `.env`, then `cluster.toml`,
+//! then the default.
 //!
 //! [`definitions`] has one definition for each setting of the balancer and the
 //! worker. Everything else follows from it: the flag and its help ([`Flags`]),
@@ -9,10 +10,14 @@
 //! An empty variable counts as unset, as it does in Compose files.
 
 mod address;
-mod control;
+mod changes;
+pub mod control;
 mod definition;
 pub mod definitions;
+pub mod dotenv;
+pub mod env_file;
 mod error;
+mod file;
 mod flags;
 mod origin;
 mod parse;
@@ -20,12 +25,12 @@ mod resolve;
 mod sources;
 
 pub use address::{describe_bind_error, reachable_address};
-pub use control::default_control_path;
+pub use changes::SettingChange;
 pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting};
 pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};
 pub use origin::{Level, Origin};
-pub use parse::{Admin, ClusterMode};
+pub use parse::{Admin, ClusterMode, DrainSignal};
 pub use resolve::Settings;
 
 /// The admin listener's default port is this far above the port for clients.

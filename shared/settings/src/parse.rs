@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use rustix::process::Signal;
 
 use crate::ADMIN_PORT_OFFSET;
 
@@ -42,11 +43,19 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     text.parse().ok().map(|size: ByteSize| size.as_u64()).filter(|&bytes| bytes > 0)
 }
 
+/// An address literal, or the one name that every machine knows.
+pub(crate) fn is_literal_host(text: &str) -> bool {
+    literal_host(text).is_some() || text.eq_ignore_ascii_case("localhost")
+}
+
+fn literal_host(text: &str) -> Option<IpAddr> {
+    text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
+}
+
 /// An address literal, or a name that this machine resolves (the first IPv4
 /// answer, else the first).
 pub(crate) fn host(text: &str) -> Option<IpAddr> {
-    let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = literal.parse() {
+    if let Some(address) = literal_host(text) {
         return Some(address);
     }
     if text.eq_ignore_ascii_case("localhost") {
@@ -61,9 +70,25 @@ pub(crate) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
 
+/// Paths with commas between them.
+pub(crate) fn paths(text: &str) -> Option<Vec<PathBuf>> {
+    text.split(',').map(|part| path(part.trim())).collect()
+}
+
 /// The path of a Unix socket; a longer one does not fit a socket's address (unix(7)).
 pub(crate) fn socket_path(text: &str) -> Option<PathBuf> {
     (1..=107).contains(&text.len()).then(|| PathBuf::from(text))
+}
+
+/// The value of a Host field (RFC 9110, section 7.2): a name or an address, and a port.
+pub(crate) fn host_field(text: &str) -> Option<String> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    ((1..=255).contains(&text.len()) && text.bytes().all(is_part)).then(|| text.to_owned())
+}
+
+/// How often something is tried; inside, `None` for ever.
+pub(crate) fn tries(text: &str) -> Option<Option<u32>> {
+    if text == "never" { Some(None) } else { whole(text, 1..=1_000).map(Some) }
 }
 
 /// Host names with commas between them, in lower case.
@@ -79,6 +104,34 @@ pub(crate) fn host_names(text: &str) -> Option<Vec<String>> {
 pub(crate) fn process_name(text: &str) -> Option<String> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
     ((1..=253).contains(&text.len()) && text.bytes().all(fits)).then(|| text.to_owned())
+}
+
+/// What tells a program that only long-lived connections are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainSignal {
+    /// SIGTERM.
+    Terminate,
+    /// Another signal, by its number.
+    Other(i32),
+    Off,
+}
+
+impl DrainSignal {
+    /// `text` is a signal's name, with or without `SIG`, in small letters or capitals.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let name = text.to_ascii_uppercase();
+        Some(match name.strip_prefix("SIG").unwrap_or(&name) {
+            "OFF" => Self::Off,
+            "TERM" => Self::Terminate,
+            "HUP" => Self::Other(Signal::HUP.as_raw()),
+            "INT" => Self::Other(Signal::INT.as_raw()),
+            "QUIT" => Self::Other(Signal::QUIT.as_raw()),
+            "USR1" => Self::Other(Signal::USR1.as_raw()),
+            "USR2" => Self::Other(Signal::USR2.as_raw()),
+            "WINCH" => Self::Other(Signal::WINCH.as_raw()),
+            _ => return None,
+        })
+    }
 }
 
 /// How the number of workers is found.
@@ -160,6 +213,17 @@ mod tests {
         assert_eq!(host("localhost"), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert_eq!(host("[::1]"), host("::1"));
         assert_eq!(host("not a host"), None);
+    }
+
+    #[test]
+    fn signals_have_their_usual_names() {
+        assert_eq!(DrainSignal::parse("TERM"), Some(DrainSignal::Terminate));
+        assert_eq!(DrainSignal::parse("sigusr2"), DrainSignal::parse("USR2"));
+        assert_eq!(DrainSignal::parse("USR2"), Some(DrainSignal::Other(12)));
+        assert_eq!(DrainSignal::parse("off"), Some(DrainSignal::Off));
+        for bad in ["", "KILL", "9", "SIG", "STOP"] {
+            assert_eq!(DrainSignal::parse(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

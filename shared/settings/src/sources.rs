@@ -1,78 +1,125 @@
-//! Where values come from behind the command line: the environment, then `.env`.
+//! Where values come from behind the command line: the environment, then `.env`, then
+//! `cluster.toml`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::definition::Definition;
+use crate::definition::{Definition, is_the_clusters};
+use crate::dotenv::{self, Assignment};
 use crate::error::ConfigError;
+use crate::file::ConfigFile;
 use crate::origin::Origin;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     variables: HashMap<String, String>,
-    dotenv: HashMap<String, DotenvValue>,
+    dotenv: HashMap<String, Assignment>,
+    pub(crate) file: Option<ConfigFile>,
+    /// Only variables that are nobody's but the cluster's are read, as somebody else's
+    /// program has the same environment and the same `.env`.
+    pub(crate) shared_with_program: bool,
 }
 
+/// What `.env` is to a program that cannot read it.
 #[derive(Debug)]
-struct DotenvValue {
-    value: String,
-    /// Counted from 1.
-    line: usize,
-}
+pub(crate) struct UnreadableDotenv(pub(crate) io::Error);
 
 impl Sources {
-    /// The process's environment and the `.env` file in the working directory, if any.
-    ///
-    /// # Errors
-    /// When `.env` exists but cannot be read or does not parse.
-    pub(crate) fn load() -> Result<Self, ConfigError> {
-        let path = Path::new(".env");
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(reason) => return Err(ConfigError::Unreadable { path: path.to_owned(), reason }),
+    /// The process's environment and `.env` in `directory`, if there is one.
+    pub(crate) fn load_in(directory: &Path) -> (Self, Option<UnreadableDotenv>) {
+        let (dotenv, unreadable) = match read_dotenv(&directory.join(".env")) {
+            Ok(bytes) => (bytes, None),
+            Err(err) => (Vec::new(), Some(UnreadableDotenv(err))),
         };
-        Self::from_parts(environment(), &text)
+        (Self::from_parts(environment(), &dotenv), unreadable)
     }
 
     /// The process's environment alone.
     pub(crate) fn environment() -> Self {
-        Self { variables: environment(), dotenv: HashMap::new() }
+        Self { variables: environment(), ..Self::default() }
     }
 
-    pub(crate) fn from_parts(variables: HashMap<String, String>, dotenv: &str) -> Result<Self, ConfigError> {
-        let mut parsed = HashMap::new();
-        for item in dotenvy::from_read_iter(dotenv.as_bytes()) {
-            let (name, value) = item.map_err(|err| ConfigError::dotenv(dotenv, &err))?;
-            let line = line_of(dotenv, &name);
-            parsed.insert(name, DotenvValue { value, line });
-        }
-        Ok(Self { variables, dotenv: parsed })
+    pub(crate) fn from_parts(variables: HashMap<String, String>, dotenv: &[u8]) -> Self {
+        let assignments = dotenv::parse(dotenv).into_iter().map(|found| (found.name.clone(), found));
+        Self { variables, dotenv: assignments.collect(), ..Self::default() }
     }
 
-    /// What `.env` has set and the environment has not.
+    /// Reads the file that somebody has `chosen`, or the one that is in `directory`. Returns
+    /// what is wrong with it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn read_file(
+        &mut self,
+        directory: &Path,
+        chosen: Option<&Path>,
+    ) -> Result<Vec<ConfigError>, ConfigError> {
+        let (file, problems) = ConfigFile::load(directory, chosen)?.unzip();
+        self.file = file;
+        Ok(problems.unwrap_or_default())
+    }
+
+    /// What `.env` has set and the environment has not. No process can be given a zero byte.
     pub(crate) fn dotenv_values(&self) -> impl Iterator<Item = (&str, &str)> {
-        let hidden = |name: &str| self.variables.contains_key(name);
         self.dotenv
-            .iter()
-            .filter(move |(name, _)| !hidden(name))
-            .map(|(name, found)| (&**name, &*found.value))
+            .values()
+            .filter(|found| !self.variables.contains_key(&found.name) && !found.value.contains('\0'))
+            .map(|found| (&*found.name, &*found.value))
+    }
+
+    /// Variables that would set `definition` if they were not left to the program.
+    pub(crate) fn left_to_program(&self, definition: &Definition) -> impl Iterator<Item = Origin> {
+        // What has no other name is read by a library, for whoever it is.
+        let variables = definition.variables().filter(|_| definition.prefixed.is_some());
+        let left = variables.filter(|name| self.shared_with_program && !is_the_clusters(name));
+        left.flat_map(|name| {
+            let variable = self.variables.contains_key(name).then_some(Origin::Variable(name));
+            let line = self.dotenv.get(name).map(|found| Origin::Dotenv { variable: name, line: found.line });
+            variable.into_iter().chain(line)
+        })
+    }
+
+    /// All variables, each once.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        self.variables.keys().chain(self.dotenv.keys()).map(String::as_str).collect()
+    }
+
+    pub(crate) fn forget(&mut self, definition: &Definition) {
+        for name in definition.variables() {
+            self.variables.remove(name);
+            self.dotenv.remove(name);
+        }
+        if let Some(file) = &mut self.file {
+            file.forget(definition);
+        }
     }
 
     pub(crate) fn find(&self, definition: &Definition) -> Option<(&str, Origin)> {
-        let former = definition.former.map(|former| former.variable);
-        let mut names = [Some(definition.variable), former].into_iter().flatten();
-        // An empty variable in the environment also hides the one in `.env`.
-        if let Some((variable, value)) =
-            names.clone().find_map(|name| Some((name, self.variables.get(name)?)))
-        {
-            return (!value.is_empty()).then_some((value, Origin::Variable(variable)));
+        let names = definition.variables().filter(|name| !self.shared_with_program || is_the_clusters(name));
+        let mut set = names.clone().filter_map(|name| Some((name, self.variables.get(name)?))).peekable();
+        // An empty variable in the environment also hides what the files say.
+        if set.peek().is_some() {
+            let (name, value) = set.find(|(_, value)| !value.is_empty())?;
+            return Some((value, Origin::Variable(name)));
         }
-        names.find_map(|variable| {
+        let in_dotenv = names.clone().find_map(|variable| {
             let found = self.dotenv.get(variable).filter(|found| !found.value.is_empty())?;
             Some((&*found.value, Origin::Dotenv { variable, line: found.line }))
-        })
+        });
+        in_dotenv.or_else(|| self.file.as_ref()?.find(definition))
+    }
+}
+
+/// Nothing where there is no such file, or something else of that name, such as the
+/// directory of a Python environment or a pipe that nobody writes to.
+fn read_dotenv(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => fs::read(path),
+        Ok(_) => Ok(Vec::new()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(err) => Err(err),
     }
 }
 
@@ -80,15 +127,12 @@ impl Sources {
 fn environment() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, value)| !is_service_link(name, value))
         .collect()
 }
 
-/// The last line that sets `name`, counted from 1, as that one wins.
-fn line_of(text: &str, name: &str) -> usize {
-    let sets = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
-    };
-    text.lines().enumerate().filter(|(_, line)| sets(line)).last().map_or(1, |(index, _)| index + 1)
+/// Kubernetes tells a pod of a service with the name cluster by CLUSTER_PORT, and means no
+/// setting by it (its documents: Service, Environment variables).
+fn is_service_link(name: &str, value: &str) -> bool {
+    name.ends_with("_PORT") && ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme))
 }

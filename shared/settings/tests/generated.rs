@@ -56,7 +56,8 @@ fn env_example() -> String {
         &mut text,
         "Every setting, with its default, or with an example where the default is described. Copy this \
          file to .env and change what you need; it is read from the working directory. A flag beats an \
-         environment variable, which beats this file. An empty value counts as unset.",
+         environment variable, which beats this file, which beats cluster.toml. An empty value counts as \
+         unset; $NAME stands for itself. With a COMMAND only CLUSTER_*, HOST and PORT are read.",
     );
     comment(&mut text, &format!("Generated: {COMMAND}"));
     for group in GROUPS {
@@ -80,6 +81,9 @@ fn variable(text: &mut String, definition: &Definition) {
             definition.example
         }
     };
+    if let Some(prefixed) = definition.prefixed {
+        comment(text, &format!("({prefixed} wins over {})", definition.variable));
+    }
     // A secret has no example that somebody could copy.
     let value = if definition.secret && value.contains(' ') { "" } else { value };
     writeln!(text, "#{}={value}", definition.variable).unwrap();
@@ -140,7 +144,9 @@ fn row(definition: &Definition) -> String {
         DefaultText::Value(value) => format!("`{value}`"),
         DefaultText::Described(text) => prose(text),
     };
-    let cells = [flag, format!("`{}`{note}", definition.variable), default, prose(definition.help)];
+    let variables: Vec<_> = definition.prefixed.into_iter().chain([definition.variable]).collect();
+    let variables = format!("`{}`{note}", variables.join("`, `"));
+    let cells = [flag, variables, default, prose(definition.help)];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }
 

@@ -11,9 +11,9 @@
 //! SQLite blocks, so each process has two threads for it, one that reads and one
 //! that writes, each behind a bounded queue. A reader never waits for a writer.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,15 +23,19 @@ use rusqlite::{Connection, ErrorCode};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{CALL_LIMIT, Key, StateStore, StoreError, temporary};
+use super::{CALL_LIMIT, Key, StateStore, StoreError};
 use shared_protocol::StoreKind;
 
 mod database;
+pub(crate) mod files;
+mod lost;
+mod place;
 
 use database::Use;
-
-/// The database's name in its directory.
-pub const FILE_NAME: &str = "state.sqlite3";
+use files::{StoreIdentity, Watched};
+use lost::LostStore;
+pub use place::FILE_NAME;
+use place::{create, describe, in_use, is_durable, not_created};
 
 /// Calls that may wait for each of the two threads.
 const QUEUED_CALLS: usize = 2048;
@@ -50,6 +54,8 @@ pub struct EmbeddedStore {
     // the writer may.
     reader: Owner,
     writer: Owner,
+    /// Its files, if it would be harmful to go on without them.
+    watched: Option<Arc<Watched>>,
     /// Shared lock on the directory: programs that clean temporary directories
     /// leave one alone on which someone has a lock (tmpfiles.d(5), "Age").
     _in_use: Option<File>,
@@ -64,18 +70,37 @@ impl EmbeddedStore {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         let failed = |reason: String| StoreError::Open { place: path.display().to_string(), reason };
-        create(directory, &path).map_err(|err| {
-            failed(format!("{err} (choose another directory with --state-dir or CLUSTER_STATE_DIR)"))
-        })?;
-        let in_use = File::open(directory).ok().filter(|file| file.lock_shared().is_ok());
-        let durable = !temporary::is_temporary(directory);
+        create(directory, &path).map_err(|err| failed(not_created(&err)))?;
+        let mut store = Self::connect(directory)?;
+        // Nobody expects a temporary one to be there later.
+        if is_durable(directory) {
+            let identity = StoreIdentity::of(directory).map_err(|err| failed(err.to_string()))?;
+            store.watch(directory, identity);
+        }
+        Ok(store)
+    }
+
+    fn watch(&mut self, directory: &Path, identity: StoreIdentity) {
+        self.watched = Some(Arc::new(Watched::new(directory, identity)));
+    }
+
+    /// Opens the database, which is there.
+    fn connect(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let failed = |reason: String| StoreError::Open { place: path.display().to_string(), reason };
+        let durable = is_durable(directory);
         let owner = |name, writes| {
             start(name, path.clone(), Use { writes, durable }).map_err(|err| failed(describe(&err)))
         };
         // The writer first: it creates what the reader reads.
         let writer = owner("store-write", true)?;
         let reader = owner("store-read", false)?;
-        Ok(Self { reader, writer, _in_use: in_use })
+        Ok(Self { reader, writer, watched: None, _in_use: in_use(directory) })
+    }
+
+    /// What [`Self::ping`] has found last.
+    fn check(&self) -> Result<(), StoreError> {
+        self.watched.as_ref().map_or(Ok(()), |watched| watched.seen())
     }
 
     async fn read<T: Send + 'static>(
@@ -86,11 +111,27 @@ impl EmbeddedStore {
     }
 }
 
-fn create(directory: &Path, path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // SQLite gives its other files the mode of this one.
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    Ok(())
+/// Opens the store with this `identity`, which another process has made in `directory`.
+/// If it is not there any more, what is returned refuses each call.
+///
+/// # Errors
+/// As [`EmbeddedStore::open`].
+pub(crate) fn open_existing(
+    directory: &Path,
+    identity: StoreIdentity,
+) -> Result<Arc<dyn StateStore>, StoreError> {
+    let lost = || Arc::new(LostStore::new(directory.to_owned(), identity));
+    if identity.check(directory).is_err() {
+        return Ok(lost());
+    }
+    let opened = EmbeddedStore::connect(directory);
+    // Once more, as it may have been replaced in the meantime.
+    if identity.check(directory).is_err() {
+        return Ok(lost());
+    }
+    let mut store = opened?;
+    store.watch(directory, identity);
+    Ok(Arc::new(store))
 }
 
 /// The thread that owns a connection, and the way to it.
@@ -193,19 +234,10 @@ fn store_error(err: rusqlite::Error) -> StoreError {
     }
 }
 
-/// A store error as the reason why opening failed, with what to do.
-fn describe(err: &StoreError) -> String {
-    match err {
-        StoreError::Corrupt(reason) => format!("{reason} (move the file away to start with an empty store)"),
-        StoreError::Full(reason) => format!("{reason} (make room on the disk)"),
-        StoreError::Unavailable(reason) => reason.clone(),
-        other => other.to_string(),
-    }
-}
-
 #[async_trait]
 impl StateStore for EmbeddedStore {
     async fn set(&self, key: &Key, value: &RawValue, ttl: Option<Duration>) -> Result<(), StoreError> {
+        self.check()?;
         let (key, value) = (key.stored().to_owned(), value.get().to_owned());
         let ttl = ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1));
         submit(&self.writer, move |connection| {
@@ -216,6 +248,7 @@ impl StateStore for EmbeddedStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Box<RawValue>>, StoreError> {
+        self.check()?;
         let key = key.stored().to_owned();
         let text = self.read(move |connection| database::get(connection, &key, now())).await?;
         text.map(RawValue::from_string)
@@ -224,18 +257,25 @@ impl StateStore for EmbeddedStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
+        self.check()?;
         let key = key.stored().to_owned();
         submit(&self.writer, move |connection| database::delete(connection, &key, now()).map_err(store_error))
             .await
     }
 
     async fn increment(&self, key: &Key, by: i64) -> Result<i64, StoreError> {
+        self.check()?;
         let key = key.stored().to_owned();
         submit(&self.writer, move |connection| database::increment(connection, &key, by, now())).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.read(database::ping).await
+        let watched = self.watched.clone();
+        submit(&self.reader, move |connection| {
+            watched.map_or(Ok(()), |watched| watched.look())?;
+            database::ping(connection).map_err(store_error)
+        })
+        .await
     }
 
     fn kind(&self) -> StoreKind {

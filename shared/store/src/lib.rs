@@ -19,6 +19,7 @@ pub mod embedded;
 pub mod redis;
 mod temporary;
 
+pub use embedded::files::{StoreFiles, StoreIdentity};
 pub use redis::RedisUrl;
 pub use temporary::TemporaryDirectory;
 
@@ -58,10 +59,15 @@ pub enum StoreConfig {
     Redis(RedisUrl),
     /// The directory of the embedded store; created when missing.
     Embedded(PathBuf),
+    /// The same, where it must be these files: another process has made them.
+    Existing {
+        directory: PathBuf,
+        identity: StoreIdentity,
+    },
 }
 
 /// Opens the store. Redis need not be reachable yet; the embedded store has to
-/// be usable. Calls need a tokio runtime with timers and I/O.
+/// be usable, save that one whose files are gone is opened and refuses each call. Calls need a tokio runtime with timers and I/O.
 ///
 /// # Errors
 /// [`StoreError::Open`], which says what to do.
@@ -69,6 +75,7 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn StateStore>, StoreError> {
     Ok(match config {
         StoreConfig::Redis(url) => Arc::new(redis::RedisStore::open(url)?),
         StoreConfig::Embedded(directory) => Arc::new(embedded::EmbeddedStore::open(directory)?),
+        StoreConfig::Existing { directory, identity } => embedded::open_existing(directory, *identity)?,
     })
 }
 
@@ -86,6 +93,12 @@ pub enum StoreError {
     /// What is stored cannot be read; it will not get better by itself.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
+    /// Its files are not where they were. It is refused, as others may have other ones.
+    #[error(
+        "{0} while the cluster ran: nothing is stored until the whole cluster is restarted, which \
+         begins with what the directory has then"
+    )]
+    Lost(String),
     #[error("could not open the store {place}: {reason}")]
     Open { place: String, reason: String },
 }

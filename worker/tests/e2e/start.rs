@@ -35,7 +35,7 @@ fn bad_values_are_refused_with_their_origin_and_an_example() {
     assert_refused(&refused(&[], &[("PORT", "70000")], ""), 2, &["70000", "variable PORT"]);
     assert_refused(&refused(&[], &[("POD_NAME", "a b")], ""), 2, &["a b", "variable POD_NAME"]);
     assert_refused(&refused(&[], &[], "HOST=::1\nPORT=no\n"), 2, &["PORT in .env line 2", "\"no\""]);
-    assert_refused(&refused(&[], &[], "what is this\n"), 2, &[".env line 1"]);
+    assert_refused(&refused(&[], &[], "what is this\nPORT=no\n"), 2, &[".env line 2"]);
     assert_refused(&refused(&["--drain-timeout", "soon"], &[], ""), 2, &["--drain-timeout", "30s"]);
     assert_refused(&refused(&["--log-format", "xml"], &[], ""), 2, &["--log-format", "json"]);
     assert_refused(&refused(&[], &[("RUST_LOG", "a=b=c")], ""), 2, &["RUST_LOG", "a=b=c"]);

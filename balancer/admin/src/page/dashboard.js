@@ -23,7 +23,7 @@ function drawState(now) {
   const { status, workers, store } = now.health;
   let words = WORDS[status] ?? status;
   if (now.draining) words = 'shutting down: finishes what is in flight';
-  if (store && !store.reachable) words += `, the ${store.backend} store does not answer`;
+  if (store && !store.reachable) words += `, ${store.problem ?? `the ${store.backend} store does not answer`}`;
   show(status, `${words} · ${workers.online} of ${workers.desired} workers online`);
   document.title = `${workers.online}/${workers.desired} ${now.draining ? 'stopping' : status} · Cluster`;
   const about = `${now.address} · up ${duration(now.uptimeSeconds)} · pid ${now.primary.pid} · version ${now.version}`;

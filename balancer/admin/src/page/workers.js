@@ -33,7 +33,8 @@ function newRow(worker, extra) {
   }
   row.badge = make('span', 'badge');
   row.since = make('span', 'quiet since');
-  row.parts.state.append(row.badge, ' ', row.since);
+  row.why = make('span', 'why');
+  row.parts.state.append(row.badge, ' ', row.since, row.why);
   const bar = make('span', 'bar');
   row.bar = make('span');
   bar.append(row.bar);
@@ -93,6 +94,7 @@ function fill(row, worker, extra, { share, full, rates, cpu }) {
   say(row.badge, worker.state);
   row.badge.className = `badge ${worker.state}`;
   say(row.since, `for ${duration(worker.stateSeconds)}`);
+  say(row.why, worker.state === 'online' ? '' : [worker.reason, ...(worker.lastLines ?? [])].filter(Boolean).join('\n'));
   row.bar.style.width = `${Math.min(100, ((share ?? 0) * 100) / full).toFixed(1)}%`;
   row.bar.parentElement.classList.toggle('marked', full < 1);
   say(row.percent, isNothing(share) ? '–' : `${(share * 100).toFixed(full < 0.1 ? 1 : 0)} %`);

@@ -70,3 +70,19 @@ fn events_have_an_age_and_cannot_steer_the_terminal() {
     assert_eq!(line, "  2m ago  worker 2    crashed     said  [2J (pid 7)");
     assert_eq!(aged_event(&happened, 0, Style { colour: false, width: Some(9) }), "  0s ago ");
 }
+
+#[test]
+fn who_is_not_ready_says_why_below_its_row_and_where_it_is_if_that_is_unusual() {
+    let mut seen = a_status();
+    let worker = &mut seen.list.workers[1];
+    worker.reason = Some("listens on 0.0.0.0:9292".to_owned());
+    worker.last_lines = vec!["warming up".to_owned(), "\x1b[2J".to_owned()];
+    seen.list.workers[0].address = Some("[::1]:40000".to_owned());
+    seen.list.workers[0].reason = Some("is online, so that nobody cares".to_owned());
+    let lines = status(&seen, None, PLAIN);
+    let row = lines.iter().position(|line| line.contains("backoff")).unwrap();
+    assert_eq!(lines[row + 1..row + 4], ["    listens on 0.0.0.0:9292", "    | warming up", "    |  [2J"]);
+    assert!(lines[row - 1].contains(" [::1]:40000 ") && !lines.concat().contains("nobody cares"));
+    let coloured = status(&seen, None, Style { colour: true, width: Some(20) }).join("\n");
+    assert!(coloured.contains("\x1b[31m    listens on 0.0.0\x1b[0m"), "{coloured}");
+}

@@ -8,8 +8,8 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::world::{Running, Step, World, settings};
-use crate::{Phase, RecyclePolicy, Settings, StartPolicy};
+use super::world::{LIMITS, Running, Step, World, settings};
+use crate::{DrainSignal, Limits, Phase, RecyclePolicy, Settings, StartPolicy};
 
 /// Rounds within which everything must have settled.
 const ROUNDS: usize = 200;
@@ -98,7 +98,7 @@ pub(super) fn explore(setup: &Setup, bounds: Bounds) -> Result<Explored, String>
 /// When it does not.
 pub(super) fn ends_in_order(world: World) -> Result<(), String> {
     let mut stopped = world.clone();
-    stopped.take(Step::Stop)?;
+    stopped.take(Step::Stop(LIMITS.drain))?;
     run(stopped, |running| running.killed, World::is_stopped).map_err(|why| format!("a stop {why}"))?;
     let obeys = |running: &Running| running.killed || running.terminated || running.leaving;
     let goal = |world: &World| world.is_settled() || world.is_stopped();
@@ -158,9 +158,11 @@ pub(super) fn setups() -> Vec<Setup> {
     let recycle = RecyclePolicy { max_requests: Some(1_000), ..RecyclePolicy::default() };
     let two = StartPolicy { parallel: Some(2), processors: 2 };
     let fit = StartPolicy { parallel: None, processors: 1 };
+    let other = Limits { drain_signal: DrainSignal::Other(12), stream_drain: Some(LIMITS.kill), ..LIMITS };
     let alone = Settings { max_workers: 1, ..settings(1) };
     vec![
         setup("one alone", alone, false, 1),
+        setup("another signal", Settings { limits: other, ..settings(1) }, true, 2),
         setup("one boots", settings(1), false, 2),
         setup("one serves", settings(1), true, 3),
         setup("two boot", settings(2), false, 1),
@@ -168,6 +170,8 @@ pub(super) fn setups() -> Vec<Setup> {
         setup("two in parallel", Settings { starts: two, ..settings(2) }, true, 1),
         setup("as many as fit", Settings { starts: fit, ..settings(3) }, false, 1),
         setup("two with limits", Settings { recycle, ..settings(2) }, true, 1),
+        setup("one gives up", Settings { give_up_after: Some(2), ..settings(1) }, false, 1),
+        setup("two give up", Settings { starts: two, give_up_after: Some(1), ..settings(2) }, false, 1),
         setup("three serve", settings(3), true, 2),
     ]
 }

@@ -8,27 +8,29 @@ use crate::limits::Limits;
 use crate::member::{History, Member, Role, may_eject};
 use crate::phase::{AfterExit, Phase, Process};
 use crate::recycle::{RecycleBudget, RecyclePolicy};
-use crate::{Effect, Jitter, Load, PortChoice};
+use crate::{DrainSignal, Effect, Jitter, Load, PortChoice};
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     startup: Duration::from_secs(30),
     drain: Duration::from_secs(20),
+    stream_drain: None,
+    drain_signal: DrainSignal::Terminate,
     kill: Duration::from_secs(5),
     hang: Duration::from_secs(30),
     fall: 3,
     rise: 1,
 };
 
-const FIRST: Generation = Generation(1);
-const WITHDRAW: Effect = Effect::Withdraw(FIRST);
-const TERMINATE: Effect = Effect::Terminate(FIRST);
-const KILL: Effect = Effect::Kill(FIRST);
+pub(super) const FIRST: Generation = Generation(1);
+pub(super) const WITHDRAW: Effect = Effect::Withdraw(FIRST);
+pub(super) const TERMINATE: Effect = Effect::Terminate(FIRST);
+pub(super) const KILL: Effect = Effect::Kill(FIRST);
 
 /// A member with a clock that the test moves.
-struct Life {
-    member: Member,
-    limits: Limits,
-    now: Instant,
+pub(super) struct Life {
+    pub(super) member: Member,
+    pub(super) limits: Limits,
+    pub(super) now: Instant,
 }
 
 impl Life {
@@ -47,7 +49,7 @@ impl Life {
         Self::begin_as(1, Role::Candidate)
     }
 
-    fn online() -> Self {
+    pub(super) fn online() -> Self {
         let mut life = Self::begin();
         assert_eq!(life.healthy(), [Effect::Publish(FIRST)]);
         life
@@ -79,7 +81,7 @@ impl Life {
         self.member.stop(AfterExit::StayDown, &LIMITS, self.now)
     }
 
-    fn at_deadline(&mut self) -> Vec<Effect> {
+    pub(super) fn at_deadline(&mut self) -> Vec<Effect> {
         self.now = self.member.phase.deadline().expect("there is a deadline");
         self.member.tick(&LIMITS, self.now)
     }
@@ -319,10 +321,14 @@ fn draining_is_bounded() {
     let mut life = Life::online();
     let retired = life.now;
     life.member.retire(&LIMITS, life.now);
-    assert_eq!(life.at_deadline(), [TERMINATE]);
+    assert_eq!(life.at_deadline(), [TERMINATE, close(None)]);
     assert_eq!(life.now, retired + LIMITS.drain);
     assert_eq!(life.at_deadline(), [KILL]);
     assert_eq!(life.now, retired + LIMITS.drain + LIMITS.kill);
+}
+
+pub(super) fn close(over: Option<Duration>) -> Effect {
+    Effect::Close { generation: FIRST, over }
 }
 
 #[test]

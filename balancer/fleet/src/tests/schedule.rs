@@ -5,13 +5,13 @@ use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
 use super::explorer::{ends_in_order, setups};
-use super::world::{Hand, Step, World};
+use super::world::{Hand, LIMITS, Reply, Step, World};
 use crate::{ClusterEvent, ScaleTo, Settings};
 
 /// Steps of one life; then a new one begins.
 const LIFE: usize = 2_000;
 /// Kinds of events that there are.
-const EVENTS: usize = 30;
+const EVENTS: usize = 34;
 /// Between two looks at whether everything would end in order.
 const LOOK: usize = 500;
 
@@ -42,15 +42,19 @@ pub(super) fn live(settings: Settings, seed: u64, steps: usize) -> Result<(World
     Ok((world, steps))
 }
 
+fn reply(random: &mut fastrand::Rng) -> Reply {
+    random.choice(Reply::ALL).unwrap_or(Reply::None)
+}
+
 fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
     if !world.questions.is_empty() {
         return Step::Answer(random.u8(..) < 230);
     }
     // The whole cluster is stopped seldom, and asked for changes now and then.
     match random.u32(..20_000) {
-        0..4 => return Step::Stop,
+        0..4 => return Step::Stop(if random.bool() { LIMITS.drain } else { Duration::ZERO }),
         4..6 => return Step::Kill,
-        6..500 => return Step::Reload(random.bool()),
+        6..500 => return Step::Reload(reply(random)),
         500..1_000 => {
             let amount = random.usize(0..5);
             let to = match random.u8(..3) {
@@ -58,7 +62,7 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
                 1 => ScaleTo::More(amount),
                 _ => ScaleTo::Fewer(amount),
             };
-            return Step::Scale(to, random.bool());
+            return Step::Scale(to, reply(random));
         }
         1_000..4_000 => return Step::Deadline,
         4_000..5_000 => return Step::Pass(Duration::from_millis(random.u64(..2_000))),
@@ -78,6 +82,7 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
             Step::Missed(of, hand.unwrap_or(Hand::Nothing))
         }
         50..150 if goes => Step::Exited(of),
+        150..190 if running.drains => Step::OnlyLongLived(of),
         _ if running.drains => Step::Drained(of),
         _ if !running.up => Step::Up(of),
         _ if running.probed => Step::Healthy(of),

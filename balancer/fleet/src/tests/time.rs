@@ -22,13 +22,18 @@ pub(super) fn normalise(
     let shift = now.duration_since(base);
     let deadline = |at: &mut Instant| *at = at.checked_sub(shift).map_or(base, |at| at.max(base));
     let limits = fleet.settings.limits;
+    let tries = fleet.settings.give_up_after.map_or(1, u64::from);
     for member in &mut fleet.members {
-        normalise_member(member, &limits, now, base, &deadline, rename);
+        normalise_member(member, &limits, now, base, &deadline, rename, tries);
     }
     if let Some(rollout) = &mut fleet.rollout {
         rollout.began = base;
     }
-    if let Lifecycle::Booting { since } = &mut fleet.lifecycle {
+    for awaited in &mut fleet.awaited {
+        awaited.began = base;
+        awaited.retired.iter_mut().for_each(|retired| *retired = rename(*retired));
+    }
+    if let Lifecycle::Booting { since, .. } = &mut fleet.lifecycle {
         *since = base;
     }
     let most = fleet.settings.max_workers;
@@ -60,11 +65,12 @@ fn normalise_member(
     base: Instant,
     deadline: &impl Fn(&mut Instant),
     rename: &impl Fn(Generation) -> Generation,
+    tries: u64,
 ) {
     member.backoff.forget_beyond(DEATHS);
     let debt = member.backoff.debt();
-    // Only whether there was one matters.
-    member.history.restarts = member.history.restarts.min(1);
+    // Only whether there was one matters, or how many until the cluster gives up.
+    member.history.restarts = member.history.restarts.min(tries);
     let process = |process: &mut Process| {
         process.launched = base;
         process.generation = rename(process.generation);

@@ -5,22 +5,24 @@
 mod effects;
 mod rules;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, WorkerId};
 
 use super::time::normalise;
 use crate::{
-    ClusterEvent, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy, ProbeResult,
-    RecyclePolicy, Report, RequestId, Role, ScaleTo, Settings, StartPolicy,
+    ClusterEvent, DrainSignal, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy,
+    ProbeResult, RecyclePolicy, Report, RequestId, Requester, Role, ScaleTo, Settings, StartPolicy,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
 pub(super) const LIMITS: Limits = Limits {
     startup: Duration::from_millis(400),
     drain: Duration::from_millis(200),
+    stream_drain: None,
+    drain_signal: DrainSignal::Terminate,
     kill: Duration::from_millis(100),
     hang: Duration::from_millis(200),
     fall: 1,
@@ -35,6 +37,7 @@ pub(super) fn settings(workers: usize) -> Settings {
         recycle: RecyclePolicy::default(),
         starts: StartPolicy { parallel: Some(1), processors: 1 },
         ports: PortPolicy::TOLD,
+        give_up_after: None,
     }
 }
 
@@ -61,7 +64,13 @@ pub(super) struct Running {
     /// It was published and has not been told to go.
     pub serves: bool,
     pub drains: bool,
+    /// What it still holds are long-lived connections.
+    pub only_long_lived: bool,
+    /// Everything that it holds was asked to end.
+    pub closed: bool,
     pub retired: bool,
+    /// Who waits for its end.
+    pub awaited_by: Option<RequestId>,
     pub leaving: bool,
     pub terminated: bool,
     pub killed: bool,
@@ -126,6 +135,20 @@ pub(super) enum Question {
     Examine(Generation),
 }
 
+/// What a requester waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// Nobody does.
+    None,
+    AtSwitch,
+    /// For the end of those that are retired as well.
+    AfterDrain,
+}
+
+impl Reply {
+    pub(super) const ALL: [Self; 3] = [Self::None, Self::AtSwitch, Self::AfterDrain];
+}
+
 /// One step of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -138,12 +161,13 @@ pub(super) enum Step {
     NotProbed(Generation),
     CouldNotStart(Generation),
     Leaving(Generation),
+    OnlyLongLived(Generation),
     Drained(Generation),
     Exited(Generation),
-    /// With a requester or without.
-    Reload(bool),
-    Scale(ScaleTo, bool),
-    Stop,
+    Reload(Reply),
+    Scale(ScaleTo, Reply),
+    /// Long-lived connections end within this time.
+    Stop(Duration),
     Kill,
     /// Time passes until the next deadline.
     Deadline,
@@ -161,6 +185,7 @@ impl Step {
             | Self::NotProbed(of)
             | Self::CouldNotStart(of)
             | Self::Leaving(of)
+            | Self::OnlyLongLived(of)
             | Self::Drained(of)
             | Self::Exited(of) => Some(of),
             _ => None,
@@ -175,12 +200,20 @@ pub(super) struct World {
     pub running: Vec<Running>,
     pub questions: VecDeque<Question>,
     /// Requesters who have no final answer yet.
-    pub waiting: Vec<RequestId>,
+    pub waiting: Vec<Requester>,
+    /// What those of them have asked for who want more workers or fewer.
+    asked: Vec<(RequestId, ScaleTo)>,
     /// Reloads that were accepted and have not begun yet.
     reload_queued: bool,
     release_opened: bool,
+    /// The opened release differs from the one that runs, which is to be told.
+    changes_untold: bool,
     /// Slots whose hung worker is being replaced.
     ejected: Vec<WorkerId>,
+    /// A worker has been ready.
+    any_ready: bool,
+    /// How often starts of each slot have failed, up to those after which it gives up.
+    failures: BTreeMap<WorkerId, u32>,
     /// Commands that may still be given.
     pub commands: u8,
     /// The kinds of events that were announced so far.
@@ -196,9 +229,13 @@ impl World {
             running: Vec::new(),
             questions: VecDeque::new(),
             waiting: Vec::new(),
+            asked: Vec::new(),
             reload_queued: false,
             release_opened: false,
+            changes_untold: false,
             ejected: Vec::new(),
+            any_ready: false,
+            failures: BTreeMap::new(),
             commands,
             heard: Vec::new(),
         };
@@ -242,6 +279,9 @@ impl World {
         for running in &self.running {
             let of = running.generation;
             steps.push(Step::Exited(of));
+            if running.drains && !running.killed {
+                steps.push(Step::Drained(of));
+            }
             if running.terminated || running.killed {
                 continue;
             }
@@ -259,22 +299,23 @@ impl World {
             if !running.leaving {
                 steps.push(Step::Leaving(of));
             }
-            if running.drains {
-                steps.push(Step::Drained(of));
+            if running.drains && !running.only_long_lived {
+                steps.push(Step::OnlyLongLived(of));
             }
         }
         if self.fleet.next_deadline().is_some() {
             steps.push(Step::Deadline);
         }
         if self.commands > 0 && !self.fleet.is_stopped() {
-            for reply in [true, false] {
+            for reply in Reply::ALL {
                 steps.push(Step::Reload(reply));
                 steps.extend((1..=3).map(|to| Step::Scale(ScaleTo::Exactly(to), reply)));
             }
-            steps.push(Step::Scale(ScaleTo::More(1), false));
-            steps.push(Step::Scale(ScaleTo::Fewer(1), false));
-            steps.push(Step::Scale(ScaleTo::Exactly(9), true));
-            steps.extend([Step::Stop, Step::Kill]);
+            steps.push(Step::Scale(ScaleTo::More(1), Reply::AtSwitch));
+            steps.push(Step::Scale(ScaleTo::More(1), Reply::None));
+            steps.push(Step::Scale(ScaleTo::Fewer(1), Reply::None));
+            steps.push(Step::Scale(ScaleTo::Exactly(9), Reply::AtSwitch));
+            steps.extend([Step::Stop(Duration::ZERO), Step::Stop(LIMITS.drain), Step::Kill]);
         }
         steps
     }
@@ -288,9 +329,10 @@ impl World {
             (Step::Answer(_), Some(&Question::Examine(of))) | (Step::Missed(of, _), _) => Some(of),
             _ => None,
         };
+        self.count_failure(step);
         let Some(input) = self.input(step) else { return Ok(()) };
         let published = self.published();
-        let stopping = matches!(step, Step::Stop | Step::Kill);
+        let stopping = matches!(step, Step::Stop(_) | Step::Kill);
         if stopping {
             self.reload_queued = false;
         }
@@ -309,10 +351,12 @@ impl World {
             self.carry_out(effect, Some(step))?;
         }
         self.check_withdrawals(step, &effects)?;
+        self.check_drains(step, &effects)?;
         self.check_failures(step, &effects, &published)?;
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
         let ids: Vec<_> = current.map(|member| member.id).collect();
         self.ejected.retain(|id| ids.contains(id));
+        self.failures.retain(|id, _| ids.contains(id));
         self.check_state()?;
         looked_at.map_or(Ok(()), |of| self.check_stalled(of))
     }
@@ -329,6 +373,7 @@ impl World {
             match step {
                 Step::Up(_) => running.up = true,
                 Step::Healthy(_) => {
+                    self.any_ready |= running.is_starting();
                     (running.healthy, running.ready) = (true, true);
                     (running.misses, running.heard) = (0, now);
                 }
@@ -339,6 +384,7 @@ impl World {
                 }
                 Step::PortTaken(_) => running.healthy = false,
                 Step::Leaving(_) => (running.leaving, running.serves) = (true, false),
+                Step::OnlyLongLived(_) => running.only_long_lived = true,
                 Step::Drained(_) => running.drains = false,
                 _ => {}
             }
@@ -357,13 +403,23 @@ impl World {
             Step::NotProbed(of) => probed(of, ProbeResult::Unknown { why: why() }),
             Step::CouldNotStart(of) => report(of, Report::CouldNotStart { why: why() }),
             Step::Leaving(of) => report(of, Report::Leaving),
+            Step::OnlyLongLived(of) => report(of, Report::OnlyLongLived),
             Step::Drained(of) => report(of, Report::Drained),
-            Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false })),
+            Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false, cause: None })),
             Step::Reload(reply) => Some(Input::Reload { requester: self.requester(reply) }),
-            Step::Scale(to, reply) => Some(Input::Scale { to, requester: self.requester(reply) }),
-            Step::Stop | Step::Kill => {
+            Step::Scale(to, reply) => {
+                let requester = self.requester(reply);
+                let relative = requester.filter(|_| !matches!(to, ScaleTo::Exactly(_)));
+                self.asked.extend(relative.map(|requester| (requester.id, to)));
+                Some(Input::Scale { to, requester })
+            }
+            Step::Stop(long_lived) => {
                 self.commands = self.commands.saturating_sub(1);
-                Some(if step == Step::Stop { Input::Stop } else { Input::Kill })
+                Some(Input::Stop { long_lived })
+            }
+            Step::Kill => {
+                self.commands = self.commands.saturating_sub(1);
+                Some(Input::Kill)
             }
             Step::Deadline => {
                 self.now = self.now.max(self.fleet.next_deadline()?);
@@ -381,8 +437,10 @@ impl World {
         let why = || "it is broken".to_owned();
         Some(match self.questions.pop_front()? {
             Question::Open => {
-                self.release_opened = well;
-                Input::ReleaseOpened(if well { Ok(()) } else { Err(why()) })
+                (self.release_opened, self.changes_untold) = (well, well);
+                let notes = vec!["it differs".to_owned()];
+                let changes = ReleaseChanges { notes, ..ReleaseChanges::default() };
+                Input::ReleaseOpened(if well { Ok(changes) } else { Err(why()) })
             }
             Question::Launch(generation) => {
                 let jitter = Jitter::NONE;
@@ -420,14 +478,16 @@ impl World {
         })
     }
 
-    fn requester(&mut self, reply: bool) -> Option<RequestId> {
+    fn requester(&mut self, reply: Reply) -> Option<Requester> {
         self.commands = self.commands.saturating_sub(1);
-        if !reply {
+        if reply == Reply::None {
             return None;
         }
-        let id = (0..).map(RequestId).find(|id| !self.waiting.contains(id))?;
-        self.waiting.push(id);
-        Some(id)
+        let awaits_drain = reply == Reply::AfterDrain;
+        let id = (0..).map(RequestId).find(|&id| !self.waiting.iter().any(|waiting| waiting.id == id))?;
+        let requester = Requester { id, awaits_drain };
+        self.waiting.push(requester);
+        Some(requester)
     }
 
     fn published(&self) -> Vec<Generation> {

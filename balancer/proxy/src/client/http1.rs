@@ -17,7 +17,7 @@ use crate::field::ProxyField;
 use crate::forwarded::ClientIdentity;
 use crate::limits::ProxyLimits;
 use crate::read_buffer::ReadBuffer;
-use crate::timer::Timer;
+use crate::timer::{self, Timer};
 use crate::write_buffer::WriteBuffer;
 
 pub(crate) struct Http1Client {
@@ -63,7 +63,7 @@ impl Http1Client {
     pub(crate) async fn next_head(&mut self, limits: &ProxyLimits) -> NextHead {
         let is_idle = self.read_buffer.is_empty();
         let timeout = if is_idle { limits.idle_timeout } else { limits.head_timeout };
-        let mut deadline = Instant::now() + timeout;
+        let mut deadline = timer::now() + timeout;
         poll_fn(|cx| self.poll_next_head(limits, &mut deadline, cx)).await
     }
 
@@ -89,7 +89,7 @@ impl Http1Client {
             let was_idle = self.read_buffer.is_empty();
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(NextHead::Closed),
-                Poll::Ready(Ok(_)) if was_idle => *deadline = Instant::now() + limits.head_timeout,
+                Poll::Ready(Ok(_)) if was_idle => *deadline = timer::now() + limits.head_timeout,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if !self.timer.poll(*deadline, cx) => return Poll::Pending,
                 Poll::Pending if self.read_buffer.is_empty() => return Poll::Ready(NextHead::Closed),
@@ -126,11 +126,11 @@ impl Http1Client {
     /// # Errors
     /// When the connection is broken, or the client takes nothing for `timeout`.
     pub(crate) async fn flush(&mut self, timeout: Duration) -> io::Result<()> {
-        let mut deadline = Instant::now() + timeout;
+        let mut deadline = timer::now() + timeout;
         poll_fn(|cx| {
             while !self.write_buffer.is_flushed() {
                 match self.write_buffer.poll_write(&mut self.stream, cx) {
-                    Poll::Ready(Ok(_)) => deadline = Instant::now() + timeout,
+                    Poll::Ready(Ok(_)) => deadline = timer::now() + timeout,
                     Poll::Ready(Err(err)) => return Poll::Ready(Err(err)),
                     Poll::Pending if self.timer.poll(deadline, cx) => {
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -148,7 +148,7 @@ impl Http1Client {
     /// closed with bytes unread is reset, and the client may lose the response that it
     /// was sent (RFC 9112, section 9.6).
     pub(crate) async fn linger(&mut self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let deadline = timer::now() + timeout;
         poll_fn(|cx| {
             if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
                 return Poll::Ready(());
@@ -158,7 +158,7 @@ impl Http1Client {
                 self.read_buffer.consume(unread);
                 match self.poll_fill(cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(_)) if Instant::now() < deadline => {}
+                    Poll::Ready(Ok(_)) if timer::now() < deadline => {}
                     Poll::Pending if !self.timer.poll(deadline, cx) => return Poll::Pending,
                     _ => return Poll::Ready(()),
                 }

@@ -8,15 +8,17 @@ use balancer_http1::{Framing, HttpError, ResponseHead};
 use balancer_pool::{Hold, Lease};
 use shared_protocol::WorkerId;
 
+use super::close::{CLOSE_WATCH_AFTER, CloseWatch};
 use super::outcome::Outcome;
 use super::plan::{BodyPlan, ExchangeState, Plan, plan};
 use crate::client::Http1Client;
 use crate::context::RequestContext;
 use crate::download::{Download, DownloadError};
 use crate::error::ProxyError;
-use crate::headers::{self, ResponseHeaders, StickyCookie};
+use crate::headers::{self, ResponseHeaders};
 use crate::proxy::Proxy;
 use crate::read_ahead::ReadAheadLimits;
+use crate::timer;
 use crate::tunnel;
 use crate::upload::{SLOW_BODY, Upload, UploadError};
 use crate::upstream::Upstream;
@@ -28,6 +30,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) upload: &'a mut Upload,
     /// The hold on the worker, from the pick until the worker has done its part.
     pub(crate) lease: Lease,
+    pub(crate) close: CloseWatch,
 }
 
 impl<'a> Exchange<'a> {
@@ -138,8 +141,23 @@ impl<'a> Exchange<'a> {
         }
         let body_deadline = if waits_for_client { self.upload.deadline(limits) } else { None };
         let deadline = body_deadline.unwrap_or_else(|| self.upload.stall.deadline(limits.response_timeout));
-        if !self.client.timer.poll(deadline, cx) {
-            return Poll::Pending;
+        loop {
+            if self.close.is_due(&self.lease, cx) {
+                return Poll::Ready(Outcome::Failed(ProxyError::DrainTimeout));
+            }
+            let watch_at = match body_deadline {
+                _ if self.close.is_watched() => None,
+                Some(_) => Some(timer::now() + CLOSE_WATCH_AFTER),
+                None => Some(self.upload.stall.deadline(CLOSE_WATCH_AFTER)),
+            };
+            let next = watch_at.map_or(deadline, |watch_at| deadline.min(watch_at));
+            if !self.client.timer.poll(next, cx) {
+                return Poll::Pending;
+            }
+            if next == deadline {
+                break;
+            }
+            self.close.watch(&self.lease, false);
         }
         Poll::Ready(match body_deadline {
             Some(_) => Outcome::Rejected(SLOW_BODY),
@@ -165,9 +183,10 @@ impl<'a> Exchange<'a> {
             Plan::Body(body) => (true, body.to, context.connection_option(body.keeps_client)),
         };
         if is_written {
-            let needs_cookie = response.status >= 200 && context.affinity != Some(worker);
-            let sticky = proxy.sticky.as_ref().filter(|_| needs_cookie);
-            let cookie = sticky.map(|sticky| StickyCookie { sticky, is_secure: context.is_https });
+            let sticky = proxy.affinity.cookie().zip(context.cookie);
+            let cookie = sticky.and_then(|(sticky, request)| {
+                sticky.cookie_for(request, context.affinity, worker, &response)
+            });
             let request_id = &context.id;
             let headers = ResponseHeaders { worker, request_id, framing, connection, cookie };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);
@@ -187,7 +206,10 @@ impl<'a> Exchange<'a> {
         if self.client.flush(client_timeout).await.is_err() {
             return Outcome::ClientClosed;
         }
-        let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout).await;
+        self.context.open.become_long_lived();
+        self.close.watch(&self.lease, true);
+        let close = |cx: &mut Context<'_>| self.close.is_due(&self.lease, cx);
+        let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout, close).await;
         if let Err(error) = result {
             tracing::debug!(worker = self.lease.id.0, %error, "a tunnel broke");
         }
@@ -212,6 +234,8 @@ impl<'a> Exchange<'a> {
         }
         if plan.is_event_stream {
             self.lease.hold(Hold::Stream);
+            self.context.open.become_long_lived();
+            self.close.watch(&self.lease, true);
         }
         if let Err(error) = self.carry(&mut download, &mut upstream, plan.is_event_stream).await {
             return Err(truncated(self.lease.id, plan, download.sent(), error));
@@ -242,7 +266,10 @@ impl<'a> Exchange<'a> {
                         }
                         // The worker has begun to answer without the rest of it, and may
                         // end without it.
-                        Poll::Ready(_) => is_uploading = false,
+                        Poll::Ready(_) => {
+                            is_uploading = false;
+                            self.upload.release();
+                        }
                         Poll::Pending => {}
                     }
                 }
@@ -259,7 +286,11 @@ impl<'a> Exchange<'a> {
                 if download.is_received() {
                     return Poll::Ready(Ok(()));
                 }
+                if self.close.is_due(&self.lease, cx) {
+                    return Poll::Ready(Err(DownloadError::DrainTimeout));
+                }
                 match ready!(self.poll_stalled(download, upstream, is_event_stream, cx)) {
+                    Stalled::CloseUnwatched => self.close.watch(&self.lease, false),
                     Stalled::SlowClient => download.ahead.begin(),
                     Stalled::Client => return Poll::Ready(Err(DownloadError::ClientTimeout)),
                     Stalled::Worker if download.is_flushed(self.client) => {
@@ -293,7 +324,10 @@ impl<'a> Exchange<'a> {
         if !is_event_stream {
             self.lease.hold(if waits_for_worker { Hold::Request } else { Hold::ClientWait });
         }
+        let since = if waits_for_client { &mut download.client_stall } else { &mut download.stall };
+        let unwatched = (!self.close.is_watched()).then(|| since.deadline(CLOSE_WATCH_AFTER));
         let deadlines = [
+            (Stalled::CloseUnwatched, unwatched),
             (
                 Stalled::Client,
                 waits_for_client.then(|| download.client_stall.deadline(limits.client_timeout)),
@@ -318,6 +352,8 @@ enum Stalled {
     Worker,
     /// The client has kept the response waiting for so long that it counts as slow.
     SlowClient,
+    /// Nobody has, for so long that it is worth knowing when the worker is to be let go of.
+    CloseUnwatched,
 }
 
 fn truncated(worker: WorkerId, plan: BodyPlan, sent: u64, error: DownloadError) -> Outcome {

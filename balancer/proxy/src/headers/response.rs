@@ -6,7 +6,7 @@ use balancer_http1::{FieldKind, Framing, ResponseHead};
 
 use super::request_id::RequestId;
 use crate::field::ProxyField;
-use crate::sticky::Sticky;
+use crate::sticky::StickyCookie;
 use crate::text;
 
 /// What the balancer adds to a response that it passes on.
@@ -21,13 +21,6 @@ pub struct ResponseHeaders<'a> {
     pub connection: Option<&'static str>,
     /// Brings the client back to this worker.
     pub cookie: Option<StickyCookie<'a>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct StickyCookie<'a> {
-    pub sticky: &'a Sticky,
-    /// The client sends it with HTTPS only.
-    pub is_secure: bool,
 }
 
 /// Appends the head that a client gets for `response`. Fields stay in their order and keep
@@ -78,8 +71,8 @@ pub fn write_response(
     }
     text::number(out, text::X_WORKER_ID, u64::from(headers.worker.0));
     text::field(out, text::X_REQUEST_ID, headers.request_id.as_bytes());
-    if let Some(StickyCookie { sticky, is_secure }) = headers.cookie {
-        sticky.write(out, headers.worker, is_secure);
+    if let Some(cookie) = headers.cookie {
+        cookie.write(out);
     }
     if let Some(connection) = headers.connection {
         text::field(out, connection_name, connection.as_bytes());

@@ -80,6 +80,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn accepted_connections_inherit_what_detects_dead_peers() {
+        let first = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = first.local_addr().unwrap();
+        let listeners = divide(first, 2).unwrap();
+        let _clients: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for listener in listeners.iter().flatten() {
+            for (socket, _) in std::iter::from_fn(|| listener.accept().ok()) {
+                assert!(sockopt::socket_keepalive(&socket).unwrap());
+                assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), KEEPALIVE_IDLE);
+                assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), KEEPALIVE_INTERVAL);
+                assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), KEEPALIVE_COUNT);
+                assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), USER_TIMEOUT_MS);
+            }
+        }
+    }
+
+    #[test]
     fn what_came_before_the_division_is_kept_and_the_port_stays_in_use() {
         let first = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = first.local_addr().unwrap();

@@ -89,7 +89,7 @@ impl<A: Service> Serving<A> {
         let mut maintenance = tokio::time::interval(A::MAINTENANCE_INTERVAL);
         loop {
             tokio::select! {
-                accepted = next(&listeners, &self.permits, &mut held) => match accepted {
+                accepted = next(&listeners, &self.permits, &mut held, is_failing) => match accepted {
                     Ok(connection) => {
                         is_failing = false;
                         if let Some((own, count)) = handoff.assign(connection) {
@@ -101,7 +101,6 @@ impl<A: Service> Serving<A> {
                             warn!(%err, "cannot accept connections");
                         }
                         is_failing = true;
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
                 Some(connection) = handoff.received.recv() => self.take(connection),
@@ -127,6 +126,7 @@ impl<A: Service> Serving<A> {
         loop {
             tokio::select! {
                 Some(connection) = handoff.received.recv() => self.take(connection),
+                _ = maintenance.tick() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase == Phase::Ended) => break,
             }
         }
@@ -153,13 +153,17 @@ impl<A: Service> Serving<A> {
 
 /// The next connection, once there is a permit for it. An accepted connection is `held`
 /// until then: a permit that is taken first, by a thread to which no connection comes,
-/// would be lost to the others.
+/// would be lost to the others. Pauses first when the last accept failed.
 async fn next(
     listeners: &[TcpListener],
     permits: &Arc<Semaphore>,
     held: &mut Option<(TcpStream, SocketAddr)>,
+    is_failing: bool,
 ) -> io::Result<AcceptedConnection> {
     if held.is_none() {
+        if is_failing {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
         let accepted = poll_fn(|cx| {
             let mut accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
             accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)

@@ -8,11 +8,11 @@ use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::upstreams::peer::HttpPeer;
 use shared_protocol::Generation;
-use tokio::time::timeout;
 
 use super::idle_pool;
 use crate::error::ConnectError;
 use crate::read_buffer::ReadBuffer;
+use crate::timer;
 
 /// Longest time for a connection to a worker, which is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,13 +45,13 @@ impl Upstream {
         // Without Pingora's own timeout, for which a thread wakes 100 times a second.
         let peer = HttpPeer::new(address, false, String::new());
         // Boxed: seldom needed, and large beside all else that a request keeps.
-        match Box::pin(timeout(CONNECT_TIMEOUT, connector.new_stream(&peer))).await {
-            Ok(Ok(stream)) => {
+        match Box::pin(timer::timeout(CONNECT_TIMEOUT, connector.new_stream(&peer))).await {
+            Some(Ok(stream)) => {
                 Ok(Self { stream, read_buffer: ReadBuffer::default(), is_reused: false, generation })
             }
-            Ok(Err(err)) if *err.etype() == ErrorType::ConnectRefused => Err(ConnectError::Refused),
-            Ok(Err(err)) => Err(ConnectError::Failed(err)),
-            Err(_) => Err(ConnectError::Timeout(CONNECT_TIMEOUT)),
+            Some(Err(err)) if *err.etype() == ErrorType::ConnectRefused => Err(ConnectError::Refused),
+            Some(Err(err)) => Err(ConnectError::Failed(err)),
+            None => Err(ConnectError::Timeout(CONNECT_TIMEOUT)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Slow clients and the workers behind them: bodies that are received before a worker is
 //! picked, and responses that are read ahead of their clients.
 
+mod random;
 mod requests;
 mod responses;
 

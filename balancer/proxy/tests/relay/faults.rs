@@ -248,6 +248,15 @@ fn the_last_real_fault_is_what_a_request_ends_with() {
     assert_eq!(witness.counts(), [("closed", 2)]);
     assert_eq!(witness.logged(), (502, Some("closed".to_owned())));
     assert_eq!(witness.relay.counters.rejections.count(Rejection::NoWorkerReady), 0);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closes_all = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    let witness = Witness::start("closes-all", &[closes_all], ProxyLimits::default());
+    let start = Instant::now();
+    let answer = witness.ask("GET");
+    assert!(start.elapsed() < Duration::from_millis(700), "it lives as well");
+    assert!(status(&answer) == 502 && answer.contains("ended before it had answered"), "{answer}");
 }
 
 #[test]

@@ -31,11 +31,15 @@ fn workers_see_what_a_second_parser_reads() {
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     let first = if seconds.is_some() { fastrand::u64(..) } else { 0 };
     let upstream = Upstream::start();
-    let relay = Relay::start(&[upstream.address], ProxyLimits { half_close: true, ..ProxyLimits::default() });
+    let relays = [0, 1, 7, 256 << 10].map(|buffer_requests| {
+        let limits = ProxyLimits { half_close: true, buffer_requests, ..ProxyLimits::default() };
+        Relay::start(&[upstream.address], limits)
+    });
     let (mut tried, mut reached) = (0, 0);
     while tried < CONNECTIONS || Instant::now() < end {
         let mut rng = Rng::with_seed(first.wrapping_add(tried));
         let input = input(&mut rng);
+        let relay = &relays[rng.usize(..relays.len())];
         let mut client = relay.send(b"");
         let cut = rng.usize(0..=input.len());
         for part in [&input[..cut], &input[cut..]] {

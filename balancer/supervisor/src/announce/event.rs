@@ -2,9 +2,11 @@
 
 use shared_protocol::{EventKind, Generation, WorkerId};
 
-use super::{back_in_turn, failure, hung, limit, millis};
+use super::notice::with_last_lines;
+use super::{back_in_turn, cut_short, failure, hung, limit, millis};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, RolloutKind};
+use balancer_state::registry::Reason;
 
 /// One event, without its number and time.
 pub(super) struct Entry {
@@ -17,22 +19,24 @@ pub(super) struct Entry {
 /// The event for this fact, if it is worth one.
 pub(super) fn entry<'a>(
     event: &ClusterEvent,
+    reason: Option<&Reason>,
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
 ) -> Option<Entry> {
     let pid = |generation| who(generation)?.own_pid();
     let of = |kind, worker: &WorkerId, pid, detail: String| {
         Some(Entry { kind, worker: Some(*worker), pid, detail })
     };
+    let why = |text: String| reason.map_or(text, with_last_lines);
     match event {
         ClusterEvent::Started { worker, generation, on_trial } => {
             let what = if *on_trial { "on trial" } else { "not ready yet" };
             of(EventKind::Started, worker, pid(generation), what.to_owned())
         }
-        ClusterEvent::LaunchFailed { worker, why } => {
-            of(EventKind::NotReady, worker, None, format!("could not be started: {why}"))
+        ClusterEvent::LaunchFailed { worker, why: err } => {
+            of(EventKind::NotReady, worker, None, why(format!("could not be started: {err}")))
         }
-        ClusterEvent::CouldNotStart { worker, generation, why } => {
-            of(EventKind::NotReady, worker, pid(generation), format!("could not start: {why}"))
+        ClusterEvent::CouldNotStart { worker, generation, why: err } => {
+            of(EventKind::NotReady, worker, pid(generation), why(format!("could not start: {err}")))
         }
         ClusterEvent::Online { worker, generation, after, .. } => {
             let address = who(generation).and_then(|running| Some(running.worker.as_ref()?.address));
@@ -47,8 +51,9 @@ pub(super) fn entry<'a>(
         ClusterEvent::PortTaken { worker, .. } => {
             of(EventKind::PortTaken, worker, None, "another program has its port".to_owned())
         }
-        ClusterEvent::NotReadyInTime { worker, generation, within, why } => {
-            of(EventKind::NotReady, worker, pid(generation), format!("not ready within {within:?}: {why}"))
+        ClusterEvent::NotReadyInTime { worker, generation, within, why: last } => {
+            let text = format!("not ready within {within:?}: {last}");
+            of(EventKind::NotReady, worker, pid(generation), why(text))
         }
         ClusterEvent::OutOfTurn { worker, generation, misses } => {
             let detail = format!("missed {misses} health probes: gets no requests until it answers one");
@@ -63,9 +68,12 @@ pub(super) fn entry<'a>(
         ClusterEvent::Draining { worker, generation } => {
             of(EventKind::Draining, worker, pid(generation), "gets no further requests".to_owned())
         }
+        ClusterEvent::DrainCutShort { worker, generation } => {
+            of(EventKind::Draining, worker, pid(generation), cut_short().to_owned())
+        }
         ClusterEvent::Exited { worker, generation, exit, expected, .. } => {
             let kind = if *expected { EventKind::Stopped } else { EventKind::Crashed };
-            of(kind, worker, pid(generation), exit.how.clone())
+            of(kind, worker, pid(generation), why(exit.how.clone()))
         }
         ClusterEvent::BackingOff { worker, wait } => {
             of(EventKind::Backoff, worker, None, format!("next start in {} ms", millis(*wait)))
@@ -90,8 +98,16 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
         ClusterEvent::ReloadRefused { why } | ClusterEvent::ReleaseNotOpened { why } => {
             (EventKind::Reload, format!("no reload: {why}"))
         }
+        ClusterEvent::GaveUp { .. } => {
+            (EventKind::Shutdown, "gives up: no worker has ever been ready".to_owned())
+        }
         ClusterEvent::ScaleRefused { workers, why } => {
             (EventKind::Scale, format!("number of workers stays {workers}: {why}"))
+        }
+        ClusterEvent::ReleaseChanged { changes } => {
+            let summary = Some(changes.summary()).filter(|summary| !summary.is_empty());
+            let told: Vec<_> = summary.into_iter().chain(changes.notes.iter().cloned()).collect();
+            (EventKind::Reload, told.join("; "))
         }
         ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. } => {
             (EventKind::Reload, "reload begins".to_owned())
@@ -104,7 +120,7 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
         ClusterEvent::Switched { kind, candidates } => {
             (event_kind(*kind), format!("new workers take over: {candidates}"))
         }
-        ClusterEvent::RolloutDone { kind, workers, after } => {
+        ClusterEvent::RolloutDone { kind, workers, after, .. } => {
             let done = match kind {
                 RolloutKind::Reload => "reload done",
                 RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => "scaled",
@@ -112,7 +128,7 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
             };
             (event_kind(*kind), format!("{done} after {} ms: {workers} workers", millis(*after)))
         }
-        ClusterEvent::RolloutFailed { kind, switched, why } => {
+        ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
             (event_kind(*kind), format!("{}: {why}", failure(*kind, *switched)))
         }
         _ => return None,

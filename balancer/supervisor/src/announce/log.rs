@@ -3,17 +3,25 @@
 use shared_protocol::Generation;
 use tracing::{debug, error, info, warn};
 
-use super::{back_in_turn, failure, hung, limit, millis};
+use super::notice::joined;
+use super::{back_in_turn, cut_short, failure, hung, limit, millis};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
+use balancer_state::registry::Reason;
 
 /// Writes the line for this fact, if it is worth one.
 pub(super) fn write<'a>(
     event: &ClusterEvent,
+    reason: Option<&Reason>,
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
     stopping: bool,
 ) {
-    let pid = |generation| who(generation).map(|running| running.pid);
+    let pid = |generation| who(generation).and_then(RunningProcess::own_pid);
+    if let Some(reason) = reason
+        && write_reason(event, reason, &who)
+    {
+        return;
+    }
     match event {
         ClusterEvent::Started { worker, generation, .. } => {
             debug!(%worker, pid = pid(generation), %generation, "started");
@@ -47,6 +55,9 @@ pub(super) fn write<'a>(
         ClusterEvent::Hung { worker, generation, hang } => {
             warn!(%worker, pid = pid(generation), "is hung and is replaced: {}", hung(hang));
         }
+        ClusterEvent::DrainCutShort { worker, generation } => {
+            info!(%worker, pid = pid(generation), "{}", cut_short());
+        }
         ClusterEvent::Killed { worker, generation } if !stopping => {
             warn!(%worker, pid = pid(generation), "did not stop in time: killed");
         }
@@ -61,7 +72,7 @@ pub(super) fn write<'a>(
         ClusterEvent::BackingOff { worker, wait } => {
             warn!(%worker, wait_ms = millis(*wait), "keeps ending: waits before its next start");
         }
-        ClusterEvent::PortPolicyChanged { worker, next } => {
+        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some_and(says_in_use) => {
             let next = match next {
                 PortChoice::Reserved => "a reserved port",
                 PortChoice::Free | PortChoice::Own => "one that is not reserved",
@@ -79,6 +90,39 @@ pub(super) fn write<'a>(
         }
         _ => write_of_cluster(event),
     }
+}
+
+/// Does a program say that its port is in use (EADDRINUSE of errno(3))?
+fn says_in_use(reason: &Reason) -> bool {
+    let says = |line: &String| {
+        let line = line.to_ascii_lowercase();
+        ["in use", "inuse", "errno 98", "errno: 98"].iter().any(|words| line.contains(words))
+    };
+    reason.last_lines.iter().any(says)
+}
+
+/// Writes the line for a worker that is not ready, with what it has printed last. `false`
+/// where that is not what happened.
+fn write_reason<'a>(
+    event: &ClusterEvent,
+    reason: &Reason,
+    who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
+) -> bool {
+    let lines = joined(reason).map(tracing::field::display);
+    match event {
+        ClusterEvent::NotReadyInTime { worker, generation, .. }
+        | ClusterEvent::Exited { worker, generation, .. } => {
+            let pid = who(generation).and_then(RunningProcess::own_pid);
+            warn!(%worker, pid, lastLines = lines, "{}", reason.text);
+        }
+        ClusterEvent::CouldNotStart { worker, .. } => error!(%worker, lastLines = lines, "{}", reason.text),
+        ClusterEvent::GaveUp { .. } => error!(lastLines = lines, "giving up: {}", reason.text),
+        ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
+            warn!(lastLines = lines, "{}: {why}", failure(*kind, *switched));
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// Writes the line for a fact that concerns all workers.
@@ -100,11 +144,18 @@ fn write_of_cluster(event: &ClusterEvent) {
         }
         ClusterEvent::ScaleRefused { workers, why } => warn!("number of workers stays {workers}: {why}"),
         ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, workers } => info!(workers, "reload begins"),
+        ClusterEvent::ReleaseChanged { changes } => {
+            let summary = changes.summary();
+            if !summary.is_empty() {
+                info!("the new workers have another environment: {summary}");
+            }
+            changes.notes.iter().for_each(|note| warn!("{note}"));
+        }
         ClusterEvent::RolloutBegan {
             kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
             workers: from,
         } => info!(from, to, "scaling"),
-        ClusterEvent::RolloutDone { kind, workers, after } => {
+        ClusterEvent::RolloutDone { kind, workers, after, .. } => {
             let after_ms = millis(*after);
             match kind {
                 RolloutKind::Reload => info!(workers, after_ms, "reload done"),
@@ -112,7 +163,9 @@ fn write_of_cluster(event: &ClusterEvent) {
                 RolloutKind::Recycle(reason) => info!(%reason, after_ms, "worker replaced"),
             }
         }
-        ClusterEvent::RolloutFailed { kind, switched, why } => warn!("{}: {why}", failure(*kind, *switched)),
+        ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
+            warn!("{}: {why}", failure(*kind, *switched))
+        }
         _ => {}
     }
 }

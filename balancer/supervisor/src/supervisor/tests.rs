@@ -12,13 +12,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::handle::Handle;
-use balancer_fleet::{Limits, PortPolicy, RecyclePolicy, ScaleTo, StartPolicy};
+use crate::handle::{Handle, Reply};
+use crate::probe::Check;
+use balancer_fleet::{DrainSignal, Limits, PortPolicy, RecyclePolicy, ScaleTo, StartPolicy};
 use fake::{Behaviour, FakeSystem};
 
 const LIMITS: Limits = Limits {
     startup: Duration::from_secs(30),
     drain: Duration::from_secs(20),
+    stream_drain: None,
+    drain_signal: DrainSignal::Terminate,
     kill: Duration::from_secs(5),
     hang: Duration::from_secs(30),
     fall: 3,
@@ -27,11 +30,21 @@ const LIMITS: Limits = Limits {
 /// Longer than anything that is waited for here.
 const DEADLINE: Duration = Duration::from_secs(300);
 
+fn probing() -> Probing {
+    Probing {
+        check: Check::Http("/health".to_owned()),
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(1),
+        host: None,
+        statuses: None,
+    }
+}
+
 struct Cluster {
     state: ClusterState,
     handle: Handle,
     system: FakeSystem,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ended>,
 }
 
 impl Cluster {
@@ -40,11 +53,21 @@ impl Cluster {
     }
 
     fn start_with(workers: usize, recycle: RecyclePolicy) -> Self {
+        Self::start_as(workers, recycle, Behaviour::Works, None)
+    }
+
+    fn start_as(
+        workers: usize,
+        recycle: RecyclePolicy,
+        behaviour: Behaviour,
+        give_up_after: Option<u32>,
+    ) -> Self {
         let (state, system) = (ClusterState::default(), FakeSystem::default());
         let (limits, ports) = (LIMITS, PortPolicy::Own);
         let starts = StartPolicy { parallel: None, processors: 2 };
-        let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports };
-        let supervisor = Supervisor::new(settings, system.clone(), state.clone());
+        let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports, give_up_after };
+        system.behave(behaviour);
+        let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
         let (handle, commands) = Handle::new(|| {});
         let task = tokio::spawn(supervisor.run(commands));
         Self { state, handle, system, task }
@@ -69,11 +92,9 @@ impl Cluster {
         }
     }
 
-    async fn command(
-        &self,
-        command: impl FnOnce(Option<mpsc::Sender<Progress>>) -> Command,
-    ) -> Vec<Progress> {
+    async fn command(&self, command: impl FnOnce(Option<Reply>) -> Command) -> Vec<Progress> {
         let (reply, mut progress) = mpsc::channel(64);
+        let reply = Reply { progress: reply, awaits_drain: false };
         self.handle.send(command(Some(reply))).await.unwrap();
         let mut all = Vec::new();
         while let Some(step) = timeout(DEADLINE, progress.recv()).await.expect("an answer comes") {
@@ -97,7 +118,7 @@ impl Cluster {
 
 fn failure(progress: &[Progress]) -> &str {
     match progress.last() {
-        Some(Progress::Failed { reason }) => reason,
+        Some(Progress::Failed { reason, .. }) => reason,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -123,13 +144,32 @@ async fn a_crashed_worker_is_replaced_and_gets_no_request_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_says_what_it_does_and_waits_for_the_last_request_only() {
+async fn a_reload_says_what_it_does_and_is_over_at_the_switch() {
+    let cluster = Cluster::ready(1).await;
+    let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
+    let steps = cluster.reload().await;
+    let kinds: Vec<_> =
+        steps.iter().map(|step| serde_json::to_value(step).unwrap()["event"].clone()).collect();
+    assert_eq!(kinds, ["started", "ready", "switched", "draining", "done"]);
+    assert!(matches!(steps.last(), Some(Progress::Done { requests: 1, long_lived: 0, .. })), "{steps:?}");
+    assert_eq!(cluster.online(), [2]);
+    // The next one ends what still drains.
+    cluster.reload().await;
+    assert_eq!(cluster.online(), [3]);
+    assert!(cluster.has_event("is told to end before its drain timeout"));
+    cluster.eventually("the first one is gone", |cluster| !cluster.system.is_running(Generation(1))).await;
+    drop(lease);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_drain_is_answered_after_the_last_request() {
     let cluster = Cluster::ready(1).await;
     let lease = cluster.state.pool.pick(PickRequest::default()).unwrap();
     let reload = tokio::spawn({
         let handle = cluster.handle.clone();
         async move {
             let (reply, mut progress) = mpsc::channel(64);
+            let reply = Reply { progress: reply, awaits_drain: true };
             handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
             let mut all = Vec::new();
             while let Some(step) = progress.recv().await {
@@ -158,8 +198,8 @@ async fn a_broken_reload_is_rolled_back() {
     let cluster = Cluster::ready(2).await;
     for (behaviour, complaint) in [
         (Behaviour::Exits, "worker 1: ended before it was ready: exit status: 1"),
-        (Behaviour::Hangs, "worker 1: not ready within 30s: it has not told its port"),
-        (Behaviour::Unhealthy, "worker 1: not ready within 30s: answered 500"),
+        (Behaviour::Hangs, "worker 1: not ready within 30s (--startup-timeout): it has not been heard of"),
+        (Behaviour::Unhealthy, "worker 1: not ready within 30s (--startup-timeout): answered 500"),
     ] {
         cluster.system.behave(behaviour);
         let progress = cluster.reload().await;
@@ -272,7 +312,7 @@ async fn a_stop_ends_everything_within_the_kill_timeout() {
     cluster.system.crash(Generation(1));
     cluster.eventually("a stubborn one serves", |cluster| cluster.online() == [3, 2]).await;
     let start = Instant::now();
-    cluster.handle.send(Command::Stop).await.unwrap();
+    cluster.handle.send(Command::Stop { long_lived: Duration::ZERO }).await.unwrap();
     timeout(DEADLINE, cluster.task).await.expect("it ends").unwrap();
     assert_eq!(start.elapsed().as_secs(), LIMITS.kill.as_secs());
     assert_eq!(cluster.system.running(), 0);
@@ -284,11 +324,12 @@ async fn a_stop_during_a_reload_answers_the_requester() {
     let cluster = Cluster::ready(1).await;
     cluster.system.behave(Behaviour::Hangs);
     let (reply, mut progress) = mpsc::channel(64);
+    let reply = Reply { progress: reply, awaits_drain: false };
     cluster.handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
     assert!(matches!(progress.recv().await, Some(Progress::Started { .. })));
     cluster.handle.send(Command::Kill).await.unwrap();
     let reason = "the cluster is stopping".to_owned();
-    assert_eq!(progress.recv().await, Some(Progress::Failed { reason }));
+    assert_eq!(progress.recv().await, Some(Progress::Failed { reason, last_lines: vec![] }));
     assert_eq!(progress.recv().await, None);
     timeout(DEADLINE, cluster.task).await.expect("it ends").unwrap();
     assert_eq!(cluster.system.running(), 0);
@@ -300,4 +341,31 @@ async fn without_anybody_to_command_it_the_cluster_ends() {
     drop(handle);
     timeout(DEADLINE, task).await.expect("it ends").unwrap();
     assert_eq!(system.running(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_never_gets_ready_ends_with_its_reason_whatever_fails() {
+    for (behaviour, why) in [
+        (Behaviour::Exits, "worker 1: ended before it was ready: exit status: 1"),
+        (Behaviour::CannotLaunch, "worker 1: could not be started: no such program"),
+        (Behaviour::Unhealthy, "not ready within 30s (--startup-timeout): answered 500"),
+    ] {
+        let cluster = Cluster::start_as(2, RecyclePolicy::default(), behaviour, Some(3));
+        cluster
+            .eventually("a reason is shown", |cluster| {
+                cluster.state.registry.entries().iter().any(|entry| entry.reason.is_some())
+            })
+            .await;
+        let ended = timeout(20 * DEADLINE, cluster.task).await.expect("it gives up").unwrap();
+        let Ended::GaveUp(reason) = ended else { panic!("{ended:?}") };
+        assert!(
+            reason.text.starts_with("no worker has ever been ready, and each of the 2 workers has failed 3")
+        );
+        assert!(reason.text.contains(why), "{}", reason.text);
+    }
+    let cluster = Cluster::start_as(1, RecyclePolicy::default(), Behaviour::Works, Some(1));
+    cluster.eventually("it is online", |cluster| cluster.online() == [1]).await;
+    cluster.system.behave(Behaviour::Exits);
+    cluster.system.crash(Generation(1));
+    cluster.eventually("it is tried on and on", |cluster| cluster.system.launches() > 5).await;
 }

@@ -26,7 +26,11 @@ server.on('upgrade', (request, socket) => {
   note('begun', request.url);
   socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: test\r\nConnection: Upgrade\r\n\r\n');
   socket.on('error', () => {}).on('close', () => note('left', request.url));
-  socket.resume().on('end', () => socket.end());
+  const last = new URL(request.url, 'http://a').searchParams.get('last');
+  socket.resume().on('end', () => {
+    note('ended', request.url);
+    last ? setTimeout(() => socket.end('last words'), Number(last)) : socket.end();
+  });
 });
 if (process.env.KEEP_MS) server.keepAliveTimeout = Number(process.env.KEEP_MS);
 server.listen(process.env.PORT, process.env.HOST);

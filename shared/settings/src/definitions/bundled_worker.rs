@@ -69,12 +69,14 @@ group! {
         .default("4500ms");
 
     WORKER_NAME: Optional<String> = Draft::new("WORKER_NAME", "NAME", NAME, parse::process_name)
+        .prefixed("CLUSTER_WORKER_NAME")
         .example("worker-a")
         .help("What a worker without a cluster is called in its responses (worker.name)")
         .taken_by(Programs::Worker)
         .unset("the value of POD_NAME");
 
     POD_NAME: Optional<String> = Draft::new("POD_NAME", "NAME", NAME, parse::process_name)
+        .prefixed("CLUSTER_POD_NAME")
         .example("worker-a")
         .help("The same, made to be set from the metadata of a Kubernetes pod")
         .taken_by(Programs::Worker)

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
+use std::path::PathBuf;
 
-use crate::definition::{Draft, Optional, Programs, Setting, group};
+use crate::definition::{CONFIG_FLAG, Draft, Optional, Programs, Setting, group};
 use crate::parse::{self, ClusterMode};
 
 /// More workers than this are taken for a slip of the finger.
@@ -34,7 +35,10 @@ group! {
         .help("false means the same as CLUSTER_MODE=off")
         .default("true");
 
+    /// Shells and package managers set HOST to names, which are never meant for a cluster.
     HOST: Setting<IpAddr> = Draft::host("HOST")
+        .prefixed("CLUSTER_HOST")
+        .bare_fits(parse::is_literal_host)
         .flag("host")
         .example("127.0.0.1")
         .help("Address where clients connect; localhost means the one of IPv4")
@@ -43,10 +47,20 @@ group! {
 
     PORT: Setting<u16> =
         Draft::new("PORT", "PORT", "a port number from 0 to 65535 (0 takes a free one)", |text| text.parse().ok())
+            .prefixed("CLUSTER_PORT")
             .flag("port")
             .hyphen_values()
             .example("3100")
             .help("Port where clients connect; 0 takes a free one")
             .taken_by(Programs::Both)
             .default("3100");
+
+    CONFIG: Optional<PathBuf> = Draft::path("CLUSTER_CONFIG", "FILE", "a file of settings in TOML")
+        .flag(CONFIG_FLAG)
+        .example("cluster.toml")
+        .help(
+            "File with these settings by the names of their flags, and with command, the program to run \
+             as workers, so that balancer alone starts it",
+        )
+        .unset("cluster.toml in the working directory, if there is one");
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use crate::definition::{Draft, Setting, group};
+use crate::definition::{Draft, Optional, Setting, group};
+use crate::parse;
 
 group! {
     "Health of workers";
@@ -11,6 +12,27 @@ group! {
             .example("/health")
             .help("Path of the health probe, or tcp, with which an accepted connection suffices")
             .default("/health");
+
+    HEALTH_HOST: Optional<String> = Draft::new(
+        "CLUSTER_HEALTH_HOST",
+        "NAME",
+        "a host name, with :port if need be",
+        parse::host_field,
+    )
+    .flag("health-host")
+    .example("www.example.com")
+    .help("Host field of the health probe, for programs that serve certain names only")
+    .unset("localhost");
+
+    HEALTH_STATUS: Optional<String> = Draft::text(
+        "CLUSTER_HEALTH_STATUS",
+        "CODES",
+        "status codes and ranges of them such as 200-399 or 200-299,404",
+    )
+    .flag("health-status")
+    .example("200-399")
+    .help("Statuses with which a healthy worker answers the health probe")
+    .unset("100-499, as a program without that path is alive as well; of the bundled worker 200-299");
 
     HEALTH_INTERVAL: Setting<Duration> = Draft::duration("CLUSTER_HEALTH_INTERVAL")
         .flag("health-interval")

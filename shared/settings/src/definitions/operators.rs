@@ -18,6 +18,7 @@ group! {
 
     ADMIN_HOSTS: Optional<Vec<String>> =
         Draft::new("CLUSTER_ADMIN_HOSTS", "NAME,…", "host names with commas between them", parse::host_names)
+            .list()
             .example("balancer,metrics.example.org")
             .help("Names under which the admin listener may be asked, besides addresses and localhost")
             .unset("none");
@@ -31,9 +32,10 @@ group! {
         .flag("control")
         .example("/run/cluster/control.sock")
         .help("Unix socket through which status, reload, scale and stop reach this cluster")
-        .unset("in $XDG_RUNTIME_DIR or the temporary directory, named after the port");
+        .unset("named after the port, in $XDG_RUNTIME_DIR, /run/user/UID or the temporary directory");
 
     LOG_FORMAT: Optional<String> = Draft::text("LOG_FORMAT", "text|json", "text or json")
+        .prefixed("CLUSTER_LOG_FORMAT")
         .flag("log-format")
         .example("json")
         .help("Form of the log on standard error")
@@ -41,6 +43,7 @@ group! {
         .unset("text on a terminal, else json");
 
     LOG_FILTER: Optional<String> = Draft::text("RUST_LOG", "DIRECTIVES", "log directives")
+        .prefixed("CLUSTER_LOG")
         .example("info")
         .help("What is logged, such as info or warn,balancer=debug")
         .taken_by(Programs::Both)

@@ -10,6 +10,7 @@ group! {
         "URL",
         "redis://, rediss:// or redis+unix:// with host or path, redis+sentinel:// or redis+cluster:// with hosts",
     )
+        .prefixed("CLUSTER_REDIS_URL")
         .flag("redis-url")
         .secret()
         .example("redis://127.0.0.1:6379/0")

@@ -1,22 +1,73 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Programs, Setting, group};
+use crate::parse::{self, DrainSignal};
 
 group! {
     "Workers";
 
+    ENV_FILE: Optional<Vec<PathBuf>> =
+        Draft::new("CLUSTER_ENV_FILE", "FILE", "a file with lines like NAME=value, or several with commas between them", parse::paths)
+            .flag("env-file")
+            .repeatable()
+            .example("app.env")
+            .help("Read variables for the workers from this file, at the start and at each reload; may be repeated, later files win")
+            .unset("none");
+
+    CHDIR: Optional<PathBuf> = Draft::path("CLUSTER_CHDIR", "DIR", "a directory")
+        .flag("chdir")
+        .example("/srv/app/current")
+        .help("Working directory of the workers, also for a relative COMMAND; a symbolic link is followed at the start and at each reload")
+        .unset("where the balancer was started");
+
     DRAIN_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_DRAIN_TIMEOUT")
         .flag("drain-timeout")
         .example("30s")
-        .help("How long requests in flight may take on shutdown, or when their worker is replaced")
+        .help("How long requests in flight may take when their worker is replaced, and on shutdown")
         .taken_by(Programs::Both)
         .default("30s");
+
+    STREAM_DRAIN_TIMEOUT: Optional<Duration> = Draft::duration("CLUSTER_STREAM_DRAIN_TIMEOUT")
+        .flag("stream-drain-timeout")
+        .example("10s")
+        .help("Time over which upgraded connections and event streams are closed, one after the other, once they are all that a worker has left")
+        .unset("what is left of the drain timeout");
+
+    DRAIN_SIGNAL: Setting<DrainSignal> = Draft::new(
+        "CLUSTER_DRAIN_SIGNAL",
+        "SIGNAL",
+        "the name of a signal such as TERM or USR2, or off",
+        DrainSignal::parse,
+    )
+        .flag("drain-signal")
+        .example("USR2")
+        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too")
+        .default("TERM");
+
+    STOP_TIMEOUT: Optional<Duration> = Draft::duration("CLUSTER_STOP_TIMEOUT")
+        .flag("stop-timeout")
+        .example("10s")
+        .help("How long requests in flight may take on shutdown")
+        .unset("the drain timeout");
 
     STARTUP_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_STARTUP_TIMEOUT")
         .flag("startup-timeout")
         .example("30s")
         .help("How long a worker may take until it is ready, from the moment that it is started")
         .default("30s");
+
+    GIVE_UP_AFTER: Setting<Option<u32>> = Draft::new(
+        "CLUSTER_GIVE_UP_AFTER",
+        "N|never",
+        "a whole number from 1 to 1000, or never",
+        parse::tries,
+    )
+    .flag("give-up-after")
+    .hyphen_values()
+    .example("5")
+    .help("End with exit code 1 when no worker has ever been ready and the start of each has failed so often")
+    .default("5");
 
     KILL_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_KILL_TIMEOUT")
         .flag("kill-timeout")

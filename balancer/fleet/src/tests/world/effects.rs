@@ -3,7 +3,7 @@
 use shared_protocol::Generation;
 
 use super::{Hand, Question, Running, Step, World};
-use crate::{ClusterEvent, Effect, Launch, Release, RequestId, RolloutKind};
+use crate::{ClusterEvent, Effect, Launch, Member, Release, RequestId, Requester, Role, RolloutKind};
 
 impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect, step: Option<Step>) -> Result<(), String> {
@@ -15,7 +15,7 @@ impl World {
             }
             Effect::AdoptRelease if !self.release_opened => Err("no release was opened".to_owned()),
             Effect::AdoptRelease | Effect::DiscardRelease => {
-                self.release_opened = false;
+                (self.release_opened, self.changes_untold) = (false, false);
                 Ok(())
             }
             Effect::Measure { .. } => {
@@ -36,6 +36,8 @@ impl World {
             | Effect::Publish(of)
             | Effect::Withdraw(of)
             | Effect::AwaitDrain(of)
+            | Effect::Close { generation: of, .. }
+            | Effect::SignalDrain { generation: of, .. }
             | Effect::Terminate(of)
             | Effect::Kill(of) => self.act_on(of, effect, step),
         }
@@ -49,12 +51,19 @@ impl World {
         if release == Release::Opened && !self.release_opened {
             return Err(format!("worker {worker} is launched from a release that was not opened"));
         }
+        if release == Release::Opened && self.changes_untold {
+            return Err(format!("worker {worker} has a new release and nobody was told what it changes"));
+        }
         let starting = self.running.iter().filter(|running| running.is_starting()).count();
         if starting >= self.fleet.settings.starts.parallel.unwrap_or(usize::MAX) {
             return Err(format!("worker {worker} is launched while {starting} are starting"));
         }
-        if self.running.iter().filter(|running| running.worker == worker).count() >= 2 {
-            return Err(format!("worker {worker} gets a third process"));
+        if self.running.iter().filter(|running| running.worker == worker).count() >= 3 {
+            return Err(format!("worker {worker} gets a fourth process"));
+        }
+        let abandoned = |member: &Member| member.id == worker && member.role == Role::Abandoned;
+        if launch.on_trial && self.fleet.members().iter().any(abandoned) {
+            return Err(format!("a candidate of worker {worker} is launched beside one of a failed rollout"));
         }
         self.questions.push_back(Question::Launch(generation));
         self.running.push(Running {
@@ -71,7 +80,10 @@ impl World {
             published: false,
             serves: false,
             drains: false,
+            only_long_lived: false,
+            closed: false,
             retired: false,
+            awaited_by: None,
             leaving: false,
             terminated: false,
             killed: false,
@@ -88,15 +100,23 @@ impl World {
         let misplaced = match effect {
             Effect::Publish(_) => running.published || !running.ready,
             Effect::Withdraw(_) => !running.published,
-            Effect::AwaitDrain(_) | Effect::Terminate(_) | Effect::Kill(_) => running.published,
+            Effect::SignalDrain { .. } => !running.only_long_lived && !self.fleet.is_stopping(),
+            Effect::AwaitDrain(_) | Effect::Close { .. } | Effect::Terminate(_) | Effect::Kill(_) => {
+                running.published
+            }
             _ => !running.up,
         };
+        if running.terminated && matches!(effect, Effect::Terminate(_)) {
+            return Err(format!("process {of} is told to end a second time"));
+        }
         if misplaced {
             return Err(format!("{effect:?} comes at the wrong time"));
         }
         match effect {
             Effect::Probe(_) => running.probed = true,
-            Effect::Protect(_) => {}
+            Effect::Protect(_) | Effect::SignalDrain { .. } => {}
+            Effect::Close { over: None, .. } => running.closed = true,
+            Effect::Close { .. } => {}
             Effect::Publish(_) => {
                 if !running.serves {
                     running.heard = self.now;
@@ -135,26 +155,40 @@ impl World {
             self.heard.push(kind);
         }
         match event {
+            ClusterEvent::ReleaseChanged { .. } => self.changes_untold = false,
             ClusterEvent::ReloadQueued => self.reload_queued = true,
             ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, .. }
             | ClusterEvent::ReleaseNotOpened { .. } => self.reload_queued = false,
+            ClusterEvent::RolloutBegan {
+                kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
+                workers,
+            } => self.check_relative(requester, *workers, *to)?,
             ClusterEvent::Draining { generation, .. } => {
                 let running = self.running.iter_mut().find(|running| running.generation == *generation);
-                running.into_iter().for_each(|running| running.retired = true);
+                let awaits = |waiting: &&Requester| waiting.awaits_drain && Some(waiting.id) == requester;
+                let awaited_by = self.waiting.iter().find(awaits).map(|waiting| waiting.id);
+                running.into_iter().for_each(|running| {
+                    (running.retired, running.awaited_by) = (true, awaited_by);
+                });
             }
             ClusterEvent::Hung { worker, generation, .. } => {
                 self.check_verdict(*worker, *generation)?;
                 self.check_ejection(*worker, *generation)?;
             }
-            ClusterEvent::RolloutDone { kind, .. } if self.running.iter().any(|running| running.retired) => {
-                return Err(format!("{kind:?} is done while those that it has retired still run"));
+            &ClusterEvent::GaveUp { tries, .. } => self.check_end(tries)?,
+            ClusterEvent::DrainDone { kind, .. } => {
+                let still = |running: &Running| running.awaited_by == requester && requester.is_some();
+                if self.running.iter().any(still) {
+                    return Err(format!("{kind:?} is done while those that it has retired still run"));
+                }
             }
             _ => {}
         }
         let Some(requester) = requester.filter(|_| event.is_final()) else { return Ok(()) };
-        let place = self.waiting.iter().position(|&waiting| waiting == requester);
+        let place = self.waiting.iter().position(|waiting| waiting.id == requester);
         let place = place.ok_or_else(|| format!("{event:?} answers somebody a second time, at {step:?}"))?;
         self.waiting.remove(place);
+        self.asked.retain(|&(asking, _)| asking != requester);
         Ok(())
     }
 }

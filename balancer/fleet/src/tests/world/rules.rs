@@ -4,8 +4,8 @@ use shared_protocol::{Generation, WorkerId};
 
 use crate::gate::LOOK;
 
-use super::{Hand, LIMITS, Running, Step, World};
-use crate::{ClusterEvent, Effect, Health, Phase, Role, RolloutKind};
+use super::{Hand, LIMITS, Question, Running, Step, World};
+use crate::{ClusterEvent, Effect, Health, Member, Phase, RequestId, Role, RolloutKind};
 
 impl World {
     /// Probes alone never take the whole cluster down.
@@ -24,6 +24,23 @@ impl World {
             self.ejected.push(worker);
         }
         Ok(())
+    }
+
+    /// Who asks for one more gets one more than there are when it begins, so that those
+    /// who ask at the same time add up.
+    pub(super) fn check_relative(
+        &self,
+        requester: Option<RequestId>,
+        workers: usize,
+        to: usize,
+    ) -> Result<(), String> {
+        let asked = self.asked.iter().find(|(asking, _)| Some(*asking) == requester);
+        match asked {
+            Some((_, by)) if by.resolve(workers) != to => {
+                Err(format!("{to} begin, though {by:?} workers was asked for where there are {workers}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nobody is taken for hung who may be busy.
@@ -79,7 +96,7 @@ impl World {
 
     /// Who serves goes on serving unless there is a reason.
     pub(super) fn check_withdrawals(&self, step: Step, effects: &[Effect]) -> Result<(), String> {
-        let shared = matches!(step, Step::Stop | Step::Kill)
+        let shared = matches!(step, Step::Stop(_) | Step::Kill)
             || effects.iter().any(|effect| {
                 let Effect::Announce { event, .. } = effect else { return false };
                 matches!(
@@ -97,6 +114,16 @@ impl World {
         Ok(())
     }
 
+    /// At the end of its drain a process has nothing more in hand.
+    pub(super) fn check_drains(&self, step: Step, effects: &[Effect]) -> Result<(), String> {
+        let is_due = |of: Generation| step == Step::Deadline && effects.contains(&Effect::Terminate(of));
+        let mut due = self.running.iter().filter(|running| running.drains && is_due(running.generation));
+        match due.find(|running| !running.closed) {
+            Some(running) => Err(format!("process {} keeps what it has after its drain", running.generation)),
+            None => Ok(()),
+        }
+    }
+
     /// A rollout that is refused or fails before its switch changes nothing.
     pub(super) fn check_failures(
         &self,
@@ -106,12 +133,14 @@ impl World {
     ) -> Result<(), String> {
         let failed = effects.iter().any(|effect| {
             let Effect::Announce { event, .. } = effect else { return false };
-            event.is_final() && !matches!(event, ClusterEvent::RolloutDone { .. })
+            event.is_final()
+                && !matches!(event, ClusterEvent::RolloutDone { .. } | ClusterEvent::DrainDone { .. })
         });
         let began = |effect: &Effect| {
-            matches!(effect, Effect::Announce { event: ClusterEvent::RolloutBegan { .. }, .. })
+            let Effect::Announce { event, .. } = effect else { return false };
+            matches!(event, ClusterEvent::RolloutBegan { .. } | ClusterEvent::Switched { .. })
         };
-        if !failed || matches!(step, Step::Stop | Step::Kill) || effects.iter().any(began) {
+        if !failed || matches!(step, Step::Stop(_) | Step::Kill) || effects.iter().any(began) {
             return Ok(());
         }
         let stays = |of: Generation| {
@@ -123,12 +152,56 @@ impl World {
         Err(format!("a failed rollout has cost one of {before:?}"))
     }
 
+    /// Counts the failure of a slot of which no process has been ready, if this step is one.
+    pub(super) fn count_failure(&mut self, step: Step) {
+        let failed = match (step, self.questions.front()) {
+            (Step::Answer(false), Some(&Question::Launch(of))) | (Step::Exited(of), _) => of,
+            _ => return,
+        };
+        let Some(most) = self.fleet.settings.give_up_after else { return };
+        let is_it = |member: &&Member| member.role == Role::Current && member.generation() == Some(failed);
+        if let Some(member) = self.fleet.members().iter().find(is_it) {
+            let failures = self.failures.entry(member.id).or_default();
+            *failures = most.min(*failures + 1);
+        }
+    }
+
+    /// The first slot that has not failed often enough for the cluster to give up.
+    fn hopeful(&self, tries: u32) -> Option<WorkerId> {
+        let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
+        let mut ids = current.map(|member| member.id);
+        ids.find(|id| self.failures.get(id).is_none_or(|&failures| failures < tries))
+    }
+
+    /// A cluster gives up only when no worker was ever ready and each slot has failed.
+    pub(super) fn check_end(&self, tries: u32) -> Result<(), String> {
+        if self.any_ready {
+            return Err("gives up though a worker has been ready".to_owned());
+        }
+        let Some(id) = self.hopeful(tries) else { return Ok(()) };
+        Err(format!("gives up though worker {id} has not failed {tries} times"))
+    }
+
     pub(super) fn check_state(&self) -> Result<(), String> {
+        if let Some(tries) = self.fleet.settings.give_up_after
+            && !(self.any_ready || self.fleet.is_stopping())
+            && self.hopeful(tries).is_none()
+        {
+            return Err(format!("each slot has failed {tries} times and the cluster goes on"));
+        }
         let published = self.running.iter().filter(|running| running.published);
         let mut ids: Vec<_> = published.map(|running| running.worker).collect();
         ids.sort_unstable();
         if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("two processes of worker {} are published", pair[0]));
+        }
+        let drains = |running: &&Running| {
+            running.retired && !(running.terminated || running.killed || running.leaving)
+        };
+        let mut draining: Vec<_> = self.running.iter().filter(drains).map(|running| running.worker).collect();
+        draining.sort_unstable();
+        if let Some(pair) = draining.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("two processes of worker {} drain at the same time", pair[0]));
         }
         for member in self.fleet.members() {
             let served = member

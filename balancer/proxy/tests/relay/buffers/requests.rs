@@ -247,3 +247,23 @@ fn a_body_that_cannot_be_sent_again_trusts_no_connection_that_was_idle() {
         assert_eq!(status(&answer), 200, "{buffer_requests} {length}: {answer}");
     }
 }
+
+#[test]
+fn a_body_is_not_kept_once_its_worker_has_answered_and_has_it() {
+    // More than the sockets hold, so that the worker has not all of it when it answers.
+    const LENGTH: usize = 20_000_000;
+    let limits = ProxyLimits { buffer_requests: 32 << 20, buffer_responses: 0, ..ProxyLimits::default() };
+    let (go_on, wait) = mpsc::channel::<()>();
+    let relay = played_by(limits, move |mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab").unwrap();
+        stream.read_exact(&mut vec![0; LENGTH]).unwrap();
+        let _ = wait.recv();
+        let _ = stream.write_all(b"cd");
+    });
+    let mut client = relay.send(&put(&bytes(LENGTH)));
+    read_until(&mut client, "\r\n\r\nab");
+    eventually("its memory is free", || (held(&relay) == 0).then_some(()));
+    assert_eq!(in_flight(&relay), 1, "the response still comes");
+    drop(go_on);
+    read_until(&mut client, "cd");
+}

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use shared_protocol::Generation;
+use shared_protocol::{Generation, ReleaseChanges};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::probe::{Outcome, Target};
+use crate::look::Subject;
+use crate::probe::{Healthy, Miss, Outcome, Target};
 use crate::process::{ProcessHandle, ProcessReport};
-use crate::system::{Outcomes, Reports, System};
+use crate::system::{Looks, Outcomes, Reports, System};
 use balancer_fleet::Launch;
 
 const BOOT: Duration = Duration::from_millis(20);
@@ -98,11 +99,12 @@ impl FakeSystem {
 
     fn outcome(&self, of: Generation) -> Outcome {
         match self.lock().running.get(&of) {
-            Some(Running { frozen: true, .. }) | None => Outcome::Missed { why: "no answer".to_owned() },
-            Some(Running { behaviour: Behaviour::Unhealthy, .. }) => {
-                Outcome::Missed { why: "answered 500".to_owned() }
+            Some(Running { frozen: true, .. }) | None => Outcome::Missed(Miss::Timeout(INTERVAL)),
+            Some(Running { behaviour: Behaviour::Unhealthy, .. }) => Outcome::Missed(Miss::Status(500)),
+            Some(_) => {
+                let address = ([127, 0, 0, 1], 1_000 + of.0 as u16).into();
+                Outcome::Healthy(Healthy { address, store: None, status: Some(200), bound: None })
             }
-            Some(_) => Outcome::Healthy { store: None },
         }
     }
 }
@@ -155,9 +157,10 @@ impl System for FakeSystem {
             let status = live(behaviour, port, signalled, crashed, generation, &reports).await;
             system.lock().running.remove(&generation);
             // Fails when the supervisor has ended.
-            let _ = reports.send((generation, ProcessReport::Exited { status: Ok(status) })).await;
+            let _ =
+                reports.send((generation, ProcessReport::Exited { status: Ok(status), left: None })).await;
         });
-        Ok(ProcessHandle { child: u32::from(port), is_shim: false, signals })
+        Ok(ProcessHandle { child: u32::from(port), is_shim: false, signals, was_ready: Arc::default() })
     }
 
     fn probe(&mut self, _: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle {
@@ -170,8 +173,15 @@ impl System for FakeSystem {
         tokio::spawn(probes).abort_handle()
     }
 
-    fn open_release(&mut self) -> io::Result<()> {
-        if self.lock().release_lost { Err(io::Error::other("the release is gone")) } else { Ok(()) }
+    fn watch(&mut self, _: Subject, _: Generation, _: Looks) -> AbortHandle {
+        tokio::spawn(std::future::pending::<()>()).abort_handle()
+    }
+
+    fn open_release(&mut self) -> io::Result<ReleaseChanges> {
+        match self.lock().release_lost {
+            true => Err(io::Error::other("the release is gone")),
+            false => Ok(ReleaseChanges::default()),
+        }
     }
 
     fn adopt_release(&mut self) {

@@ -1,0 +1,275 @@
+//! The control socket's file: made for the own user only, made anew when it is gone,
+//! and removed at the end if it is still the same one.
+
+use std::fmt::Write as _;
+use std::fs::Metadata;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, UCred, sockopt};
+use tracing::{info, warn};
+
+/// Between two looks at whether the file is still there: one stat(2).
+const LOOK: Duration = Duration::from_secs(2);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+/// For everybody: such a directory's files are safe from others only if it is sticky.
+const WRITABLE_BY_ALL: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
+/// A place for the socket, once its directory is fit for it, or why it is not.
+pub type Place = Arc<dyn Fn() -> Result<Prepared, String> + Send + Sync>;
+
+/// A place that is fit for the socket.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub path: PathBuf,
+    /// The directory is there for sockets only, and goes away with the last one.
+    pub owns_directory: bool,
+}
+
+/// Where the socket may lie. The first place that will do has it.
+#[derive(Clone)]
+pub struct Places(Vec<Place>);
+
+impl Places {
+    /// Only there.
+    pub fn chosen(path: PathBuf) -> Self {
+        Self(vec![Arc::new(move || Ok(Prepared { path: path.clone(), owns_directory: false }))])
+    }
+
+    /// The first of several that will do.
+    pub fn usual(places: impl IntoIterator<Item = Place>) -> Self {
+        Self(places.into_iter().collect())
+    }
+}
+
+impl std::fmt::Debug for Places {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Places({})", self.0.len())
+    }
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+#[error("could not make the control socket {text} (set --control or CLUSTER_CONTROL)")]
+pub struct SocketError {
+    text: String,
+}
+
+/// Why a place does not do.
+#[derive(Debug, thiserror::Error)]
+enum PlaceError {
+    /// Whose it is would be taken away from its users by another place.
+    #[error("another cluster listens on it{}", described(.0))]
+    InUse(Option<UCred>),
+    #[error("there is {0}, which is not a socket")]
+    NoSocket(&'static str),
+    #[error("there is no such directory")]
+    NoDirectory,
+    #[error("{0}")]
+    NotFit(String),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<Errno> for PlaceError {
+    fn from(err: Errno) -> Self {
+        Self::Io(err.into())
+    }
+}
+
+fn described(peer: &Option<UCred>) -> String {
+    let Some(peer) = peer else { return String::new() };
+    let user = peer.uid.as_raw();
+    let whose =
+        if peer.uid == rustix::process::geteuid() { String::new() } else { format!(" of user {user}") };
+    format!(": process {}{whose}", peer.pid.as_raw_nonzero())
+}
+
+/// Device and inode, by which a file is known.
+type Identity = (u64, u64);
+
+/// The bound socket; its file goes away with it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    pub(super) listener: StdUnixListener,
+    pub path: PathBuf,
+    owns_directory: bool,
+    identity: Identity,
+}
+
+impl ControlSocket {
+    /// Binds the first of `places` that will do, for the own user only. What a cluster
+    /// that was killed has left there is replaced.
+    ///
+    /// # Errors
+    /// When another cluster listens there, or none of them will do.
+    pub fn bind(places: &Places) -> Result<Self, SocketError> {
+        let mut text = String::new();
+        for place in &places.0 {
+            match Self::bind_at(place) {
+                Ok(socket) => return Ok(socket),
+                Err((path, err @ PlaceError::InUse(_))) => {
+                    text = format!("{}: {err}", path.display());
+                    break;
+                }
+                Err((path, err)) => {
+                    let separator = if text.is_empty() { "" } else { "; " };
+                    let place = if path.as_os_str().is_empty() {
+                        String::new()
+                    } else {
+                        format!("{}: ", path.display())
+                    };
+                    let _ = write!(text, "{separator}{place}{err}");
+                }
+            }
+        }
+        Err(SocketError { text })
+    }
+
+    /// Also says which path does not do, if there is one.
+    fn bind_at(place: &Place) -> Result<Self, (PathBuf, PlaceError)> {
+        let bind = || {
+            let prepared = place().map_err(|why| (PathBuf::new(), PlaceError::NotFit(why)))?;
+            Self::bind_to(&prepared).map_err(|err| (prepared.path, err))
+        };
+        match bind() {
+            // Another cluster has ended, and its directory has gone with it.
+            Err((_, PlaceError::NoDirectory)) => bind(),
+            bound => bound,
+        }
+    }
+
+    fn bind_to(prepared: &Prepared) -> Result<Self, PlaceError> {
+        let Prepared { path, owns_directory } = prepared;
+        remove_stale(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // The file gets the mode that the socket has, less the umask, and so is never open
+        // to others, not even for a moment (unix_bind in the kernel's net/unix/af_unix.c).
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?).map_err(|err| match err {
+            Errno::NOENT => PlaceError::NoDirectory,
+            err => err.into(),
+        })?;
+        // Independent of any working directory.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let identity = identity(&std::fs::symlink_metadata(&path)?);
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(Self { listener: StdUnixListener::from(socket), path, owns_directory: *owns_directory, identity })
+    }
+
+    /// Does the path still lead here? Somebody may have swept the directory.
+    fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+    }
+
+    /// Returns another socket when the file of this one is gone.
+    pub(super) async fn renewed(&self, places: &Places) -> Self {
+        let mut said = None;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.is_there() {
+                continue;
+            }
+            match Self::bind(places) {
+                Ok(renewed) => {
+                    info!(control = %renewed.path.display(), "the control socket's file was gone: made anew");
+                    return renewed;
+                }
+                Err(err) => {
+                    let why = err.to_string();
+                    if said.as_ref() != Some(&why) {
+                        warn!("the control socket's file is gone, and cannot be made anew yet: {why}");
+                    }
+                    said = Some(why);
+                }
+            }
+        }
+    }
+
+    /// Who else can put another socket in the place of this one, if anybody can.
+    pub fn exposure(&self) -> Option<String> {
+        let directory = self.path.parent()?;
+        let found = std::fs::metadata(directory).ok()?;
+        let (owner, mode) = (found.uid(), found.mode());
+        if mode & WRITABLE_BY_ALL != 0 && mode & STICKY == 0 {
+            return Some(format!(
+                "everybody can replace it, as {} is open to all (chmod +t)",
+                directory.display()
+            ));
+        }
+        let is_safe = owner == 0 || owner == rustix::process::geteuid().as_raw();
+        (!is_safe).then(|| format!("user {owner} can replace it, who owns {}", directory.display()))
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if self.is_there() {
+            // Nothing can be done about it, and the next start replaces it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+        if self.owns_directory
+            && let Some(directory) = self.path.parent()
+        {
+            // Fails when another cluster has its socket there.
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
+
+/// Makes room at `path` if a socket lies there on which nobody listens any more.
+fn remove_stale(path: &Path) -> Result<(), PlaceError> {
+    let found = match std::fs::symlink_metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let kind = found.file_type();
+    if !kind.is_socket() {
+        return Err(PlaceError::NoSocket(if kind.is_symlink() {
+            "a symbolic link"
+        } else if kind.is_dir() {
+            "a directory"
+        } else {
+            "another file"
+        }));
+    }
+    match connect(path) {
+        // Not everybody may connect, and who does not take connections is still there.
+        Ok(socket) => Err(PlaceError::InUse(sockopt::socket_peercred(&socket).ok())),
+        Err(Errno::AGAIN | Errno::ACCESS) => Err(PlaceError::InUse(None)),
+        Err(Errno::CONNREFUSED) => {
+            // Another cluster may have been faster.
+            if std::fs::symlink_metadata(path).is_ok_and(|now| identity(&now) == identity(&found)) {
+                std::fs::remove_file(path)?;
+            }
+            Ok(())
+        }
+        Err(Errno::NOENT) => Ok(()),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Connects without waiting for somebody who takes no connections.
+fn connect(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests;

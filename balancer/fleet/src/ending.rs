@@ -1,0 +1,138 @@
+//! How the process of a member ends: it finishes what it has, its long-lived connections
+//! end within their time, and it is told to stop and at last killed.
+
+use std::time::{Duration, Instant};
+
+use super::Effect;
+use super::limits::{DrainSignal, Limits};
+use super::member::{Member, Role};
+use super::phase::{AfterExit, Escalation, Phase};
+use super::seeded::{Bug, seeded};
+
+impl Member {
+    /// The process has a successor, or is not wanted any more.
+    pub fn retire(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+        self.role = Role::Retiring;
+        let Phase::Online { process, .. } = self.phase else {
+            return self.stop(AfterExit::StayDown, limits, now);
+        };
+        let mut effects = self.enter(Phase::Draining { process, until: now + limits.drain });
+        effects.push(Effect::AwaitDrain(process.generation));
+        effects
+    }
+
+    /// A retired process has only long-lived connections: they end, and it is told so.
+    pub fn only_long_lived(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+        let Phase::Draining { until, .. } = self.phase else { return vec![] };
+        let left = until.saturating_duration_since(now);
+        self.end_long_lived(limits.long_lived(left), limits, now)
+    }
+
+    /// The long-lived connections of the process end within `over`, and it is told so.
+    fn end_long_lived(&mut self, over: Duration, limits: &Limits, now: Instant) -> Vec<Effect> {
+        let (Phase::Online { process, .. } | Phase::Draining { process, .. }) = self.phase else {
+            return vec![];
+        };
+        let generation = process.generation;
+        let close = Effect::Close { generation, over: Some(over) };
+        if limits.drain_signal == DrainSignal::Terminate {
+            let mut effects = self.stop(AfterExit::StayDown, limits, now);
+            if seeded(Bug::TellsTwice) {
+                self.phase = Phase::Draining { process, until: now + over };
+            }
+            if let Phase::Stopping { escalation: Escalation::KillAt(at), .. } = &mut self.phase {
+                *at += over;
+            }
+            effects.push(close);
+            return effects;
+        }
+        let mut effects = self.enter(Phase::Draining { process, until: now + over });
+        if let DrainSignal::Other(signal) = limits.drain_signal {
+            effects.push(Effect::SignalDrain { generation, signal });
+        }
+        effects.push(close);
+        effects
+    }
+
+    /// The process has nothing in flight any more.
+    pub fn drained(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Draining { .. } => return self.stop(AfterExit::StayDown, limits, now),
+            Phase::Stopping { escalation: Escalation::KillAt(at), .. } => {
+                *at = (*at).min(now + limits.kill);
+            }
+            _ => {}
+        }
+        vec![]
+    }
+
+    /// The cluster stops. The process may keep its long-lived connections for a while.
+    pub fn stop_for_good(&mut self, long_lived: Duration, limits: &Limits, now: Instant) -> Vec<Effect> {
+        if long_lived.is_zero() || !matches!(self.phase, Phase::Online { .. } | Phase::Draining { .. }) {
+            let mut effects = self.stop(AfterExit::StayDown, limits, now);
+            if long_lived.is_zero() {
+                effects.extend(self.close_all());
+            }
+            return effects;
+        }
+        let is_awaited = matches!(self.phase, Phase::Draining { .. });
+        let mut effects = self.end_long_lived(long_lived, limits, now);
+        if let Some(generation) = self.generation().filter(|_| !is_awaited) {
+            effects.push(Effect::AwaitDrain(generation));
+        }
+        effects
+    }
+
+    /// What the process has in flight ends.
+    pub(super) fn close_all(&self) -> Option<Effect> {
+        let process = self.phase.process()?;
+        Some(Effect::Close { generation: process.generation, over: None })
+    }
+
+    /// The process has less time than it was given for what it has.
+    pub fn cut_short(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+        let mut effects = self.stop(AfterExit::StayDown, limits, now);
+        if let Some(generation) = self.generation() {
+            // Its requests may take the time that the process has to end.
+            effects.push(Effect::Close { generation, over: Some(limits.kill / 2) });
+        }
+        effects
+    }
+
+    /// Asks the process to stop; `next` follows its end. A process that is stopping
+    /// already may only be told to stay down.
+    pub fn stop(&mut self, next: AfterExit, limits: &Limits, now: Instant) -> Vec<Effect> {
+        let process = match &mut self.phase {
+            Phase::AtGate { .. } | Phase::Backoff { .. } => {
+                self.phase = Phase::Stopped;
+                return vec![];
+            }
+            Phase::Stopping { next: after, .. } => {
+                if next == AfterExit::StayDown && !seeded(Bug::StopForgetsStopping) {
+                    *after = next;
+                }
+                return vec![];
+            }
+            Phase::Stopped => return vec![],
+            Phase::Starting { process, .. }
+            | Phase::Standby { process, .. }
+            | Phase::Online { process, .. }
+            | Phase::Draining { process, .. } => *process,
+        };
+        let online = self.phase.time_online(now);
+        let escalation = Escalation::KillAt(now + limits.kill);
+        let mut effects = self.enter(Phase::Stopping { process, online, escalation, next });
+        effects.push(Effect::Terminate(process.generation));
+        effects
+    }
+
+    /// Ends the process at once; nothing follows.
+    pub fn kill(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+        let mut effects = self.stop(AfterExit::StayDown, limits, now);
+        if let Phase::Stopping { process, escalation, .. } = &mut self.phase {
+            *escalation = Escalation::Killed;
+            effects.push(Effect::Kill(process.generation));
+        }
+        effects
+    }
+}

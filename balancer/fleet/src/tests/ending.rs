@@ -1,0 +1,68 @@
+//! How a member ends that has long-lived connections.
+
+use std::time::Duration;
+
+use super::member_life::{FIRST, KILL, LIMITS, Life, TERMINATE, WITHDRAW, close};
+use crate::{DrainSignal, Effect, Limits};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A member that was retired five seconds ago and has only long-lived connections now, and
+/// what is done about it.
+fn only_long_lived(limits: &Limits) -> (Life, Vec<Effect>) {
+    let mut life = Life::online();
+    life.limits = *limits;
+    life.member.retire(limits, life.now);
+    life.now += 5 * SECOND;
+    let effects = life.member.only_long_lived(limits, life.now);
+    (life, effects)
+}
+
+#[test]
+fn long_lived_connections_have_what_is_left_of_the_drain_and_the_program_is_told_at_once() {
+    let left = LIMITS.drain - 5 * SECOND;
+    let (mut life, effects) = only_long_lived(&LIMITS);
+    assert_eq!(effects, [TERMINATE, close(Some(left))]);
+    let told = life.now;
+    assert_eq!(life.at_deadline(), [KILL]);
+    assert_eq!(life.now, told + left + LIMITS.kill);
+
+    let (mut life, _) = only_long_lived(&LIMITS);
+    life.now += SECOND;
+    let closed = life.now;
+    assert_eq!(life.member.drained(&LIMITS, life.now), []);
+    assert_eq!(life.at_deadline(), [KILL]);
+    assert_eq!(life.now, closed + LIMITS.kill, "nothing keeps it any more");
+}
+
+#[test]
+fn a_program_that_is_told_in_another_way_gets_its_sigterm_last() {
+    let short = Some(3 * SECOND);
+    for (drain_signal, told) in [
+        (DrainSignal::Other(12), Some(Effect::SignalDrain { generation: FIRST, signal: 12 })),
+        (DrainSignal::Off, None),
+    ] {
+        let limits = Limits { drain_signal, stream_drain: short, ..LIMITS };
+        let (mut life, effects) = only_long_lived(&limits);
+        assert_eq!(effects, told.into_iter().chain([close(short)]).collect::<Vec<_>>());
+        let told = life.now;
+        assert_eq!(life.at_deadline(), [TERMINATE, close(None)]);
+        assert_eq!(life.now, told + 3 * SECOND);
+        let (mut life, _) = only_long_lived(&limits);
+        assert_eq!(life.member.drained(&limits, life.now), [TERMINATE]);
+    }
+}
+
+#[test]
+fn a_stop_gives_long_lived_connections_their_time() {
+    let mut life = Life::online();
+    let effects = life.member.stop_for_good(4 * SECOND, &LIMITS, life.now);
+    assert_eq!(effects, [WITHDRAW, TERMINATE, close(Some(4 * SECOND)), Effect::AwaitDrain(FIRST)]);
+    let stopped = life.now;
+    assert_eq!(life.at_deadline(), [KILL]);
+    assert_eq!(life.now, stopped + 4 * SECOND + LIMITS.kill);
+
+    let mut life = Life::online();
+    let effects = life.member.stop_for_good(Duration::ZERO, &LIMITS, life.now);
+    assert_eq!(effects, [WITHDRAW, TERMINATE, close(None)]);
+}

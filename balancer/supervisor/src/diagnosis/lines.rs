@@ -1,0 +1,126 @@
+//! What a program has printed last, for messages.
+
+use shared_protocol::OutputLine;
+
+/// Lines that are repeated.
+const LINES: usize = 5;
+/// Characters of a line that are repeated.
+const LINE: usize = 200;
+
+/// The last lines that say something, oldest first, shortened and without what would steer
+/// a terminal. Frames of stack traces would push out the message above them, and what a
+/// runtime adds to an error (Node does) the error itself, which is among them always.
+pub(crate) fn last_lines(lines: &[OutputLine]) -> Vec<String> {
+    let mut all: Vec<_> = lines.iter().map(|line| plain(&line.text)).collect();
+    all.retain(|line| says_something(line));
+    let mut last = all.split_off(all.len().saturating_sub(LINES));
+    if !last.iter().any(|line| is_error(line))
+        && let Some(error) = all.into_iter().rev().find(|line| is_error(line))
+    {
+        last[0] = error;
+    }
+    last.iter().map(|line| shorten(line.trim())).collect()
+}
+
+/// Is this the message of an error, as languages write it?
+fn is_error(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    let signs = ["error:", "error [", "exception:", "exception in ", "panicked at", "panic:", "fatal"];
+    signs.iter().any(|sign| line.contains(sign))
+}
+
+fn says_something(line: &str) -> bool {
+    let is_indented = line.starts_with(char::is_whitespace);
+    let text = line.trim_start();
+    let is_frame = is_indented && (text.starts_with("at ") || text.starts_with("from "));
+    text.contains(char::is_alphanumeric) && !is_frame
+}
+
+fn shorten(line: &str) -> String {
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// Without control sequences (ECMA-48, section 5.4: `ESC [`, parameters, and a final byte
+/// from `@` to `~`) and control characters.
+fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '\x1b' if chars.next_if_eq(&'[').is_some() => {
+                let _ = chars.by_ref().find(|char| ('@'..='~').contains(char));
+            }
+            '\t' => text.push(' '),
+            char if char.is_control() => {}
+            char => text.push(char),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_protocol::{Generation, OutputStream, WorkerId};
+
+    use super::*;
+
+    fn last(texts: &[&str]) -> Vec<String> {
+        let line = |text: &&str| OutputLine {
+            sequence: 1,
+            at_ms: 0,
+            worker: WorkerId(1),
+            pid: 7,
+            generation: Generation(1),
+            stream: OutputStream::Stderr,
+            text: (*text).to_owned(),
+        };
+        last_lines(&texts.iter().map(line).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_message_is_not_pushed_out_by_its_stack_trace() {
+        let node = [
+            "node:internal/modules/cjs/loader:1148",
+            "  throw err;",
+            "  ^",
+            "",
+            "Error: Cannot find module '/app/nope.js'",
+            "    at Module._resolveFilename (node:internal/modules/cjs/loader:1145:15)",
+            "    at node:internal/main/run_main_module:28:49 {",
+            "  code: 'MODULE_NOT_FOUND',",
+            "  requireStack: []",
+            "}",
+            "",
+            "Node.js v20.1.0",
+        ];
+        assert_eq!(last(&node)[1], "Error: Cannot find module '/app/nope.js'");
+        let required = [
+            "Error: Cannot find module 'socket.io'",
+            "Require stack:",
+            "- /app/lib/a.js",
+            "- /app/server.js",
+            "    at require (node:internal/modules/helpers:182:18) {",
+            "  code: 'MODULE_NOT_FOUND',",
+            "  requireStack: [ '/app/lib/a.js', '/app/server.js' ]",
+            "}",
+            "Node.js v20.1.0",
+        ];
+        let lines = last(&required);
+        assert_eq!((lines.len(), &*lines[0], &*lines[4]), (5, required[0], required[8]));
+        let ruby =
+            ["a.rb:1:in `require': cannot load such file -- x (LoadError)", "\tfrom a.rb:1:in `<main>'"];
+        assert_eq!(last(&ruby), [ruby[0]]);
+    }
+
+    #[test]
+    fn lines_are_few_short_and_steer_no_terminal() {
+        let long = "ä".repeat(300);
+        let lines = last(&["1", "2", "3", "4", "5", "\x1b[31;1mred\x1b[0m\x07 \x1b]0;title", &long]);
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[3], "red ]0;title");
+        assert_eq!(lines[4].chars().count(), 201);
+    }
+}
