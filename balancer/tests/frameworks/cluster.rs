@@ -101,13 +101,17 @@ impl Cluster {
         self.workers().iter().filter_map(|worker| worker["inFlight"].as_u64()).sum()
     }
 
-    /// How the workers ended that were told to stop so far, each way once.
+    /// How the two workers ended that a reload has replaced, each way once. They may still
+    /// drain when the reload is over.
     pub(crate) fn exits(&self) -> Vec<String> {
-        let events = self.admin("/events");
-        let events = events.as_array().or(events["events"].as_array()).unwrap();
-        let stopped = events.iter().filter(|event| event["kind"] == "stopped");
-        let mut exits: Vec<_> =
-            stopped.filter_map(|event| event["detail"].as_str().map(str::to_owned)).collect();
+        let mut exits = eventually("both old workers have ended", || {
+            let events = self.admin("/events");
+            let events = events.as_array().or(events["events"].as_array()).unwrap();
+            let stopped = events.iter().filter(|event| event["kind"] == "stopped");
+            let exits: Vec<_> =
+                stopped.filter_map(|event| event["detail"].as_str().map(str::to_owned)).collect();
+            (exits.len() == 2).then_some(exits)
+        });
         exits.sort_unstable();
         exits.dedup();
         exits
@@ -147,10 +151,8 @@ impl Cluster {
 
     /// Lines of this worker with this text, so far.
     pub(crate) fn said(&self, worker: u64, text: &str) -> usize {
-        let worker = worker.to_string();
         let said = |event: &Value| {
-            event["worker"] == worker.as_str()
-                && event["message"].as_str().is_some_and(|said| said.contains(text))
+            is_of(event, worker) && event["message"].as_str().is_some_and(|said| said.contains(text))
         };
         self.events().iter().filter(|event| said(event)).count()
     }
@@ -179,6 +181,11 @@ impl Drop for Cluster {
             eprintln!("log of the cluster:\n{}", self.log.lines().join("\n"));
         }
     }
+}
+
+/// Whether a line of the log is of this worker.
+pub(crate) fn is_of(event: &Value, worker: u64) -> bool {
+    event["worker"] == worker || event["worker"] == worker.to_string().as_str()
 }
 
 fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {

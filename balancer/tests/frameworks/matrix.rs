@@ -12,7 +12,7 @@ use shared_testkit::connection::Connection;
 use shared_testkit::eventually;
 use shared_testkit::process::send_signal;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, is_of};
 use crate::example;
 use crate::load::Load;
 
@@ -188,8 +188,7 @@ fn warnings(cluster: &Cluster) -> Vec<Value> {
 /// That a worker has died of SIGKILL, or what its requests met then, is to be expected, once.
 fn is_of_the_kill(event: &Value, victim: u64) -> bool {
     let message = event["message"].as_str().unwrap_or_default();
-    event["worker"] == victim.to_string().as_str()
-        && (message.contains("signal: 9") || event["fault"].is_string())
+    is_of(event, victim) && (message.contains("signal: 9") || event["fault"].is_string())
 }
 
 /// Neither processes nor sockets.
