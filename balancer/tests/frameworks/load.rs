@@ -26,7 +26,7 @@ impl Load {
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let client = |index: usize| {
             let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
-            thread::spawn(move || ask(address, index % 2 == 0, &stop, &asked))
+            thread::spawn(move || ask(address, index.is_multiple_of(2), &stop, &asked))
         };
         let clients = (0..CLIENTS).map(client).collect();
         Self { stop, asked, clients }
