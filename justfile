@@ -25,10 +25,19 @@ test-all:
     bash .ci/setup
     cargo test --workspace -- --include-ignored
 
+# All examples through start, reload, kill and stop, as a table; installs what they need
+frameworks:
+    .ci/frameworks
+    rm -rf target/frameworks/rows
+    cargo test -p balancer --features frameworks --test frameworks -- --include-ignored --test-threads 1
+    @echo '| example | first answer, s | lost in reload | lost in kill -9 | stop with a request in hand, s | exit code | exits of old workers | warnings |'
+    @echo '|---|---|---|---|---|---|---|---|'
+    @cat target/frameworks/rows/*
+
 # Format and lints
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --features balancer/frameworks --locked -- -D warnings
 
 # What a change must pass
 ci:

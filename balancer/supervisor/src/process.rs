@@ -176,12 +176,12 @@ impl Launcher {
         // Closed when both streams have been read to their ends.
         let (speaks, mut silent) = mpsc::channel(1);
         if let Some(stdout) = child.stdout.take() {
-            let copying = printer.clone().relay(stdout, OutputStream::Stdout, Arc::clone(&self.output));
-            relays.spawn(until_silent(copying, speaks.clone()));
+            let relay = printer.clone().relay(stdout, OutputStream::Stdout, Arc::clone(&self.output));
+            relays.spawn(until_silent(relay, speaks.clone()));
         }
         if let Some(stderr) = child.stderr.take() {
-            let copying = printer.relay(stderr, OutputStream::Stderr, Arc::clone(&self.output));
-            relays.spawn(until_silent(copying, speaks));
+            let relay = printer.relay(stderr, OutputStream::Stderr, Arc::clone(&self.output));
+            relays.spawn(until_silent(relay, speaks));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
         let is_shim = matches!(program, Program::Command(_));

@@ -133,20 +133,18 @@ impl Balancer {
     pub fn start_unread(self) -> (Cluster, BufReader<ChildStderr>) {
         let mut child = self.command().spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let (address, admin) = loop {
+        let listening = loop {
             let mut line = String::new();
             assert!(stderr.read_line(&mut line).unwrap() > 0, "the balancer ended");
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = event["address"].as_str().and_then(|address| address.parse().ok()) {
-                let admin = event["admin"].as_str().and_then(|url| url.strip_prefix("http://")?.parse().ok());
-                break (address, admin);
+            if let Some(listening) = Listening::of(&line) {
+                break listening;
             }
         };
         let cluster = Cluster {
             child,
-            address,
-            admin,
-            control: PathBuf::new(),
+            address: listening.address,
+            admin: listening.admin,
+            control: listening.control,
             log: Arc::default(),
             reader: None,
             directory: self.directory,
@@ -184,25 +182,14 @@ impl Balancer {
             reader: Some(reader),
             directory: self.directory,
         };
-        cluster.address = eventually("the cluster listens", || {
+        let listening = eventually("the cluster listens", || {
             if let Ok(Some(status)) = cluster.child.try_wait() {
                 let log = cluster.log();
                 panic!("the balancer ended with {status}: {log:#?}");
             }
-            let events = cluster.said();
-            // A single process says its URL.
-            let url = |event: &Value| event["url"].as_str()?.strip_prefix("http://")?.parse().ok();
-            events
-                .iter()
-                .find_map(|event| event["address"].as_str()?.parse().ok())
-                .or(events.iter().find_map(url))
+            cluster.log().iter().find_map(|line| Listening::of(line))
         });
-        let listening = cluster.said().into_iter().find(|event| event["control"].is_string());
-        if let Some(event) = listening {
-            let admin = event["admin"].as_str().and_then(|url| url.strip_prefix("http://"));
-            cluster.admin = admin.map(|address| address.parse().unwrap());
-            cluster.control = event["control"].as_str().unwrap().into();
-        }
+        Listening { address: cluster.address, admin: cluster.admin, control: cluster.control } = listening;
         cluster
     }
 
@@ -211,6 +198,31 @@ impl Balancer {
         let cluster = self.start();
         cluster.wait_ready();
         cluster
+    }
+}
+
+/// Where a cluster can be reached, as its log says, or a single process's.
+struct Listening {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    control: PathBuf,
+}
+
+impl Listening {
+    /// From the line that says so, in either form of the log.
+    fn of(line: &str) -> Option<Self> {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        let field = |name: &str| match event[name].as_str() {
+            Some(text) => Some(text.to_owned()),
+            None => {
+                let (_, rest) = line.split_once(&format!(" {name}="))?;
+                Some(rest.split(' ').next()?.trim_matches('"').to_owned())
+            }
+        };
+        let at = |text: String| text.trim_start_matches("http://").parse().ok();
+        let address = field("address").or_else(|| field("url")).and_then(at)?;
+        let control = field("control").unwrap_or_default().into();
+        Some(Self { address, admin: field("admin").and_then(at), control })
     }
 }
 
@@ -242,15 +254,6 @@ impl Cluster {
     /// The log's lines, which are JSON as standard error is no terminal.
     pub fn events(&self) -> Vec<Value> {
         self.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// As [`Self::events`], with the fields of lines that are text.
-    fn said(&self) -> Vec<Value> {
-        let of_text = |line: &String| {
-            let fields = line.split(' ').filter_map(|field| field.split_once('='));
-            fields.map(|(name, value)| (name.to_owned(), Value::from(value.trim_matches('"')))).collect()
-        };
-        self.log().iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| of_text(line))).collect()
     }
 
     /// The warning about a request that names this fault, once it is in the log.
