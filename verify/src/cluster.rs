@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ use crate::target::Target;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the cluster's log that are kept.
 const LOG_LINES: usize = 200;
+/// For the last words of a balancer that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Name of the control socket in a cluster's directory.
 const CONTROL: &str = "control.sock";
 /// For one question to the control socket while a cluster starts.
@@ -149,7 +152,10 @@ impl Launcher {
 
 /// The end of a cluster's log.
 #[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<VecDeque<String>>>);
+struct Log {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    has_ended: Arc<AtomicBool>,
+}
 
 impl Log {
     /// Reads until the writer is gone, so that it never blocks on a full pipe.
@@ -157,17 +163,25 @@ impl Log {
         let log = self.clone();
         thread::spawn(move || {
             for line in reader.lines().map_while(Result::ok) {
-                let mut lines = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut lines = log.lines.lock().unwrap_or_else(PoisonError::into_inner);
                 if lines.len() == LOG_LINES {
                     lines.pop_front();
                 }
                 lines.push_back(line);
             }
+            log.has_ended.store(true, Ordering::Release);
         });
     }
 
     fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Waits for the last words of a process that has ended; another one may hold its
+    /// standard error open.
+    async fn complete(&self) {
+        let has_ended = || async { self.has_ended.load(Ordering::Acquire).then_some(()) };
+        let _ = eventually(LAST_WORDS, has_ended).await;
     }
 
     fn log_tail(&self) -> String {
@@ -268,6 +282,7 @@ impl Cluster {
                 return Ok(address);
             }
             if let Ok(Some(status)) = self.child.try_wait() {
+                self.log.complete().await;
                 return Err(ClusterError::Ended { status, log: self.log.log_tail() });
             }
             if began.elapsed() >= START_LIMIT {
