@@ -25,6 +25,7 @@ use balancer_state::response::Response;
 
 /// How a change's steps are sent, and lines of workers: one JSON object per line.
 pub(crate) const LINES: &str = "application/x-ndjson";
+
 /// Connections at the same time; further ones wait.
 const CONNECTIONS: usize = 256;
 /// For a client to send the head of a request.

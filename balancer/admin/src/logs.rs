@@ -10,8 +10,7 @@ use shared_protocol::problem::Problem;
 use shared_protocol::{OutputLine, OutputRecord, WorkerId};
 use tokio::sync::mpsc;
 
-use crate::http::LINES;
-use crate::http::Reply;
+use crate::http::{LINES, Reply};
 
 /// Lines from before that are shown unless a number is asked for; as many as PM2 shows.
 const USUAL_LINES: usize = 15;

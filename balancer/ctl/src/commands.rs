@@ -37,7 +37,11 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 watch::run(cluster, &pinned, to.json).await
             }
             Action::Status { all, .. } => status(&target, *all, to.json).await,
-            Action::Logs { which, .. } => logs::run(target.connect().await?, which, to.json).await,
+            Action::Logs { which, .. } => {
+                let cluster = target.connect().await?;
+                let pinned = target.pinned(&cluster);
+                logs::run(cluster, &pinned, which, to.json).await
+            }
             Action::Reload { wait, .. } => {
                 let request = Request::post_empty(path_to("/reload", *wait));
                 target.connect().await?.change(request, to.json).await

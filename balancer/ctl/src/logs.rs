@@ -7,17 +7,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use anyhow::Context;
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use shared_protocol::{Generation, OutputRecord, WorkerId};
 use shared_telemetry::{codes, terminal};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::WhichLines;
 use crate::cluster::{Cluster, NOT_UNDERSTOOD};
+use crate::find::Target;
 
 /// Lines that may wait for whoever reads slowly: some megabytes at most.
 const WAITING: usize = 4_096;
@@ -27,23 +28,28 @@ const INTERRUPTED: &str = "the connection was interrupted: lines may be missing"
 ///
 /// # Errors
 /// When the cluster does not answer.
-pub(crate) async fn run(cluster: Cluster, which: &WhichLines, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    cluster: Cluster,
+    target: &Target,
+    which: &WhichLines,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let WhichLines { follow, worker, lines } = which;
     let worker = worker.map_or_else(String::new, |worker| format!("&worker={worker}"));
     let query = |lines: usize| format!("/logs?lines={lines}&follow={follow}{worker}");
-    let (queue, waiting) = sync_channel(WAITING);
+    let (queue, waiting) = mpsc::channel(WAITING);
     let printer = Printer { json, colours: terminal::stdout_has_colour(), seen: BTreeMap::new() };
-    let written = spawn("writer", move || printer.run(&waiting))?;
+    let written = spawn("writer", move || printer.run(waiting))?;
     let copying = async {
         let mut queue = Queue { queue, missed: 0, follow: *follow };
-        let (path, mut cluster) = (cluster.path.clone(), cluster);
+        let mut cluster = cluster;
         let first = queue.copy(&mut cluster, &query(*lines)).await;
         if let (Err(_), true) = (&first, *follow) {
             // The connection may have broken because nothing was read here for long, as of a
             // stopped process. A cluster that has ended cannot be reached.
-            while let Ok(mut again) = Cluster::connect(&path).await {
+            while let Ok(mut again) = target.connect().await {
                 // Fails when the printer has ended.
-                if queue.queue.send(Item::Interrupted).is_err()
+                if queue.queue.send(Item::Interrupted).await.is_err()
                     || queue.copy(&mut again, &query(0)).await.is_ok()
                 {
                     break;
@@ -104,7 +110,7 @@ enum Item {
 
 /// Lines on their way to the printer.
 struct Queue {
-    queue: SyncSender<Item>,
+    queue: mpsc::Sender<Item>,
     /// Lines that found no room since the last one that did.
     missed: u64,
     /// Lines that find no room are lost; otherwise they wait.
@@ -118,21 +124,30 @@ impl Queue {
     /// Queues all lines of the answer.
     async fn copy(&mut self, cluster: &mut Cluster, path: &str) -> anyhow::Result<()> {
         let mut lines = cluster.lines(path).await?;
-        while let Some(line) = lines.line().await.context("the cluster went away")? {
-            if let Err(Unread) = self.push(line) {
+        loop {
+            let line = tokio::select! {
+                line = lines.line() => line.context("the cluster went away")?,
+                // What was missed is said also when nothing follows.
+                told = self.tell_missed(), if self.missed > 0 => match told {
+                    Ok(()) => continue,
+                    Err(Unread) => return Ok(()),
+                },
+            };
+            let Some(line) = line else { break };
+            if let Err(Unread) = self.push(line).await {
                 return Ok(());
             }
         }
         if self.missed > 0 {
-            // Nothing else is to come, so this may wait.
-            let _ = self.queue.send(Item::Missed(self.missed));
+            // Fails when nobody reads.
+            let _ = self.tell_missed().await;
         }
         Ok(())
     }
 
-    fn push(&mut self, line: Bytes) -> Result<(), Unread> {
+    async fn push(&mut self, line: Bytes) -> Result<(), Unread> {
         if !self.follow {
-            return self.queue.send(Item::Line(line)).map_err(|_| Unread);
+            return self.queue.send(Item::Line(line)).await.map_err(|_| Unread);
         }
         if self.missed > 0 && self.try_push(Item::Missed(self.missed))? {
             self.missed = 0;
@@ -142,12 +157,19 @@ impl Queue {
         Ok(())
     }
 
+    /// Waits for room, and says how many lines were missed.
+    async fn tell_missed(&mut self) -> Result<(), Unread> {
+        let room = self.queue.reserve().await.map_err(|_| Unread)?;
+        room.send(Item::Missed(std::mem::take(&mut self.missed)));
+        Ok(())
+    }
+
     /// Whether there was room.
     fn try_push(&self, item: Item) -> Result<bool, Unread> {
         match self.queue.try_send(item) {
             Ok(()) => Ok(true),
             Err(TrySendError::Full(_)) => Ok(false),
-            Err(TrySendError::Disconnected(_)) => Err(Unread),
+            Err(TrySendError::Closed(_)) => Err(Unread),
         }
     }
 }
@@ -161,9 +183,9 @@ struct Printer {
 }
 
 impl Printer {
-    fn run(mut self, waiting: &Receiver<Item>) -> anyhow::Result<()> {
+    fn run(mut self, mut waiting: mpsc::Receiver<Item>) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
-        while let Ok(item) = waiting.recv() {
+        while let Some(item) = waiting.blocking_recv() {
             let text = match item {
                 Item::Line(line) => self.line(&line)?,
                 Item::Missed(missed) => self.record(&OutputRecord::Missed { missed })?,
@@ -243,22 +265,26 @@ mod tests {
         assert!(printer.line(b"{}").is_err());
     }
 
-    #[test]
-    fn lines_that_find_no_room_are_counted_in_their_place() {
-        let (queue, waiting) = sync_channel(3);
+    #[tokio::test]
+    async fn lines_that_find_no_room_are_counted_in_their_place() {
+        let (queue, mut waiting) = mpsc::channel(3);
         let mut queue = Queue { queue, missed: 0, follow: true };
-        let mut push = |n: u32| assert!(queue.push(n.to_string().into()).is_ok());
-        (1..=5).for_each(&mut push);
-        let next = |waiting: &Receiver<Item>| match waiting.recv().unwrap() {
+        for n in 1..=5 {
+            assert!(queue.push(n.to_string().into()).await.is_ok());
+        }
+        let next = |waiting: &mut mpsc::Receiver<Item>| match waiting.try_recv().unwrap() {
             Item::Line(line) => String::from_utf8(line.to_vec()).unwrap(),
             Item::Missed(missed) => format!("missed {missed}"),
             Item::Interrupted => unreachable!("it was not"),
         };
-        let mut shown: Vec<_> = (0..2).map(|_| next(&waiting)).collect();
-        push(6);
-        shown.extend((0..3).map(|_| next(&waiting)));
+        let mut shown: Vec<_> = (0..2).map(|_| next(&mut waiting)).collect();
+        assert!(queue.push("6".into()).await.is_ok());
+        shown.extend((0..3).map(|_| next(&mut waiting)));
         assert_eq!(shown, ["1", "2", "3", "missed 2", "6"]);
+        queue.missed = 7;
+        assert!(queue.tell_missed().await.is_ok());
+        assert_eq!((next(&mut waiting), queue.missed), ("missed 7".to_owned(), 0));
         drop(waiting);
-        assert!(queue.push(Bytes::new()).is_err());
+        assert!(queue.push(Bytes::new()).await.is_err());
     }
 }

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use form::{Form, Ready};
 use lines::Lines;
 use prefix::{Member, Slots};
+
 pub use settings::{OutputMode, OutputSettings};
 
 /// Bytes that are read at a time: at first, and when there is much.

@@ -4,11 +4,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Balancer, Cluster, eventually};
+use crate::harness::{Balancer, Cluster, DEADLINE, eventually};
 
 /// Serves any request, prints what its body says as soon as it has come, and prints the
 /// file of its environment's PRINT_FILE, if any, when it starts.
@@ -64,29 +66,41 @@ fn event_with(cluster: &Cluster, text: &str) -> Value {
 }
 
 /// `balancer logs` with these arguments; killed when dropped.
-struct Logs(Child);
+struct Logs {
+    child: Child,
+    /// What it shows, read no faster than it is taken from here.
+    shown: Option<Receiver<String>>,
+}
 
 impl Logs {
     fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_balancer"));
         command.arg("logs").args(arguments).arg("--control").arg(&cluster.control).env_clear();
         command.current_dir(cluster.directory()).stdin(Stdio::null());
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let (show, shown) = sync_channel(0);
+        thread::spawn(move || lines.map(|line| show.send(line)).take_while(Result::is_ok).for_each(drop));
+        Self { child, shown: Some(shown) }
+    }
+
+    fn next(&self) -> String {
+        self.shown.as_ref().unwrap().recv_timeout(DEADLINE).expect("a further line is shown")
     }
 
     /// Exit code and standard error, once it has ended.
     fn finish(mut self) -> (Option<i32>, String) {
-        let status = shared_testkit::process::wait(&mut self.0).expect("it ends");
+        let status = shared_testkit::process::wait(&mut self.child).expect("it ends");
         let mut err = String::new();
-        self.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         (status.code(), err)
     }
 }
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -229,7 +243,7 @@ fn a_flood_that_nobody_reads_slows_no_worker_and_is_counted() {
     assert!(said["lost"].as_u64().unwrap() > 0 && said["level"] == "WARN", "{said}");
     assert!(said["message"].as_str().unwrap().contains("standard error is read too slowly"), "{said}");
     cluster.signal(Signal::TERM);
-    std::thread::spawn(move || std::io::copy(&mut unread, &mut std::io::sink()));
+    thread::spawn(move || std::io::copy(&mut unread, &mut std::io::sink()));
     assert_eq!(cluster.wait().code(), Some(0));
 }
 
@@ -239,7 +253,6 @@ fn the_last_lines_are_shown_and_followed() {
     let mut cluster = python(2, &[]).start_ready();
     for n in 1..=6 {
         print(&cluster, "/", format!("\x1b[32mline {n}\n").as_bytes());
-        // Each worker's output is read by itself.
         line_with(&cluster, &format!("line {n}"));
     }
     let (code, out, err) = cluster.operate(&["logs", "-n", "4"]);
@@ -251,15 +264,10 @@ fn the_last_lines_are_shown_and_followed() {
     assert!(lines.len() == 3 && lines.iter().all(|line| line["worker"] == 2), "{out}");
     assert!(lines[0]["text"].as_str().unwrap().starts_with("\x1b[32mline "));
 
-    let mut following = Logs::start(&cluster, &["-f", "-n", "1"]);
-    let mut shown = BufReader::new(following.0.stdout.take().unwrap());
-    let mut line = String::new();
-    shown.read_line(&mut line).unwrap();
-    assert!(line.ends_with("| line 6\n"), "{line}");
+    let following = Logs::start(&cluster, &["-f", "-n", "1"]);
+    assert!(following.next().ends_with("| line 6"));
     print(&cluster, "/stderr", b"later\n");
-    line.clear();
-    shown.read_line(&mut line).unwrap();
-    assert!(line.ends_with("| later\n"), "{line}");
+    assert!(following.next().ends_with("| later"));
     cluster.signal(Signal::TERM);
     assert_eq!(cluster.wait().code(), Some(0));
     assert_eq!(following.finish(), (Some(0), String::new()), "it ends with the cluster");
@@ -271,11 +279,15 @@ fn who_follows_and_is_not_read_any_more_ends_in_silence() {
     let cluster = python(1, &[]).start_ready();
     print(&cluster, "/", b"the only line\n");
     line_with(&cluster, "the only line");
-    let mut following = Logs::start(&cluster, &["-f"]);
-    let mut shown = BufReader::new(following.0.stdout.take().unwrap());
-    shown.read_line(&mut String::new()).unwrap();
-    // As `head -1` does; no further line comes.
-    drop(shown);
+    let mut command = Command::new("sh");
+    let script = "\"$0\" logs -f --control \"$1\" | head -n 1";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_balancer")]).arg(&cluster.control);
+    // No further line comes after the first.
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut following = Logs { child, shown: None };
+    let mut shown = String::new();
+    following.child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
+    assert_eq!(shown, "1| the only line\n");
     assert_eq!(following.finish(), (Some(0), String::new()));
 }
 
@@ -283,35 +295,22 @@ fn who_follows_and_is_not_read_any_more_ends_in_silence() {
 #[ignore = "needs python3: bash .ci/setup"]
 fn who_follows_slowly_is_told_how_much_was_missed() {
     let cluster = python(1, &[]).start_ready();
-    let mut following = Logs::start(&cluster, &["-f"]);
-    let mut shown = BufReader::new(following.0.stdout.take().unwrap());
+    let following = Logs::start(&cluster, &["-f"]);
     print(&cluster, "/", b"first\n");
-    shown.read_line(&mut String::new()).unwrap();
+    assert_eq!(following.next(), "1| first");
     for n in 0..3 {
         assert_eq!(cluster.request("POST", "/flood", &[], b"").status, 200, "{n}");
     }
-    let reader = std::thread::spawn(move || {
-        let (mut lines, mut missed) = (0, 0);
-        loop {
-            let mut line = String::new();
-            assert!(shown.read_line(&mut line).unwrap() > 0, "the follower has ended");
-            match line.strip_prefix("-- ") {
-                Some(rest) => missed += rest.split(' ').next().unwrap().parse::<u64>().unwrap(),
-                None if line == "1| last\n" => return (lines, missed),
-                None => lines += 1,
-            }
+    let (mut lines, mut missed) = (0, 0);
+    while lines + missed < 3 * 104_900 {
+        let line = following.next();
+        match line.strip_prefix("-- ") {
+            Some(rest) => missed += rest.split(' ').next().unwrap().parse::<u64>().unwrap(),
+            None => lines += 1,
         }
-    });
-    // The first of them may be among those that are missed.
-    let mut last = 0;
-    eventually("the follower has caught up", || {
-        print(&cluster, "/", b"last\n");
-        last += 1;
-        reader.is_finished().then_some(())
-    });
-    let (lines, missed) = reader.join().unwrap();
+    }
     assert!(missed > 0);
-    assert!((3 * 104_900..3 * 104_900 + last).contains(&(lines + missed)), "{lines} {missed}");
+    assert_eq!(lines + missed, 3 * 104_900);
 }
 
 #[test]

@@ -146,9 +146,10 @@ fn one_slot_that_always_fails_harms_no_other() {
     let (before, start) = (cluster.worker_pids(), Instant::now());
     let restarts = || cluster.workers()[1]["restarts"].as_u64().unwrap();
     let first = restarts();
-    eventually("it was tried again some times", || (restarts() >= first + 3).then_some(()));
-    // Waits of 100, 200, 400 … ms, each up to a quarter shorter; one may have begun before.
-    assert!(start.elapsed() >= Duration::from_millis(450), "{:?}", start.elapsed());
+    eventually("it was tried again some times", || (restarts() >= first + 6).then_some(()));
+    // Waits are drawn between nothing and 100, 200, 400 … ms: all together are as short as this
+    // once in a million runs.
+    assert!(start.elapsed() >= Duration::from_millis(150), "{:?}", start.elapsed());
     assert!(cluster.log().len() < 60, "{:#?}", cluster.log());
     load.finish_unharmed();
     let good = |pids: &[u32]| pids.iter().filter(|pid| cluster.worker_pids().contains(pid)).count();

@@ -73,7 +73,7 @@ async fn reload(
     wrong: &mut Vec<String>,
 ) -> Result<Duration, Verdict> {
     let before = cluster.workers().await;
-    let done = operate(balancer, cluster, &["reload"], LIMIT).await?;
+    let done = operate(balancer, cluster, &["reload", "--wait"], LIMIT).await?;
     if done.code != Some(0) {
         wrong.push(format!("reload {turn} ended with {:?}: {}", done.code, done.said));
     }

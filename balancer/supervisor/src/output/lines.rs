@@ -144,7 +144,7 @@ pub(crate) fn boundary(text: &[u8], limit: usize) -> usize {
     let mut cut = head.len();
     if let Some(at) = last {
         let length = match head[at] {
-            0xc0..0xe0 => 2,
+            ..0xe0 => 2,
             0xe0..0xf0 => 3,
             _ => 4,
         };

@@ -1,4 +1,4 @@
-//! How lines of workers come out, and in what.
+//! How lines of workers come out, as the user has chosen.
 
 use std::str::FromStr;
 
@@ -28,7 +28,7 @@ impl FromStr for OutputMode {
     }
 }
 
-/// How it gets there.
+/// All that the form of a line depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputSettings {
     pub mode: OutputMode,

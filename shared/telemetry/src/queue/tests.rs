@@ -28,6 +28,15 @@ fn gated(lost: &Lost) -> (Writing, Sender<()>, Arc<Mutex<Vec<u8>>>) {
     (Queue::start(gate, "standard error", lost.clone()).unwrap(), permit, written)
 }
 
+/// Waits until the writer has what was handed in.
+fn until_taken(writing: &Writing) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !writing.queue.lock().waiting.bytes.is_empty() {
+        assert!(Instant::now() < deadline, "the writer takes it");
+        thread::yield_now();
+    }
+}
+
 const A: Source = Source(1);
 const B: Source = Source(2);
 
@@ -73,14 +82,12 @@ fn a_line_whose_middle_was_lost_is_not_continued() {
     let (writing, permit, written) = gated(&Lost::default());
     let sink = Sink(Arc::clone(&writing.queue));
     sink.write(B, b"first\n", 1);
-    // The writer is busy with the first line, or that waits as well.
+    // The writer stands still with the first line.
+    until_taken(&writing);
     sink.write(A, &vec![b'x'; ROOM - OWN_ROOM - 6], 1);
     sink.write(A, b"lost in any case, as there is no room for it", 1);
     drop(permit);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !writing.queue.lock().waiting.bytes.is_empty() && Instant::now() < deadline {
-        thread::yield_now();
-    }
+    until_taken(&writing);
     sink.write(A, b"next\n", 1);
     writing.finish(Duration::from_secs(10));
     assert!(written.lock().unwrap().ends_with(b"x\nnext\n"));
