@@ -91,7 +91,12 @@ impl Config {
         let place = place::place(settings, mode)?;
         Ok(Self {
             mode,
-            program: program(mode, command, &place::find(&place.directory, &place.files)?)?,
+            program: program(
+                mode,
+                command,
+                settings.command_origin(),
+                &place::find(&place.directory, &place.files)?,
+            )?,
             directory: place.directory,
             files: place.files,
             limits: limits::limits(settings)?,

@@ -27,6 +27,16 @@ const INTERPRETERS: &[(&str, &[&str])] = &[
 ];
 /// Names that are less alike (Jaro–Winkler, 0 to 1) are not taken for each other.
 const LIKENESS: f64 = 0.85;
+/// What other programs call a subcommand, and what it is here.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("restart", "reload"),
+    ("list", "status"),
+    ("ls", "status"),
+    ("ps", "status"),
+    ("delete", "stop"),
+    ("kill", "stop"),
+    ("help", "--help"),
+];
 /// What other process managers have before the program.
 const VERBS: &[&str] = &["start", "run", "exec", "serve", "launch"];
 
@@ -68,9 +78,12 @@ fn misplaced(err: &clap::Error) -> Option<&str> {
     }
 }
 
-/// The subcommand that `word` is, behind flags, where it has no place; or that it was
-/// probably meant to be.
+/// The subcommand that `word` is, behind flags, where it has no place; that it is called
+/// elsewhere; or that it was probably meant to be.
 fn near_subcommand(word: &str) -> Option<String> {
+    if let Some((_, own)) = SYNONYMS.iter().find(|(other, _)| *other == word) {
+        return Some((*own).to_owned());
+    }
     let command = Cli::command();
     let names = command.get_subcommands().map(clap::Command::get_name);
     let likeness = |name: &&str| strsim::jaro_winkler(word, name);
@@ -188,6 +201,9 @@ mod tests {
         for (line, near) in [
             (&["relaod"][..], Some("reload")),
             (&["staus"], Some("status")),
+            (&["restart"], Some("reload")),
+            (&["ps"], Some("status")),
+            (&["help"], Some("--help")),
             (&["--workers", "2", "stpo"], Some("stop")),
             (&["--workers", "2", "status"], Some("status")),
             (&["sh"], None),

@@ -37,7 +37,10 @@ impl Diagnosis {
                         errors.push(err);
                     }
                     None => {
-                        errors.push(err);
+                        // Without the command the same thing may be wrong.
+                        if errors.last().is_none_or(|last| last.to_string() != err.to_string()) {
+                            errors.push(err);
+                        }
                         if command.is_empty() {
                             break None;
                         }
@@ -75,6 +78,15 @@ mod tests {
         assert_eq!(text.len(), 5, "{text:?}");
         assert_eq!((found.wrong.len(), found.command_is_wrong), (4, true));
         assert!(found.config.is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_with_and_without_the_command_is_said_once() {
+        for line in ["--env-file /no/such.env -- sh", "--chdir /no/such -- sh"] {
+            let found = diagnosis(line);
+            let text: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+            assert!(text.len() == 1 && text[0].contains("/no/such"), "{text:?}");
+        }
     }
 
     #[test]

@@ -45,6 +45,13 @@ pub(super) fn place(settings: &Settings, mode: Mode) -> Result<Place, ConfigErro
         (None, Ok(start)) => start.clone(),
         (_, Err(err)) => return Err(ConfigError::Conflict(format!("{err} (start in another one)"))),
     };
+    if let (Err(err), Some(path)) = (&start, env_files.iter().find(|path| path.is_relative())) {
+        return Err(ConfigError::Conflict(format!(
+            "{err}, and {} is named relative to it (set {} to an absolute path)",
+            path.display(),
+            ENV_FILE.names()
+        )));
+    }
     let start = start.unwrap_or_else(|_| PathBuf::from("/"));
     let paths = env_files.iter().map(|path| start.join(path)).collect();
     Ok(Place { directory, files: Files { paths, settings: settings.clone(), directory: start } })

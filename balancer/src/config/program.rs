@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use shared_settings::ConfigError;
+use shared_settings::{ConfigError, Origin};
 
 use super::mode::Mode;
 use super::place::Found;
@@ -14,7 +14,12 @@ use balancer_supervisor::release::find_executable as find_in;
 ///
 /// # Errors
 /// When there is no cluster to run `command` in, or no such executable file.
-pub(super) fn program(mode: Mode, command: &[OsString], found: &Found) -> Result<Program, ConfigError> {
+pub(super) fn program(
+    mode: Mode,
+    command: &[OsString],
+    origin: Option<&Origin>,
+    found: &Found,
+) -> Result<Program, ConfigError> {
     let Some(name) = command.first() else { return Ok(Program::Bundled) };
     if mode == Mode::Single {
         return Err(ConfigError::Conflict(
@@ -24,17 +29,30 @@ pub(super) fn program(mode: Mode, command: &[OsString], found: &Found) -> Result
         ));
     }
     if found.executable(name).is_none() {
-        let hint = if name.as_encoded_bytes().contains(&b' ') {
-            ", each a word of its own, without quotes"
-        } else {
-            ""
-        };
-        return Err(ConfigError::Conflict(format!(
-            "there is no executable file {name:?}: after -- comes the program and its arguments{hint}, \
-             for example -- node server.js"
-        )));
+        return Err(ConfigError::Conflict(missing(name, origin)));
     }
     Ok(Program::Command(command.to_vec()))
+}
+
+/// What to say of a program that is not there, and of a right one where it is named.
+fn missing(name: &OsStr, origin: Option<&Origin>) -> String {
+    let (place, example) = match origin {
+        Some(origin) => (origin.to_string(), "command = \"node server.js\""),
+        None => ("after --".to_owned(), "-- node server.js"),
+    };
+    let bytes = name.as_encoded_bytes();
+    let hint = if bytes.contains(&b'=') {
+        ", behind env where variables are set (env NODE_ENV=production node server.js)"
+    } else if bytes.contains(&b' ') {
+        ", each a word of its own, without quotes"
+    } else {
+        ""
+    };
+    let comes = if origin.is_some() { "expects" } else { "comes" };
+    format!(
+        "there is no executable file {name:?}: {place} {comes} the program and its arguments{hint}, \
+         for example {example}"
+    )
 }
 
 /// The file that may be executed and that execvp(3) would find for `name`.
@@ -53,7 +71,7 @@ mod tests {
         let line = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let cluster = Mode::Cluster { workers: 2 };
         let found = Found { directory: "/bin".into(), variables: Variables::default() };
-        let program = |mode, line: &[OsString]| program(mode, line, &found);
+        let program = |mode, line: &[OsString]| program(mode, line, None, &found);
         assert!(matches!(program(cluster, &line(&["./sh"])), Ok(Program::Command(_))), "in the directory");
         assert!(matches!(program(cluster, &[]), Ok(Program::Bundled)));
         assert!(matches!(program(cluster, &line(&["sh", "-c", "x"])), Ok(Program::Command(_))));
@@ -62,5 +80,19 @@ mod tests {
         {
             assert!(program(mode, &line(&words)).is_err(), "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_its_place_and_a_right_one() {
+        let at = Origin::File { path: Path::new("cluster.toml").into(), key: "command".to_owned(), line: 3 };
+        let text = missing(OsStr::new("gone"), Some(&at));
+        assert!(text.contains("\"gone\": command in cluster.toml line 3"), "{text}");
+        assert!(text.contains("command = \"node server.js\"") && !text.contains("--"), "{text}");
+        let text = missing(OsStr::new("A=1"), None);
+        assert!(
+            text.contains("env NODE_ENV=production node") && text.ends_with("-- node server.js"),
+            "{text}"
+        );
+        assert!(missing(OsStr::new("node a.js"), None).contains("without quotes"));
     }
 }

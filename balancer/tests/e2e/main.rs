@@ -31,6 +31,7 @@ mod operations;
 mod operators;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
+mod places;
 mod program;
 mod queue;
 mod ready;

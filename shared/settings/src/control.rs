@@ -124,9 +124,11 @@ fn runtime_directories(user: u32) -> Vec<PathBuf> {
 
 /// That of `TMPDIR`, which may be another one elsewhere, and the usual one.
 fn temporary_directories() -> Vec<PathBuf> {
-    let mut found = vec![std::env::temp_dir()];
-    if found[0] != Path::new(TEMPORARY) {
-        found.push(TEMPORARY.into());
+    let mut found = vec![PathBuf::from(TEMPORARY)];
+    let named = std::env::temp_dir();
+    // An empty `TMPDIR` names none, and would be wherever the program was started.
+    if !named.as_os_str().is_empty() && named != found[0] {
+        found.insert(0, named);
     }
     found
 }

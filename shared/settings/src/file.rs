@@ -1,7 +1,8 @@
 //! `cluster.toml`: settings by the names of their flags, and the command to run.
 
 use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use crate::origin::Origin;
 
 /// Read in the working directory when it is there and nobody names another.
 pub(crate) const DEFAULT_PATH: &str = "cluster.toml";
+/// Longest file in bytes: hundreds of times what all settings take, and short of what a device
+/// such as /dev/zero has.
+const LONGEST_FILE: u64 = 1 << 20;
 /// The key that is no setting: the program to run as workers.
 const COMMAND: &str = "command";
 /// Names of which more than so many letters differ are not taken for each other.
@@ -51,14 +55,14 @@ impl ConfigFile {
     ) -> Result<Option<(Self, Vec<ConfigError>)>, ConfigError> {
         let name = chosen.unwrap_or(Path::new(DEFAULT_PATH));
         let path = &directory.join(name);
-        // A directory of this name is somebody else's.
-        if chosen.is_none() && path.is_dir() {
+        // A directory of this name is somebody else's, and a pipe may have nobody who writes to it.
+        if chosen.is_none() && is_special(path) {
             return Ok(None);
         }
         let unreadable = |reason| ConfigError::Unreadable { path: name.to_owned(), reason };
-        let bytes = match std::fs::read(path) {
+        let bytes = match read(path) {
             Ok(bytes) => bytes,
-            Err(err) if err.kind() == io::ErrorKind::NotFound && chosen.is_none() => return Ok(None),
+            Err(err) if chosen.is_none() && is_nowhere(path, &err) => return Ok(None),
             Err(reason) => return Err(unreadable(reason)),
         };
         let not_utf8 = |_| unreadable(io::Error::other("it is not UTF-8, which TOML is written in"));
@@ -78,7 +82,8 @@ impl ConfigFile {
         if !errors.is_empty() {
             let problem = |err: &toml::de::Error| {
                 let line = line_of(err.span().map_or(0, |span| span.start));
-                let reason = err.message().replace('\n', ", ");
+                let written = text.lines().nth(line - 1).unwrap_or_default();
+                let reason = err.message().replace('\n', ", ") + &hint_of_quotes(written);
                 ConfigError::NotToml { path: path.to_owned(), line, reason }
             };
             return (file, errors.iter().map(problem).collect());
@@ -157,6 +162,44 @@ impl ConfigFile {
     }
 }
 
+/// Whether there is no such file, or no telling as the directory may not be looked into, such as
+/// root's own for a program that is started as somebody else.
+fn is_nowhere(path: &Path, err: &io::Error) -> bool {
+    let is_hidden = || std::fs::symlink_metadata(path).is_err();
+    match err.kind() {
+        io::ErrorKind::NotFound => true,
+        io::ErrorKind::PermissionDenied => is_hidden(),
+        _ => false,
+    }
+}
+
+/// Whether something else than a file is there: a directory, a pipe, a device.
+pub(crate) fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(io::Error::other("it has more than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// What to do about a line that is no TOML as its value has no quotes; nothing where that is not
+/// what is wrong. The value may be a password, so it is not repeated.
+fn hint_of_quotes(line: &str) -> String {
+    let Some((key, value)) = line.split_once('=') else { return String::new() };
+    let (key, value) = (key.trim(), value.trim_start());
+    match definition_of(key) {
+        Some(definition) if !value.starts_with(['"', '\'', '[', '{']) => {
+            format!(" (text is written in quotes, for example {key} = {:?})", definition.example)
+        }
+        _ => String::new(),
+    }
+}
+
 /// Names in snake case are taken as well.
 fn normal(key: &str) -> String {
     key.replace('_', "-")
@@ -178,9 +221,10 @@ fn known_keys() -> impl Iterator<Item = String> {
 fn is_foreign(table: &DeTable<'_>) -> bool {
     let is_ours = |key: &str| {
         let key = normal(key).to_ascii_lowercase();
+        let key = key.strip_prefix("cluster-").unwrap_or(&key);
         known_keys()
-            .any(|known| known == key || strsim::damerau_levenshtein(&known, &key) <= SLIP.min(key.len() / 2))
-            || definition_of(&key).is_some()
+            .any(|known| known == key || strsim::damerau_levenshtein(&known, key) <= SLIP.min(key.len() / 2))
+            || definition_of(key).is_some()
     };
     !table.is_empty()
         && !table.iter().any(|(key, value)| !value.get_ref().is_table() && is_ours(key.get_ref()))

@@ -77,7 +77,7 @@ pub(crate) fn paths(text: &str) -> Option<Vec<PathBuf>> {
 
 /// The path of a Unix socket; a longer one does not fit a socket's address (unix(7)).
 pub(crate) fn socket_path(text: &str) -> Option<PathBuf> {
-    (1..=107).contains(&text.len()).then(|| PathBuf::from(text))
+    path(text).filter(|_| text.len() <= 107)
 }
 
 /// The value of a Host field (RFC 9110, section 7.2): a name or an address, and a port.
@@ -213,6 +213,15 @@ mod tests {
         assert_eq!(host("localhost"), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert_eq!(host("[::1]"), host("::1"));
         assert_eq!(host("not a host"), None);
+    }
+
+    #[test]
+    fn paths_of_sockets_fit_an_address() {
+        assert_eq!(socket_path("/run/a b.sock"), Some(PathBuf::from("/run/a b.sock")));
+        assert!(socket_path(&"x".repeat(107)).is_some());
+        for bad in ["", "a\0b", &"x".repeat(108)] {
+            assert_eq!(socket_path(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

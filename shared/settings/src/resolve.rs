@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::definition::{Definition, Optional, PREFIX, Programs, Setting};
 use crate::definitions;
 use crate::error::ConfigError;
-use crate::file::{ConfigFile, DEFAULT_PATH, SLIP};
+use crate::file::{ConfigFile, DEFAULT_PATH, SLIP, is_special};
 use crate::flags::{Flags, TakenFlags};
 use crate::origin::{Level, Origin};
 use crate::sources::{Sources, UnreadableDotenv};
@@ -77,8 +77,11 @@ impl Settings {
             false => Vec::new(),
         };
         if only_looks {
-            // A slip among other settings keeps nobody from stopping a cluster.
-            problems.retain(ConfigError::hides_values);
+            // A slip among other settings keeps nobody from stopping a cluster, and none at all
+            // where the command line says which one.
+            let is_named = settings.level(&definitions::PORT) == Level::Flag
+                || settings.level(&definitions::CONTROL) == Level::Flag;
+            problems.retain(|problem| problem.hides_values() && !is_named);
         }
         settings.settle(command);
         if let Some(UnreadableDotenv(reason)) = unreadable {
@@ -108,6 +111,11 @@ impl Settings {
             return Err(ConfigError::Unreadable { path: ".env".into(), reason });
         }
         let mut again = Self { flags: self.flags.clone(), sources, ..Self::default() };
+        // A pipe has been read to its end, and would have its reader wait for more.
+        if again.find(&definitions::CONFIG)?.is_some_and(|chosen| is_special(&directory.join(chosen))) {
+            again.sources.file.clone_from(&self.sources.file);
+            return Ok(again);
+        }
         let problems = again.read_file(directory)?;
         problems.into_iter().next().map_or(Ok(again), Err)
     }

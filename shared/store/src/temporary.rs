@@ -4,7 +4,7 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ impl TemporaryDirectory {
     /// # Errors
     /// When it cannot be made.
     pub fn create() -> io::Result<Self> {
-        Self::create_in(&std::env::temp_dir())
+        Self::create_in(&parent())
     }
 
     fn create_in(parent: &Path) -> io::Result<Self> {
@@ -46,6 +46,12 @@ impl TemporaryDirectory {
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// That of `TMPDIR`, unless it is empty, which would be wherever the program was started.
+fn parent() -> PathBuf {
+    let named = std::env::temp_dir();
+    if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { named }
 }
 
 /// Was `directory` made by [`TemporaryDirectory::create`], in whichever process?

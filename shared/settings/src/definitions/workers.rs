@@ -11,6 +11,7 @@ group! {
         Draft::new("CLUSTER_ENV_FILE", "FILE", "a file with lines like NAME=value, or several with commas between them", parse::paths)
             .flag("env-file")
             .repeatable()
+        .list()
             .example("app.env")
             .help("Read variables for the workers from this file, at the start and at each reload; may be repeated, later files win")
             .unset("none");

@@ -142,3 +142,31 @@ fn a_secret_that_everybody_can_read_is_a_warning() {
     assert!(warnings("redis-url = 'redis://h'\n", 0o644).is_empty(), "no password");
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn a_variable_in_the_file_is_a_slip_of_this_file() {
+    for text in ["CLUSTER_WORKERS = 4", "cluster_workers = 4"] {
+        let (file, problems) = parse(text);
+        assert!(file.warnings.is_empty() && problems.len() == 1, "{text}: {file:?}");
+        assert!(problems[0].to_string().ends_with("did you mean workers?"), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn text_without_quotes_is_said_to_need_them_and_is_not_repeated() {
+    for (text, example) in [
+        ("workers = 4\nhost = 127.0.0.1", "host = \"127.0.0.1\""),
+        ("drain-timeout = 20s", "drain-timeout = \"30s\""),
+        ("sticky-secret = hush$", "sticky-secret = "),
+    ] {
+        let problems = problems(text);
+        assert!(problems.contains("text is written in quotes") && problems.contains(example), "{problems}");
+        assert!(!problems.contains("hush"), "{problems}");
+    }
+    assert!(!problems("host = \"a").contains("written in quotes"));
+}
+
+#[test]
+fn environment_files_can_be_a_list() {
+    assert_eq!(value("env-file = [\"a.env\", \"b c.env\"]", &crate::definitions::ENV_FILE), "a.env,b c.env");
+}
