@@ -7,17 +7,17 @@ use shared_protocol::{Generation, WorkerId};
 
 use super::rollout::AwaitedDrain;
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Fleet, Phase, RequestId, STOPPING};
+use super::{ClusterEvent, Fleet, RequestId, STOPPING};
 
 impl Fleet {
-    /// A slot has one process that drains, at most.
+    /// A slot has one process that finishes what it has, at most.
     pub(super) fn cut_drains_short(&mut self, worker: WorkerId, now: Instant) {
+        let limits = self.settings.limits;
         for index in 0..self.members.len() {
             let member = &self.members[index];
-            let drains = member.id == worker && matches!(member.phase, Phase::Draining { .. });
-            if let Some(generation) = member.generation().filter(|_| drains) {
+            let finishes = member.id == worker && member.finishes(&limits, now);
+            if let Some(generation) = member.generation().filter(|_| finishes) {
                 self.announce(ClusterEvent::DrainCutShort { worker, generation }, None);
-                let limits = self.settings.limits;
                 let effects = self.members[index].cut_short(&limits, now);
                 self.effects.extend(effects);
             }

@@ -56,13 +56,10 @@ impl Member {
 
     /// The process has nothing in flight any more.
     pub fn drained(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        match &mut self.phase {
-            Phase::Draining { .. } => return self.stop(AfterExit::StayDown, limits, now),
-            Phase::Stopping { escalation: Escalation::KillAt(at), .. } => {
-                *at = (*at).min(now + limits.kill);
-            }
-            _ => {}
+        if matches!(self.phase, Phase::Draining { .. }) {
+            return self.stop(AfterExit::StayDown, limits, now);
         }
+        self.kill_by(now + limits.kill);
         vec![]
     }
 
@@ -70,8 +67,12 @@ impl Member {
     pub fn stop_for_good(&mut self, long_lived: Duration, limits: &Limits, now: Instant) -> Vec<Effect> {
         if long_lived.is_zero() || !matches!(self.phase, Phase::Online { .. } | Phase::Draining { .. }) {
             let mut effects = self.stop(AfterExit::StayDown, limits, now);
+            // One that was told to end during a drain has the time of the stop from now on.
+            let had_more = !seeded(Bug::StopForgetsDrains) && self.kill_by(now + long_lived + limits.kill);
             if long_lived.is_zero() {
                 effects.extend(self.close_all());
+            } else if let Some(generation) = self.generation().filter(|_| had_more) {
+                effects.push(Effect::Close { generation, over: Some(long_lived) });
             }
             return effects;
         }
@@ -89,14 +90,31 @@ impl Member {
         Some(Effect::Close { generation: process.generation, over: None })
     }
 
+    /// Was retired, and has time for what it has in hand.
+    pub fn finishes(&self, limits: &Limits, now: Instant) -> bool {
+        self.role == Role::Retiring && self.phase.finishes(limits, now)
+    }
+
     /// The process has less time than it was given for what it has.
     pub fn cut_short(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
         let mut effects = self.stop(AfterExit::StayDown, limits, now);
+        self.kill_by(now + limits.kill);
         if let Some(generation) = self.generation() {
             // Its requests may take the time that the process has to end.
             effects.push(Effect::Close { generation, over: Some(limits.kill / 2) });
         }
         effects
+    }
+
+    /// A process that was told to end is killed at this time, if not earlier. Says whether
+    /// it had more time.
+    fn kill_by(&mut self, latest: Instant) -> bool {
+        let Phase::Stopping { escalation: Escalation::KillAt(at), .. } = &mut self.phase else {
+            return false;
+        };
+        let had_more = *at > latest;
+        *at = latest.min(*at);
+        had_more
     }
 
     /// Asks the process to stop; `next` follows its end. A process that is stopping

@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use shared_protocol::{Generation, WorkerState};
 
 use super::health::Health;
+use super::limits::Limits;
 use super::recycle::RecycleBudget;
+use super::seeded::{Bug, seeded};
 use super::{Jitter, PortChoice};
 use shared_protocol::RestartReason;
 
@@ -195,6 +197,17 @@ impl Phase {
                 | Self::Backoff { reason: RestartReason::Hang, .. }
                 | Self::AtGate { reason: Some(RestartReason::Hang), .. }
         )
+    }
+
+    /// Has been given time for what it has in hand, beyond what any process has to end.
+    pub fn finishes(&self, limits: &Limits, now: Instant) -> bool {
+        match *self {
+            Self::Draining { .. } => true,
+            Self::Stopping { escalation: Escalation::KillAt(at), .. } => {
+                at > now + limits.kill && !seeded(Bug::WaitsForLongLived)
+            }
+            _ => false,
+        }
     }
 
     /// Does not serve any more, or not again by itself.

@@ -1,7 +1,7 @@
 //! Rollouts, from the command to the switch, with which they are over: those that are
 //! replaced finish what they have in the background. Never are there more than three
-//! processes of a slot: one that serves, one that was retired and drains, and one that
-//! starts or is told to end.
+//! processes of a slot: one that serves, one that was retired and has time for what it has,
+//! and one that starts or has no more time than any process has to end.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::member::Role;
 use super::recycle::RETRY;
 use super::rollout::{ActiveRollout, AwaitedDrain, Plan, QUEUED_SCALES, RolloutKind, Stage};
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Effect, Fleet, Member, Phase, RequestId, Requester, STOPPING, ScaleTo};
+use super::{ClusterEvent, Effect, Fleet, Member, RequestId, Requester, STOPPING, ScaleTo};
 
 impl Fleet {
     pub(super) fn reload(&mut self, requester: Option<Requester>, now: Instant) {
@@ -189,10 +189,11 @@ impl Fleet {
             None => self.begin_queued(now),
             Some(Stage::Opening) => false,
             Some(Stage::Starting(plan)) => {
+                let limits = &self.settings.limits;
                 let has_room = |id| {
                     let mut others = members.iter().filter(|member| member.id == id);
-                    let drains = |member: &Member| matches!(member.phase, Phase::Draining { .. });
-                    let is_fine = |member: &Member| member.role == Role::Current || drains(member);
+                    let is_fine =
+                        |member: &Member| member.role == Role::Current || member.finishes(limits, now);
                     admitted && (seeded(Bug::StartsBesideAbandoned) || others.all(is_fine))
                 };
                 if let Some(id) = plan.start_next(has_room) {

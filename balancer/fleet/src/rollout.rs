@@ -107,6 +107,12 @@ impl Plan {
         Some(id)
     }
 
+    /// The candidate that is to be started next.
+    #[cfg(test)]
+    pub(crate) fn next(&self) -> Option<WorkerId> {
+        self.waiting.front().copied()
+    }
+
     /// This candidate stands by.
     pub(crate) fn stands_by(&mut self, id: WorkerId) {
         self.starting.retain(|&starting| starting != id);

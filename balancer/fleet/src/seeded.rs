@@ -44,6 +44,10 @@ pub(super) enum Bug {
     DoneWhileDraining,
     /// A slot retires another process while its last one drains.
     KeepsOlderDrain,
+    /// A candidate waits for the long-lived connections of one that was retired before.
+    WaitsForLongLived,
+    /// A process that was told to end during a drain keeps its time when the cluster stops.
+    StopForgetsDrains,
     /// What a process still has at the end of its drain is not closed.
     LeavesConnections,
     /// A process that was told to end early is told so again at the end of its drain.

@@ -93,6 +93,35 @@ fn a_reload_is_over_at_once_and_closes_are_spread() {
 
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
+fn a_further_reload_and_a_stop_do_not_wait_for_long_lived_connections_of_earlier_ones() {
+    let options = ["--drain-timeout", "60s", "--kill-timeout", "2s", "--stop-timeout", "1s"];
+    let mut cluster = realtime(2, &options).start_ready();
+    let held: Vec<_> = (0..3)
+        .map(|round| {
+            let streams = (0..6).map(|_| open(&cluster, UP)).collect();
+            let start = Instant::now();
+            let (code, _, err) = cluster.operate(&["reload"]);
+            assert_eq!(code, 0, "{err}");
+            assert!(start.elapsed() < Duration::from_secs(10), "reload {round}: {:?}", start.elapsed());
+            let told = 2 * (round + 1);
+            eventually("the programs are told early", || {
+                let lines = cluster.log();
+                let told_now = lines.iter().filter(|line| line.contains("told to end with")).count();
+                (told_now == told).then_some(streams)
+            })
+        })
+        .collect();
+    let (_, shown, _) = cluster.operate(&["status"]);
+    let start = Instant::now();
+    cluster.signal(Signal::TERM);
+    assert!(cluster.wait().success());
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}: {shown}", start.elapsed());
+    assert_eq!(cluster.log().iter().filter(|line| line.contains("ends in order")).count(), 8);
+    drop(held);
+}
+
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn requests_go_first_and_then_the_program_is_told() {
     let cluster = realtime(1, &["--drain-timeout", "8s", "--stream-drain-timeout", "1s"]).start_ready();
     let stream = open(&cluster, UP);

@@ -54,6 +54,28 @@ fn a_program_that_is_told_in_another_way_gets_its_sigterm_last() {
 }
 
 #[test]
+fn whoever_is_cut_short_has_no_more_time_than_others_that_end() {
+    let (mut life, _) = only_long_lived(&LIMITS);
+    assert!(life.member.finishes(&LIMITS, life.now));
+    let half = LIMITS.kill / 2;
+    assert_eq!(life.member.cut_short(&LIMITS, life.now), [close(Some(half))]);
+    assert!(!life.member.finishes(&LIMITS, life.now));
+    let cut = life.now;
+    assert_eq!(life.at_deadline(), [KILL]);
+    assert_eq!(life.now, cut + LIMITS.kill);
+}
+
+#[test]
+fn a_stop_shortens_the_time_of_a_drain() {
+    let (mut life, _) = only_long_lived(&LIMITS);
+    let effects = life.member.stop_for_good(SECOND, &LIMITS, life.now);
+    assert_eq!(effects, [close(Some(SECOND))]);
+    let stopped = life.now;
+    assert_eq!(life.at_deadline(), [KILL]);
+    assert_eq!(life.now, stopped + SECOND + LIMITS.kill);
+}
+
+#[test]
 fn a_stop_gives_long_lived_connections_their_time() {
     let mut life = Life::online();
     let effects = life.member.stop_for_good(4 * SECOND, &LIMITS, life.now);

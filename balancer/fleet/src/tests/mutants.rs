@@ -27,6 +27,8 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::IgnoresPortTaken, "comes at the wrong time"),
     (Bug::DoneWhileDraining, "is done while those that it has retired still run"),
     (Bug::KeepsOlderDrain, "drain at the same time"),
+    (Bug::WaitsForLongLived, "waits for connections"),
+    (Bug::StopForgetsDrains, "has more time than the stop"),
     (Bug::LeavesConnections, "keeps what it has"),
     (Bug::TellsTwice, "is told to end a second time"),
     (Bug::KillsTheBusy, "is taken for hung with"),

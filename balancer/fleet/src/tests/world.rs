@@ -352,6 +352,7 @@ impl World {
         }
         self.check_withdrawals(step, &effects)?;
         self.check_drains(step, &effects)?;
+        self.check_stop(step)?;
         self.check_failures(step, &effects, &published)?;
         let current = self.fleet.members().iter().filter(|member| member.role == Role::Current);
         let ids: Vec<_> = current.map(|member| member.id).collect();

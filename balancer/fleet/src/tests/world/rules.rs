@@ -3,6 +3,8 @@
 use shared_protocol::{Generation, WorkerId};
 
 use crate::gate::LOOK;
+use crate::phase::Escalation;
+use crate::rollout::{ActiveRollout, Stage};
 
 use super::{Hand, LIMITS, Question, Running, Step, World};
 use crate::{ClusterEvent, Effect, Health, Member, Phase, RequestId, Role, RolloutKind};
@@ -124,6 +126,41 @@ impl World {
         }
     }
 
+    /// Nobody has more time than the stop gives.
+    pub(super) fn check_stop(&self, step: Step) -> Result<(), String> {
+        let Step::Stop(long_lived) = step else { return Ok(()) };
+        let last = self.now + long_lived + LIMITS.kill;
+        let late = |member: &&Member| matches!(member.phase, Phase::Stopping { escalation: Escalation::KillAt(at), .. } if at > last);
+        match self.fleet.members().iter().find(late) {
+            Some(member) => Err(format!("worker {} has more time than the stop", member.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// A slot has one process at most that finishes what it has, and no candidate waits for it.
+    fn check_room(&self) -> Result<(), String> {
+        let (members, limits) = (self.fleet.members(), &self.fleet.settings.limits);
+        let finishing = members.iter().filter(|member| member.finishes(limits, self.now));
+        let mut ids: Vec<_> = finishing.map(|member| member.id).collect();
+        ids.sort_unstable();
+        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("two processes of worker {} drain at the same time", pair[0]));
+        }
+        let Some(ActiveRollout { stage: Stage::Starting(plan), .. }) = &self.fleet.rollout else {
+            return Ok(());
+        };
+        let Some(next) = plan.next().filter(|_| self.fleet.gate_admits()) else { return Ok(()) };
+        let has_time = |member: &Member| {
+            let kill_at = member.phase.deadline().filter(|_| member.phase.is_ending());
+            member.role == Role::Retiring && kill_at.is_some_and(|at| at > self.now + LIMITS.kill)
+        };
+        let mut others = members.iter().filter(|member| member.id == next && member.role != Role::Current);
+        if others.clone().count() > 0 && others.all(has_time) {
+            return Err(format!("a candidate of worker {next} waits for connections"));
+        }
+        Ok(())
+    }
+
     /// A rollout that is refused or fails before its switch changes nothing.
     pub(super) fn check_failures(
         &self,
@@ -212,6 +249,7 @@ impl World {
                 return Err(format!("worker {} is published or online, but not both", member.id));
             }
         }
+        self.check_room()?;
         self.check_turns()?;
         let waits = self.fleet.members().iter().find(|member| member.is_at_gate());
         match waits {
