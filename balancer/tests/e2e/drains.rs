@@ -98,7 +98,7 @@ fn a_further_reload_and_a_stop_do_not_wait_for_long_lived_connections_of_earlier
     let mut cluster = realtime(2, &options).start_ready();
     let held: Vec<_> = (0..3)
         .map(|round| {
-            let streams = (0..6).map(|_| open(&cluster, UP)).collect();
+            let streams: Vec<_> = (0..6).map(|_| open(&cluster, UP)).collect();
             let start = Instant::now();
             let (code, _, err) = cluster.operate(&["reload"]);
             assert_eq!(code, 0, "{err}");
@@ -107,8 +107,9 @@ fn a_further_reload_and_a_stop_do_not_wait_for_long_lived_connections_of_earlier
             eventually("the programs are told early", || {
                 let lines = cluster.log();
                 let told_now = lines.iter().filter(|line| line.contains("told to end with")).count();
-                (told_now == told).then_some(streams)
-            })
+                (told_now == told).then_some(())
+            });
+            streams
         })
         .collect();
     let (_, shown, _) = cluster.operate(&["status"]);
