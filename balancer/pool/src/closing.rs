@@ -54,6 +54,11 @@ impl Closing {
         self.asked.send_replace(Asked::All);
     }
 
+    /// Is anything to end?
+    pub(crate) fn is_asked(&self) -> bool {
+        *self.asked.borrow() != Asked::Nothing
+    }
+
     /// Is everything to end?
     #[inline]
     pub(crate) fn is_asked_of_all(&self) -> bool {

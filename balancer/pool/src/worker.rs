@@ -165,6 +165,11 @@ impl Worker {
         self.withdrawn.load(Ordering::Relaxed) && self.closing.is_asked_of_all()
     }
 
+    /// Are long-lived connections to end, or everything?
+    pub fn is_asked_to_close(&self) -> bool {
+        self.closing.is_asked()
+    }
+
     /// Ready when one who holds this worker is to let go of it.
     pub async fn closes(&self, is_long_lived: bool, clock: &impl Clock) {
         self.closing.ends(is_long_lived, clock).await;

@@ -49,10 +49,23 @@ pub(crate) enum DownloadError {
     WorkerReset(io::Error),
     #[error("the worker did not go on with its response within {0:?} (--response-timeout)")]
     WorkerTimeout(Duration),
-    #[error("the worker was to end before all of its response had come")]
+    #[error("the worker had to end before all of its response had come (--drain-timeout)")]
     DrainTimeout,
+    /// An event stream has no end of its own, and its worker is to end.
+    #[error("the worker is to end, and its event stream with it")]
+    Drained,
     #[error("the worker's chunks are not valid: {0}")]
     InvalidChunks(HttpError),
+}
+
+impl DownloadError {
+    /// What this says of an event stream whose worker was asked to end.
+    pub(crate) fn of_drained_stream(self) -> Self {
+        match self {
+            Self::WorkerClosed | Self::WorkerReset(_) | Self::DrainTimeout => Self::Drained,
+            error => error,
+        }
+    }
 }
 
 impl<'a> Download<'a> {

@@ -48,11 +48,10 @@ pub(crate) fn of_failure(error: &ProxyError) -> Option<Fault> {
 /// The worker's fault that truncated a response; `None` where it is the client's.
 pub(crate) fn of_truncation(error: &DownloadError) -> Option<WorkerFault> {
     match error {
-        DownloadError::ClientClosed | DownloadError::ClientTimeout => None,
+        DownloadError::ClientClosed | DownloadError::ClientTimeout | DownloadError::Drained => None,
         DownloadError::WorkerClosed | DownloadError::WorkerReset(_) => Some(WorkerFault::Truncated),
         DownloadError::WorkerTimeout(_) => Some(WorkerFault::TruncatedTimeout),
-        // An event stream has no end of its own.
-        DownloadError::DrainTimeout => None,
+        DownloadError::DrainTimeout => Some(WorkerFault::DrainTimeout),
         DownloadError::InvalidChunks(_) => Some(WorkerFault::InvalidResponse),
     }
 }
@@ -105,6 +104,9 @@ mod tests {
         let refused = of_failure(&ProxyError::Connect(ConnectError::Refused));
         assert_eq!(refused.map(Fault::name), Some("refused"));
         assert_eq!(of_truncation(&DownloadError::WorkerClosed), Some(WorkerFault::Truncated));
+        assert_eq!(of_truncation(&DownloadError::DrainTimeout), Some(WorkerFault::DrainTimeout));
+        assert_eq!(of_truncation(&DownloadError::WorkerClosed.of_drained_stream()), None);
+        assert_eq!(of_truncation(&DownloadError::DrainTimeout.of_drained_stream()), None);
         assert_eq!(of_truncation(&DownloadError::InvalidChunks(bad)), Some(WorkerFault::InvalidResponse));
     }
 }

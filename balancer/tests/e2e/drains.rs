@@ -173,6 +173,23 @@ fn a_program_that_dies_of_sigterm_need_not_be_told() {
 
 #[test]
 #[ignore = "needs node: bash .ci/setup"]
+fn event_streams_that_a_program_ends_when_it_is_told_are_no_fault_and_half_a_response_is_one() {
+    let cluster = realtime(1, &["--drain-timeout", "3s"]).env("DIES", "1").start_ready();
+    let streams: Vec<_> = (0..4).map(|_| open(&cluster, EVENTS)).collect();
+    let old = cluster.worker_pids();
+    assert_eq!(cluster.operate(&["reload"]).0, 0);
+    ends(streams, Instant::now());
+    eventually("the old one is gone", || (!is_alive(old[0])).then_some(()));
+    let half = open(&cluster, "GET /part HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(cluster.operate(&["reload"]).0, 0);
+    to_its_end(half, Instant::now());
+    eventually("it is said", || has_said(&cluster, "had to end before all of its response"));
+    let failed = cluster.log().iter().filter(|line| line.contains("a request failed")).count();
+    assert_eq!(failed, 1, "{:?}", cluster.log());
+}
+
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
 fn a_request_that_does_not_end_is_cut_at_the_drain_timeout_and_the_program_ends_in_order() {
     let cluster = realtime(1, &["--drain-timeout", "1s", "--kill-timeout", "20s"]).start_ready();
     let mut client = crate::harness::Connection::open(cluster.address).unwrap();

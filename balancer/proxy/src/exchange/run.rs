@@ -238,6 +238,9 @@ impl<'a> Exchange<'a> {
             self.close.watch(&self.lease, true);
         }
         if let Err(error) = self.carry(&mut download, &mut upstream, plan.is_event_stream).await {
+            // Who ends it, the worker or this, is one when the worker was told to end.
+            let is_drained = plan.is_event_stream && self.lease.is_asked_to_close();
+            let error = if is_drained { error.of_drained_stream() } else { error };
             return Err(truncated(self.lease.id, plan, download.sent(), error));
         }
         let is_over = self.upload.is_complete() && upstream.read_buffer.is_empty() && !download.has_failed();

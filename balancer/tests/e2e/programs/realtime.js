@@ -1,5 +1,5 @@
 // A realtime application: WebSocket-like tunnels on /up, event streams on /events, and
-// requests that take ?ms= on /slow. On the signals that are named in SAYS_GOODBYE it says so
+// requests that take ?ms= on /slow and for ever on /part, after a part of the answer. On the signals that are named in SAYS_GOODBYE it says so
 // on each connection and writes a line; on SIGTERM it ends once they are all closed, unless
 // DIES is set.
 const http = require('http');
@@ -12,6 +12,11 @@ const server = http.createServer((request, response) => {
     response.write('data: hello\n\n');
     open.add(response);
     response.on('close', () => open.delete(response));
+    return;
+  }
+  if (url.pathname === '/part') {
+    response.writeHead(200, { 'Content-Length': 1000 });
+    response.write('hello');
     return;
   }
   const ms = Number(url.searchParams.get('ms') || 0);
