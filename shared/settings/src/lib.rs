@@ -19,6 +19,7 @@ pub mod env_file;
 mod error;
 mod file;
 mod flags;
+pub mod listen;
 mod origin;
 mod parse;
 mod resolve;
