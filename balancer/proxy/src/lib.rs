@@ -44,6 +44,7 @@ mod log_fields;
 mod open_requests;
 mod policy;
 mod proxy;
+pub mod proxy_header;
 mod read_ahead;
 mod read_buffer;
 mod receive;

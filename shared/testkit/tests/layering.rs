@@ -39,7 +39,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "shared-telemetry",
         ],
     ),
-    ("balancer-admin", &["balancer-pool", "balancer-state", "balancer-supervisor", "shared-protocol"]),
+    (
+        "balancer-admin",
+        &["balancer-pool", "balancer-state", "balancer-supervisor", "shared-process", "shared-protocol"],
+    ),
     ("balancer-ctl", &["shared-http-client", "shared-protocol", "shared-settings", "shared-telemetry"]),
     ("worker", &["shared-process", "shared-protocol", "shared-settings", "shared-store", "shared-telemetry"]),
     (
