@@ -20,11 +20,20 @@ impl ClientIdentity {
     pub fn new(address: IpAddr, is_trusted: bool) -> Self {
         Self { address: address.to_canonical().to_string(), is_trusted }
     }
+
+    /// The peer of a Unix socket, which has no address. nginx calls it the same.
+    pub fn unix(is_trusted: bool) -> Self {
+        Self { address: UNIX.to_owned(), is_trusted }
+    }
 }
+
+/// Stands for the address of who has connected to a Unix socket.
+const UNIX: &str = "unix:";
 
 /// Appends the field that tells a worker through whose hands the request came: the
 /// elements of all lines that a trusted proxy has sent, in order (RFC 9110, section
-/// 5.3), and the address of the connection.
+/// 5.3), and the address of the connection. Behind them a Unix socket adds nothing: there
+/// the last one is to be an address, which programs count back from.
 pub(crate) fn write_forwarded_for(
     out: &mut Vec<u8>,
     fields: &Fields<'_, ProxyField>,
@@ -34,13 +43,18 @@ pub(crate) fn write_forwarded_for(
     let first = if identity.is_trusted { lines().next() } else { None };
     out.extend_from_slice(first.map_or(b"X-Forwarded-For".as_slice(), |field| field.name));
     out.extend_from_slice(b": ");
+    let mut separator: &[u8] = b"";
     if first.is_some() {
         for address in lines().flat_map(|field| elements(field.value)) {
+            out.extend_from_slice(separator);
             out.extend_from_slice(address);
-            out.extend_from_slice(b", ");
+            separator = b", ";
         }
     }
-    out.extend_from_slice(identity.address.as_bytes());
+    if separator.is_empty() || identity.address != UNIX {
+        out.extend_from_slice(separator);
+        out.extend_from_slice(identity.address.as_bytes());
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -90,6 +104,24 @@ mod tests {
     use balancer_http1::{FieldBuffer, RequestHead};
 
     use super::*;
+
+    #[test]
+    fn a_unix_socket_adds_nothing_to_what_a_proxy_says_of_its_client() {
+        let of = |fields: &str, trusted: bool| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let mut buffer = FieldBuffer::default();
+            let fields = RequestHead::parse(head.as_bytes(), &mut buffer).unwrap().fields;
+            let (identity, mut out) = (ClientIdentity::unix(trusted), Vec::new());
+            write_forwarded_for(&mut out, &fields, &identity);
+            let client = client_address(&fields, &identity).to_vec();
+            [out, client].map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        let claims = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.1\r\n";
+        assert_eq!(of(claims, true), ["X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n", "192.0.2.1"]);
+        assert_eq!(of("X-Forwarded-For: ,\r\n", true), ["X-Forwarded-For: unix:\r\n", "unix:"]);
+        assert_eq!(of("", true), ["X-Forwarded-For: unix:\r\n", "unix:"]);
+        assert_eq!(of(claims, false), ["X-Forwarded-For: unix:\r\n", "unix:"]);
+    }
 
     #[test]
     fn who_and_how_a_client_is_comes_from_the_connection_unless_it_is_trusted() {

@@ -9,12 +9,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::listener::AcceptedSocket;
 
 /// The byte stream of a client. A TLS session becomes another variant.
 #[derive(Debug)]
 pub(crate) enum ClientStream {
     Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl From<AcceptedSocket> for ClientStream {
+    fn from(socket: AcceptedSocket) -> Self {
+        match socket {
+            AcceptedSocket::Tcp(stream, _) => Self::Tcp(stream),
+            AcceptedSocket::Unix(stream) => Self::Unix(stream),
+        }
+    }
 }
 
 impl AsyncRead for ClientStream {
@@ -22,6 +34,7 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, room),
         }
     }
 }
@@ -31,18 +44,21 @@ impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,0 +1,37 @@
+//! Connections as the kernel hands them out, and what their listener is for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::proxy_protocol::ProxySources;
+use crate::redirect::Redirect;
+
+/// A connection before anything was read from it.
+#[derive(Debug)]
+pub enum AcceptedSocket {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl AcceptedSocket {
+    /// Who has connected. A Unix socket's peers have no address.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(peer.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// How the connections of one listener are served.
+#[derive(Debug, Default)]
+pub struct ListenerOptions {
+    /// Each begins with a header of the PROXY protocol, from these.
+    pub proxy_protocol: Option<ProxySources>,
+    /// Who connects is a proxy whose `X-Forwarded-*` and `Forwarded` fields are true, as the
+    /// permissions of the socket let nobody else connect.
+    pub trusts_peers: bool,
+    /// Every request is answered with where it is found over HTTPS.
+    pub redirect: Option<Redirect>,
+}
