@@ -9,5 +9,5 @@ mod socket;
 mod threads;
 
 pub use service::Service;
-pub use socket::bind;
+pub use socket::{Listener, bind};
 pub use threads::{Phase, Serving, Threads, serve};

@@ -97,12 +97,14 @@ fn described(peer: &Option<UCred>) -> String {
 /// Device and inode, by which a file is known.
 type Identity = (u64, u64);
 
-/// The bound socket; its file goes away with it.
+/// The bound socket.
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: StdUnixListener,
     pub path: PathBuf,
     owns_directory: bool,
+    /// The file goes away with the socket.
+    owns_file: bool,
     identity: Identity,
 }
 
@@ -164,7 +166,27 @@ impl ControlSocket {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let identity = identity(&std::fs::symlink_metadata(&path)?);
         rustix::net::listen(&socket, BACKLOG)?;
-        Ok(Self { listener: StdUnixListener::from(socket), path, owns_directory: *owns_directory, identity })
+        let (listener, owns_directory) = (StdUnixListener::from(socket), *owns_directory);
+        Ok(Self { listener, path, owns_directory, owns_file: true, identity })
+    }
+
+    /// Takes a socket that somebody else has bound and listens on. Its file stays where it
+    /// is: whoever has made it passes the socket on again.
+    ///
+    /// # Errors
+    /// When it has no path in the file system by which clients could find it.
+    pub fn inherit(listener: StdUnixListener) -> Result<Self, SocketError> {
+        let taken = || {
+            let address = listener.local_addr()?;
+            let path = address.as_pathname().ok_or_else(|| io::Error::other("it has no path"))?;
+            let path = std::fs::canonicalize(path)?;
+            let identity = identity(&std::fs::symlink_metadata(&path)?);
+            listener.set_nonblocking(true)?;
+            Ok((path, identity))
+        };
+        let (path, identity) = taken()
+            .map_err(|err: io::Error| SocketError { text: format!("from the one that was passed: {err}") })?;
+        Ok(Self { listener, path, owns_directory: false, owns_file: false, identity })
     }
 
     /// Does the path still lead here? Somebody may have swept the directory.
@@ -214,7 +236,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if self.is_there() {
+        if self.owns_file && self.is_there() {
             // Nothing can be done about it, and the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }

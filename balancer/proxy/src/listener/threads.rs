@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::handoff::{AcceptedConnection, ConnectionCount, HandedOver, Handoff};
 use super::service::Service;
-use super::socket;
+use super::socket::{self, Listener};
 
 /// Pause after a failed accept, which means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +25,9 @@ pub enum Phase {
     Open,
     /// Accept what the kernel already has, and then nothing more.
     Closing,
+    /// Accept nothing more but what has come and there are permits for: somebody else has
+    /// the sockets as well, and serves what comes later.
+    Leaving,
     /// The program ends.
     Ended,
 }
@@ -57,16 +60,16 @@ impl<A> Clone for Serving<A> {
     }
 }
 
-/// Starts `threads` serving threads on `listener`.
+/// Starts `threads` serving threads on all of `listeners`.
 ///
 /// # Errors
 /// When a thread, its event loop or its socket cannot be made.
-pub fn serve<A>(listener: StdTcpListener, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
+pub fn serve<A>(listeners: Vec<Listener>, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
 where
     A: Service,
 {
     let mut handles = Vec::with_capacity(threads);
-    let listeners = socket::divide(listener, threads)?;
+    let listeners = socket::divide(listeners, threads)?;
     for (listeners, handoff) in listeners.into_iter().zip(Handoff::new(threads)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = {
@@ -112,14 +115,9 @@ impl<A: Service> Serving<A> {
         if let Some((stream, peer)) = held {
             self.spawn(AcceptedConnection { stream, peer, permit: None }, handoff.count_own());
         }
+        let leaves = *phase.borrow() != Phase::Closing;
         for listener in listeners.into_iter().filter_map(|listener| listener.into_std().ok()) {
-            while let Ok((stream, peer)) = listener.accept() {
-                if stream.set_nonblocking(true).is_ok()
-                    && let Ok(stream) = TcpStream::from_std(stream)
-                {
-                    self.spawn(AcceptedConnection { stream, peer, permit: None }, handoff.count_own());
-                }
-            }
+            self.accept_waiting(&listener, leaves, &handoff);
         }
         // Connections live on this event loop: it goes on until the program ends. An
         // error means that the sender is gone, which is the same.
@@ -131,6 +129,22 @@ impl<A: Service> Serving<A> {
             }
         }
         self.app.end();
+    }
+
+    /// Serves what has come before the listener closes. This one may be a while before the
+    /// next one comes, so what waits here is better off now; but what there are no permits
+    /// for is left to the next one if there is to be one, and would be lost otherwise.
+    fn accept_waiting(&self, listener: &StdTcpListener, leaves: bool, handoff: &Handoff) {
+        loop {
+            let permit = leaves.then(|| Arc::clone(&self.permits).try_acquire_owned()).transpose();
+            let Ok(permit) = permit else { return };
+            let Ok((stream, peer)) = listener.accept() else { return };
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.spawn(AcceptedConnection { stream, peer, permit }, handoff.count_own());
+            }
+        }
     }
 
     /// Serves what another thread has accepted.
