@@ -62,6 +62,8 @@ pub(crate) struct Config {
     /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
     pub(crate) access_log: Option<balancer_access_log::Settings>,
+    /// Somebody has chosen where the admin listener listens, or that there is none.
+    pub(crate) admin_is_chosen: bool,
     /// Address of the admin listener, if there is to be one.
     pub(crate) admin: Option<SocketAddr>,
     /// Names under which the admin listener may be asked, besides addresses and localhost.
@@ -123,6 +125,7 @@ impl Config {
             proxy_limits: traffic::proxy_limits(settings)?,
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,
+            admin_is_chosen: settings.find(&ADMIN)?.is_some(),
             admin: Admin::address(settings.find(&ADMIN)?, worker.port),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,

@@ -8,6 +8,7 @@
 //!     signals ──► shutdown: stop accepting, finish, stop workers
 //! ```
 
+mod activation;
 mod check;
 mod cli;
 mod cluster;
@@ -19,6 +20,7 @@ mod misuse;
 mod show;
 mod shutdown;
 mod signals;
+mod sockets;
 mod state_dir;
 mod worker_env;
 
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use shared_settings::Settings;
 
+use activation::Activation;
 use balancer_ctl::healthcheck;
 use balancer_supervisor::{process, shim};
 use cli::{Cli, Start, Subcommands};
@@ -63,15 +66,20 @@ fn main() -> ExitCode {
 
 /// Serves, as a cluster or as a single process, until a signal ends it.
 fn serve(start: Start) -> ExitCode {
+    let activation = Activation::take();
     let settings = Settings::load_with_command(start.flags, start.command);
     let config = match settings.and_then(|settings| Config::new(&settings, settings.command())) {
         Ok(config) => config,
         Err(err) => return report_error(&err.into(), BAD_USAGE),
     };
+    let activation = match activation {
+        Ok(activation) => activation,
+        Err(err) => return report_error(&err.into(), FAILED),
+    };
     match config.mode {
         Mode::Single => worker::run(&config.worker),
         Mode::Cluster { workers } => {
-            cluster::run(&config, workers).unwrap_or_else(|err| report_error(&err, FAILED))
+            cluster::run(&config, workers, activation).unwrap_or_else(|err| report_error(&err, FAILED))
         }
     }
 }

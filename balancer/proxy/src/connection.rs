@@ -16,7 +16,9 @@ pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &Liste
         None => None,
         Some(sources) => {
             let notes = (&*proxy.counters, &proxy.refusal_log);
-            match proxy_protocol::take_header(&socket, sources, proxy.limits.head_timeout, notes).await {
+            let head_timeout = proxy.limits.head_timeout;
+            // Boxed, so that only these connections have memory for it.
+            match Box::pin(proxy_protocol::take_header(&socket, sources, head_timeout, notes)).await {
                 Some(named) => named,
                 None => return,
             }

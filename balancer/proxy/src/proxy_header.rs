@@ -20,7 +20,7 @@ const IPV4_PAIR: usize = 12;
 
 /// Why a connection does not begin with a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
+pub(crate) enum HeaderError {
     #[error("it does not begin with a PROXY header")]
     Missing,
     #[error("its PROXY line is longer than {LONGEST_LINE} bytes")]
@@ -39,7 +39,7 @@ pub enum HeaderError {
 
 /// How far the header has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// All of the bytes belong to it, and more have to come.
     Partial,
     /// It is whole, and so many of the bytes belong to it.
@@ -48,7 +48,7 @@ pub enum Progress {
 
 /// A header that is being read.
 #[derive(Debug, Clone)]
-pub struct HeaderReader {
+pub(crate) struct HeaderReader {
     /// What has come and is needed.
     bytes: [u8; LONGEST_LINE],
     length: usize,
@@ -64,7 +64,7 @@ impl Default for HeaderReader {
 
 impl HeaderReader {
     /// Has anything come yet?
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.length > 0
     }
 
@@ -74,7 +74,7 @@ impl HeaderReader {
     ///
     /// # Errors
     /// As soon as the bytes cannot be a header. None of them may be used then.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<Progress, HeaderError> {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<Progress, HeaderError> {
         let mut used = 0;
         loop {
             if let Some(end) = self.end()? {

@@ -1,14 +1,10 @@
 //! The proxy as the service of the listener's threads.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::buffer_memory;
-use crate::client::ClientStream;
 use crate::connection;
-use crate::listener::Service;
+use crate::listener::{AcceptedSocket, ListenerOptions, Service};
 use crate::proxy::Proxy;
 use crate::timer;
 use crate::upstream::idle_pool;
@@ -16,8 +12,8 @@ use crate::upstream::idle_pool;
 impl Service for Proxy {
     const MAINTENANCE_INTERVAL: Duration = idle_pool::SWEEP_INTERVAL;
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        connection::serve(self, ClientStream::Tcp(stream), peer.ip()).await;
+    async fn serve(&self, socket: AcceptedSocket, options: &ListenerOptions) {
+        connection::serve(self, socket, options).await;
     }
 
     fn maintain(&self) {

@@ -64,17 +64,33 @@ fn shown(id: Option<u32>) -> String {
 /// Device and inode, by which a file is known.
 type Identity = (u64, u64);
 
-/// The file of a socket that was bound here. It is removed with this, if it is still the
-/// same one.
+/// The file of a socket. That of one that was bound here is removed with this, if it is
+/// still the same one.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     identity: Identity,
     /// Keeps the inode, so that no other file gets its number.
-    _held: OwnedFd,
+    held: OwnedFd,
+    is_removed: bool,
 }
 
 impl SocketFile {
+    /// The file of a socket that somebody else has made, and keeps.
+    ///
+    /// # Errors
+    /// When there is no socket at `path`.
+    pub fn of_another(path: &Path) -> Result<Self, BindError> {
+        let mut file = Self::held(std::fs::canonicalize(path)?)?;
+        file.is_removed = false;
+        Ok(file)
+    }
+
+    /// Leaves the file where it is: the socket goes on in another process.
+    pub fn keep(&mut self) {
+        self.is_removed = false;
+    }
+
     /// Independent of any working directory, where that fits a socket's address.
     pub fn path(&self) -> &Path {
         &self.path
@@ -88,7 +104,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_there() {
+        if self.is_removed && self.is_there() {
             // Nothing can be done about it, and the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -156,7 +172,7 @@ impl SocketFile {
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
             return Err(BindError::NoSocket("another file"));
         }
-        Ok(Self { path, identity: (found.st_dev, found.st_ino), _held: held })
+        Ok(Self { path, identity: (found.st_dev, found.st_ino), held, is_removed: true })
     }
 
     /// Gives the file its owner and mode, even where somebody exchanges it meanwhile.
@@ -164,11 +180,11 @@ impl SocketFile {
         let Access { mode, user, group } = access;
         if user.is_some() || group.is_some() {
             let (uid, gid) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
-            rustix::fs::chownat(self._held.as_fd(), "", uid, gid, AtFlags::EMPTY_PATH)
+            rustix::fs::chownat(self.held.as_fd(), "", uid, gid, AtFlags::EMPTY_PATH)
                 .map_err(|err| BindError::Owner { user, group, reason: err.into() })?;
         }
         // A descriptor of this kind takes no fchmod(2) (open(2), O_PATH).
-        let path = format!("/proc/self/fd/{}", self._held.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.held.as_raw_fd());
         Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
     }
 }

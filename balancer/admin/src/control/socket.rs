@@ -2,6 +2,7 @@
 //! and removed at the end if it is still the same one.
 
 use std::fmt::Write as _;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::PathBuf;
@@ -89,13 +90,13 @@ fn described(peer: &Option<UCred>) -> String {
     format!(": process {}{whose}", peer.pid.as_raw_nonzero())
 }
 
-/// The bound socket; its file goes away with it.
+/// The bound socket.
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: StdUnixListener,
     pub path: PathBuf,
     owns_directory: bool,
-    /// Removed before the listener is closed.
+    /// Removed before the listener is closed, if this cluster has made it.
     file: Option<SocketFile>,
 }
 
@@ -145,6 +146,24 @@ impl ControlSocket {
         let (listener, file) = unix_socket::bind(&prepared.path, Access::PRIVATE, BACKLOG)?;
         let path = file.path().to_owned();
         Ok(Self { listener, path, owns_directory: prepared.owns_directory, file: Some(file) })
+    }
+
+    /// Takes a socket that somebody else has bound and listens on. Its file stays where it
+    /// is: whoever has made it passes the socket on again.
+    ///
+    /// # Errors
+    /// When it has no path in the file system by which clients could find it.
+    pub fn inherit(listener: StdUnixListener) -> Result<Self, SocketError> {
+        let taken = || {
+            let address = listener.local_addr()?;
+            let path = address.as_pathname().ok_or_else(|| io::Error::other("it has no path"))?;
+            listener.set_nonblocking(true)?;
+            Ok(SocketFile::of_another(path)?)
+        };
+        let file = taken().map_err(|err: BindError| SocketError {
+            text: format!("from the one that was passed: {err}"),
+        })?;
+        Ok(Self { listener, path: file.path().to_owned(), owns_directory: false, file: Some(file) })
     }
 
     /// Does the path still lead here? Somebody may have swept the directory.

@@ -1,5 +1,6 @@
 //! Connections as the kernel hands them out, and what their listener is for.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::{TcpStream, UnixStream};
@@ -15,12 +16,37 @@ pub enum AcceptedSocket {
 }
 
 impl AcceptedSocket {
+    /// Takes it out of the event loop of this thread, for that of another.
+    pub(super) fn into_std(self) -> io::Result<TakenSocket> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => TakenSocket::Tcp(stream.into_std()?, peer),
+            Self::Unix(stream) => TakenSocket::Unix(stream.into_std()?),
+        })
+    }
+
     /// Who has connected. A Unix socket's peers have no address.
     pub fn peer(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(_, peer) => Some(peer.ip()),
             Self::Unix(_) => None,
         }
+    }
+}
+
+/// A connection that is on no event loop.
+#[derive(Debug)]
+pub(super) enum TakenSocket {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl TakenSocket {
+    /// Puts it into the event loop of this thread.
+    pub(super) fn into_tokio(self) -> io::Result<AcceptedSocket> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => AcceptedSocket::Tcp(TcpStream::from_std(stream)?, peer),
+            Self::Unix(stream) => AcceptedSocket::Unix(UnixStream::from_std(stream)?),
+        })
     }
 }
 

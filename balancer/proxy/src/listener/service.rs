@@ -1,9 +1,8 @@
 //! What the serving threads run.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use super::accepted::{AcceptedSocket, ListenerOptions};
 
 /// Serves the connections of a thread.
 pub trait Service: Send + Sync + 'static {
@@ -11,7 +10,7 @@ pub trait Service: Send + Sync + 'static {
     const MAINTENANCE_INTERVAL: Duration;
 
     /// Serves one connection until it ends.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
+    fn serve(&self, socket: AcceptedSocket, options: &ListenerOptions) -> impl Future<Output = ()> + Send;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);
