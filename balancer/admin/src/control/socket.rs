@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, UCred, sockopt};
+use rustix::process::Pid;
 use tracing::{info, warn};
 
 /// Between two looks at whether the file is still there: one stat(2).
@@ -174,7 +175,8 @@ impl ControlSocket {
     /// is: whoever has made it passes the socket on again.
     ///
     /// # Errors
-    /// When it has no path in the file system by which clients could find it.
+    /// When another cluster listens on it as well, or when it has no path in the file system
+    /// by which clients could find it.
     pub fn inherit(listener: StdUnixListener) -> Result<Self, SocketError> {
         let taken = || {
             let address = listener.local_addr()?;
@@ -182,10 +184,15 @@ impl ControlSocket {
             let path = std::fs::canonicalize(path)?;
             let identity = identity(&std::fs::symlink_metadata(&path)?);
             listener.set_nonblocking(true)?;
+            other_cluster(&path).map_or(Ok(()), Err)?;
+            // Clients learn from the socket which process it is that has listened last (unix(7),
+            // SO_PEERCRED).
+            rustix::net::listen(&listener, BACKLOG)?;
             Ok((path, identity))
         };
-        let (path, identity) = taken()
-            .map_err(|err: io::Error| SocketError { text: format!("from the one that was passed: {err}") })?;
+        let (path, identity) = taken().map_err(|err: PlaceError| SocketError {
+            text: format!("from the one that was passed: {err}"),
+        })?;
         Ok(Self { listener, path, owns_directory: false, owns_file: false, identity })
     }
 
@@ -283,6 +290,17 @@ fn remove_stale(path: &Path) -> Result<(), PlaceError> {
         Err(Errno::NOENT) => Ok(()),
         Err(err) => Err(err.into()),
     }
+}
+
+/// The cluster that has been passed the socket at `path` as well, and still runs: each one
+/// listens on it anew, and the system keeps who was the last. The process that has passed it
+/// may have done so too.
+fn other_cluster(path: &Path) -> Option<PlaceError> {
+    let last = connect(path).and_then(|socket| sockopt::socket_peercred(&socket)).ok()?;
+    let name = |pid: Pid| std::fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok();
+    let own = rustix::process::getpid();
+    let is_cluster = last.pid != own && name(last.pid).is_some_and(|other| Some(other) == name(own));
+    (is_cluster && Some(last.pid) != rustix::process::getppid()).then_some(PlaceError::InUse(Some(last)))
 }
 
 /// Connects without waiting for somebody who takes no connections.
