@@ -44,6 +44,9 @@ const FAILED: u8 = 1;
 /// Exit code of bad usage or configuration.
 const BAD_USAGE: u8 = 2;
 
+const SINGLE_WITH_SOCKETS: &str = "sockets were passed (LISTEN_FDS), which only a cluster takes: leave out \
+     --cluster off (or CLUSTER_ENABLED=false), for example --workers 1";
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     if let Some(code) = run_child_role(&arguments) {
@@ -76,6 +79,9 @@ fn serve(start: Start) -> ExitCode {
         Ok(activation) => activation,
         Err(err) => return report_error(&err.into(), FAILED),
     };
+    if config.mode == Mode::Single && !activation.passed.is_empty() {
+        return report_error(&anyhow::Error::msg(SINGLE_WITH_SOCKETS), BAD_USAGE);
+    }
     match config.mode {
         Mode::Single => worker::run(&config.worker),
         Mode::Cluster { workers } => {

@@ -3,23 +3,22 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 
 use rustix::net::sockopt;
-
-use balancer_admin::control::{ControlSocket, SocketError};
-use balancer_proxy::listener::Listener;
 
 use crate::activation::{Activation, Label, Passed, Socket};
 
 const ADMIN: &str = "admin";
 const CONTROL: &str = "control";
 
+/// Nothing has been done to the sockets: all of them listen.
 #[derive(Debug, Default)]
-pub(super) struct ByPurpose {
+pub(crate) struct ByPurpose {
     /// Those with any other name, as the name of a socket is by default that of its unit.
-    pub(super) clients: Vec<Listener>,
-    pub(super) admin: Option<TcpListener>,
-    pub(super) control: Option<ControlSocket>,
+    pub(crate) clients: Vec<(Label, TcpListener)>,
+    pub(crate) admin: Option<(Label, TcpListener)>,
+    pub(crate) control: Option<(Label, UnixListener)>,
 }
 
 /// Why a socket is not fit for its purpose.
@@ -27,65 +26,39 @@ pub(super) struct ByPurpose {
 pub(crate) enum PassedError {
     #[error("{0} does not listen: only listening sockets can be passed (Accept=no in a socket unit)")]
     NotListening(Label),
-    #[error("{label} is a {is} socket, and the one for {purpose} is to be a {wanted} socket")]
+    #[error("{label} is a {is} socket, and one for {purpose} has to be a {wanted} socket")]
     Kind { label: Label, is: &'static str, wanted: &'static str, purpose: &'static str },
-    #[error("{0} is a second socket of that name, and there can be only one")]
+    #[error("{0} is the second socket of that name, and there can be only one")]
     Second(Label),
     #[error("{label} cannot be used: {err}")]
     System { label: Label, err: io::Error },
-    #[error("{label} cannot be used: {err}")]
-    Control { label: Label, err: SocketError },
 }
 
 impl ByPurpose {
     /// # Errors
     /// For the first socket that is not fit for its purpose.
-    pub(super) fn sort(activation: Activation) -> Result<Self, PassedError> {
+    pub(crate) fn sort(activation: Activation) -> Result<Self, PassedError> {
         let mut sorted = Self::default();
         for Passed { label, socket } in activation.passed {
             if !listens(&socket).map_err(|err| PassedError::System { label: label.clone(), err })? {
                 return Err(PassedError::NotListening(label));
             }
             match label.name.as_str() {
-                ADMIN => sorted.set_admin(label, socket)?,
-                CONTROL => sorted.set_control(label, socket)?,
-                _ => sorted.add_clients(label, socket)?,
+                ADMIN => only(&mut sorted.admin, tcp(label, socket, "the admin listener")?)?,
+                CONTROL => only(&mut sorted.control, unix(label, socket)?)?,
+                _ => sorted.clients.push(tcp(label, socket, "clients")?),
             }
         }
         Ok(sorted)
     }
+}
 
-    fn add_clients(&mut self, label: Label, socket: Socket) -> Result<(), PassedError> {
-        let socket = tcp(&label, socket, "clients")?;
-        let listener = Listener::inherit(socket).map_err(|err| PassedError::System { label, err })?;
-        self.clients.push(listener);
-        Ok(())
+fn only<T>(place: &mut Option<(Label, T)>, socket: (Label, T)) -> Result<(), PassedError> {
+    match place {
+        None => *place = Some(socket),
+        Some(_) => return Err(PassedError::Second(socket.0)),
     }
-
-    fn set_admin(&mut self, label: Label, socket: Socket) -> Result<(), PassedError> {
-        let socket = tcp(&label, socket, "the admin listener")?;
-        if let Err(err) = socket.set_nonblocking(true) {
-            return Err(PassedError::System { label, err });
-        }
-        match self.admin.replace(socket) {
-            None => Ok(()),
-            Some(_) => Err(PassedError::Second(label)),
-        }
-    }
-
-    fn set_control(&mut self, label: Label, socket: Socket) -> Result<(), PassedError> {
-        let Socket::Unix(socket) = socket else {
-            return Err(PassedError::Kind { label, is: "TCP", wanted: "Unix", purpose: "control" });
-        };
-        let control = match ControlSocket::inherit(socket) {
-            Ok(control) => control,
-            Err(err) => return Err(PassedError::Control { label, err }),
-        };
-        match self.control.replace(control) {
-            None => Ok(()),
-            Some(_) => Err(PassedError::Second(label)),
-        }
-    }
+    Ok(())
 }
 
 fn listens(socket: &Socket) -> io::Result<bool> {
@@ -96,11 +69,19 @@ fn listens(socket: &Socket) -> io::Result<bool> {
     Ok(sockopt::socket_acceptconn(socket)?)
 }
 
-fn tcp(label: &Label, socket: Socket, purpose: &'static str) -> Result<TcpListener, PassedError> {
+fn tcp(label: Label, socket: Socket, purpose: &'static str) -> Result<(Label, TcpListener), PassedError> {
     match socket {
-        Socket::Tcp(socket) => Ok(socket),
-        Socket::Unix(_) => {
-            Err(PassedError::Kind { label: label.clone(), is: "Unix", wanted: "TCP", purpose })
+        Socket::Tcp(socket) => Ok((label, socket)),
+        Socket::Unix(_) => Err(PassedError::Kind { label, is: "Unix", wanted: "TCP", purpose }),
+    }
+}
+
+fn unix(label: Label, socket: Socket) -> Result<(Label, UnixListener), PassedError> {
+    match socket {
+        Socket::Unix(socket) => Ok((label, socket)),
+        Socket::Tcp(_) => {
+            let purpose = "the control socket";
+            Err(PassedError::Kind { label, is: "TCP", wanted: "Unix", purpose })
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::harness::*;
 
 /// Becomes the program as systemd starts a service: the socket, which comes as standard input
 /// here, as descriptor 3, and a second one from standard output as descriptor 4.
-const ACTIVATE: &str = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=${PID:-$$}; exec \"$0\" \"$@\"";
+const ACTIVATE: &str =
+    "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=${PID:-$$}; exec \"$0\" \"$@\"";
 
 /// A cluster that is passed `count` sockets.
 fn passed(balancer: Balancer, count: &str) -> Balancer {

@@ -164,6 +164,11 @@ pub fn look(path: &Path) -> Result<(), BindError> {
     }
 }
 
+/// Who listens on `path`: the process that has called listen(2) last (unix(7), SO_PEERCRED).
+pub fn listening(path: &Path) -> Option<UCred> {
+    peer(&connect(&SocketAddrUnix::new(path).ok()?).ok()?)
+}
+
 impl SocketFile {
     fn held(path: PathBuf) -> Result<Self, BindError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::UCred;
+use rustix::process::Pid;
 use shared_process::unix_socket::{self, Access, BindError, SocketFile};
 use tracing::{info, warn};
 
@@ -71,6 +73,18 @@ enum PlaceError {
     NotFit(String),
     #[error(transparent)]
     Bind(BindError),
+}
+
+impl From<io::Error> for PlaceError {
+    fn from(err: io::Error) -> Self {
+        Self::Bind(err.into())
+    }
+}
+
+impl From<Errno> for PlaceError {
+    fn from(err: Errno) -> Self {
+        Self::Bind(err.into())
+    }
 }
 
 impl From<BindError> for PlaceError {
@@ -152,15 +166,20 @@ impl ControlSocket {
     /// is: whoever has made it passes the socket on again.
     ///
     /// # Errors
-    /// When it has no path in the file system by which clients could find it.
+    /// When another cluster listens on it as well, or when it has no path in the file system
+    /// by which clients could find it.
     pub fn inherit(listener: StdUnixListener) -> Result<Self, SocketError> {
         let taken = || {
             let address = listener.local_addr()?;
             let path = address.as_pathname().ok_or_else(|| io::Error::other("it has no path"))?;
             listener.set_nonblocking(true)?;
+            other_cluster(path).map_or(Ok(()), Err)?;
+            // Clients learn from the socket which process it is that has listened last (unix(7),
+            // SO_PEERCRED).
+            rustix::net::listen(&listener, BACKLOG)?;
             Ok(SocketFile::of_another(path)?)
         };
-        let file = taken().map_err(|err: BindError| SocketError {
+        let file = taken().map_err(|err: PlaceError| SocketError {
             text: format!("from the one that was passed: {err}"),
         })?;
         Ok(Self { listener, path: file.path().to_owned(), owns_directory: false, file: Some(file) })
@@ -222,6 +241,17 @@ impl Drop for ControlSocket {
             let _ = std::fs::remove_dir(directory);
         }
     }
+}
+
+/// The cluster that has been passed the socket at `path` as well, and still runs: each one
+/// listens on it anew, and the system keeps who was the last. The process that has passed it
+/// may have done so too.
+fn other_cluster(path: &Path) -> Option<PlaceError> {
+    let last = unix_socket::listening(path)?;
+    let name = |pid: Pid| std::fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok();
+    let own = rustix::process::getpid();
+    let is_cluster = last.pid != own && name(last.pid).is_some_and(|other| Some(other) == name(own));
+    (is_cluster && Some(last.pid) != rustix::process::getppid()).then_some(PlaceError::InUse(Some(last)))
 }
 
 #[cfg(test)]
