@@ -3,6 +3,7 @@
 
 mod addresses;
 mod files;
+mod passed;
 
 use std::fmt::{self, Display};
 use std::io::Write;
@@ -16,11 +17,13 @@ use shared_settings::definitions::{
 
 use balancer_supervisor::process::Program;
 
+use crate::activation::Activation;
 use crate::cli::Start;
 use crate::config::{Config, Diagnosis, Mode};
 use crate::fd_budget::FdBudget;
 use crate::show::{self, typed};
 use crate::{BAD_USAGE, FAILED};
+use passed::Passed;
 
 /// What one look has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +48,15 @@ impl fmt::Display for Finding {
 
 /// Prints all findings; returns what a start would.
 pub(crate) fn run(start: Start) -> ExitCode {
-    let diagnosis = Diagnosis::of(start);
+    let passed = Passed::look(Activation::take());
+    let mut diagnosis = Diagnosis::of(start);
+    diagnosis.config.iter_mut().for_each(|config| passed.apply(config));
     let mut lines: Vec<_> = diagnosis.errors.iter().map(|err| line("wrong", err)).collect();
     lines.extend(show::warnings(&diagnosis.settings).iter().map(|warning| line("warning", warning)));
     let mut obstacles = 0;
     if let Some(config) = &diagnosis.config {
-        for finding in
-            LOOKS.iter().filter(|look| look.makes_sense(&diagnosis)).flat_map(|look| look.at(config))
+        let looks = LOOKS.iter().filter(|look| look.makes_sense(&diagnosis) && !passed.stands_for(look.what));
+        for finding in passed.findings(config.mode).into_iter().chain(looks.flat_map(|look| look.at(config)))
         {
             obstacles += usize::from(matches!(finding, Finding::Obstacle(_)));
             lines.push(finding.to_string());
@@ -108,6 +113,10 @@ impl Look {
     }
 }
 
+const CLIENTS: &str = "clients";
+const ADMIN_LISTENER: &str = "admin listener";
+const CONTROL_SOCKET: &str = "control socket";
+
 const LOOKS: &[Look] = &[
     Look { what: "command", needs: &[], needs_command: true, look: command },
     Look {
@@ -117,19 +126,19 @@ const LOOKS: &[Look] = &[
         look: descriptors,
     },
     Look {
-        what: "clients",
+        what: CLIENTS,
         needs: &[&HOST.definition, &PORT.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::clients,
     },
     Look {
-        what: "admin listener",
+        what: ADMIN_LISTENER,
         needs: &[&PORT.definition, &ADMIN.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::admin,
     },
     Look {
-        what: "control socket",
+        what: CONTROL_SOCKET,
         needs: &[&PORT.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::control,

@@ -112,7 +112,7 @@ fn bind_for_clients(address: SocketAddr, ignored: Option<String>) -> anyhow::Res
 
 /// Beside the port that clients really use, if nobody has chosen another place. A chosen port
 /// 0 stands for any port, also here.
-fn admin_place(config: &Config, port: u16, is_inherited: bool) -> Option<SocketAddr> {
+pub(crate) fn admin_place(config: &Config, port: u16, is_inherited: bool) -> Option<SocketAddr> {
     if is_inherited && !config.chosen.has_admin() && config.listen().port() != 0 {
         return Admin::address(None, port);
     }

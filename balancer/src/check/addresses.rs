@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
-use shared_process::listener::{Listener, listener_of};
+use shared_process::listener::{Listener, listeners_of};
 use shared_settings::control::{Directory, directories, sockets};
 use shared_settings::definitions::ADMIN;
 use shared_settings::describe_bind_error;
@@ -16,6 +16,9 @@ use balancer_ctl::Listening;
 use super::Finding;
 use super::files::{can_create_in, parent};
 use crate::config::{Config, Mode};
+
+/// The name of the process that passes sockets to services.
+const SERVICE_MANAGER: &str = "systemd";
 
 pub(super) fn clients(config: &Config) -> Vec<Finding> {
     vec![address(config, config.listen(), "")]
@@ -38,15 +41,22 @@ fn address(config: &Config, address: SocketAddr, cure: &str) -> Finding {
     if err.kind() != io::ErrorKind::AddrInUse {
         return Finding::Obstacle(format!("{}{cure}", describe_bind_error(address, &err)));
     }
-    match (listener_of(address), listening(config)) {
-        (Some(Listener { pid, .. }), Listening::Cluster { pid: cluster }) if pid == cluster => {
-            Finding::Warning(format!("{address} is taken by {}", this_cluster(pid)))
-        }
-        (Some(Listener { pid, name }), _) => Finding::Obstacle(format!(
-            "{}; {name} has it (pid {pid}){cure}",
-            describe_bind_error(address, &err)
+    let listeners = listeners_of(address);
+    if let Listening::Cluster { pid } = listening(config)
+        && listeners.iter().any(|listener| listener.pid == pid)
+    {
+        return Finding::Warning(format!("{address} is taken by {}", this_cluster(pid)));
+    }
+    let taken = describe_bind_error(address, &err);
+    match listeners.first() {
+        Some(Listener { pid: 1, name }) if name == SERVICE_MANAGER => Finding::Warning(format!(
+            "{address} is held by {name}, which passes it to its service: start that with systemctl, or stop \
+             the socket unit"
         )),
-        (None, _) => Finding::Obstacle(format!("{}{cure}", describe_bind_error(address, &err))),
+        Some(Listener { pid, name }) => {
+            Finding::Obstacle(format!("{taken}; {name} has it (pid {pid}){cure}"))
+        }
+        None => Finding::Obstacle(format!("{taken}{cure}")),
     }
 }
 

@@ -51,6 +51,10 @@ impl ByPurpose {
         }
         Ok(sorted)
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.admin.is_none() && self.control.is_none()
+    }
 }
 
 fn only<T>(place: &mut Option<(Label, T)>, socket: (Label, T)) -> Result<(), PassedError> {
