@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shared_protocol::{Generation, RestartReason, WorkerId, WorkerState};
+use shared_protocol::{Generation, ReleaseId, RestartReason, WorkerId, WorkerState};
 
 use crate::limits::Limits;
 use crate::member::{History, Member, Role, may_eject};
@@ -36,7 +36,7 @@ pub(super) struct Life {
 impl Life {
     fn begin_as(id: u32, role: Role) -> Self {
         let now = Instant::now();
-        let mut member = Member::new(WorkerId(id), role, now);
+        let mut member = Member::new(WorkerId(id), role, ReleaseId::FIRST, now);
         member.start(process(FIRST, now), &LIMITS);
         Self { member, limits: LIMITS, now }
     }

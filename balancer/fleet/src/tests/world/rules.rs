@@ -197,6 +197,7 @@ impl World {
         };
         let Some(most) = self.fleet.settings.give_up_after else { return };
         let is_it = |member: &&Member| member.role == Role::Current && member.generation() == Some(failed);
+        let is_it = |member: &&Member| is_it(member) && !member.phase.is_being_replaced();
         if let Some(member) = self.fleet.members().iter().find(is_it) {
             let failures = self.failures.entry(member.id).or_default();
             *failures = most.min(*failures + 1);
@@ -265,7 +266,12 @@ impl World {
 fn is_out(effects: &[Effect], of: Generation) -> bool {
     effects.iter().any(|effect| {
         let Effect::Announce { event, .. } = effect else { return false };
-        matches!(event, ClusterEvent::Hung { generation, .. } | ClusterEvent::OutOfTurn { generation, .. }
-            if *generation == of)
+        match event {
+            ClusterEvent::Hung { generation, .. } | ClusterEvent::OutOfTurn { generation, .. } => {
+                *generation == of
+            }
+            ClusterEvent::TakenDown { generation, .. } => *generation == Some(of),
+            _ => false,
+        }
     })
 }
