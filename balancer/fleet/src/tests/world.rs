@@ -353,6 +353,7 @@ impl World {
         if stopping {
             self.reload_queued = false;
         }
+        self.replacing.mode = self.mode();
         let effects = self.fleet.handle(input, self.now);
         if let Step::Exited(of) = step {
             // Whoever is published from here on without being there is a mistake.

@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     async fn reload(&self) -> Vec<Progress> {
-        self.command(|reply| Command::Reload { reply }).await
+        self.command(|reply| Command::Reload { mode: None, reply }).await
     }
 
     async fn scale(&self, to: usize) -> Vec<Progress> {
@@ -170,7 +170,7 @@ async fn who_waits_for_the_drain_is_answered_after_the_last_request() {
         async move {
             let (reply, mut progress) = mpsc::channel(64);
             let reply = Reply { progress: reply, awaits_drain: true };
-            handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
+            handle.send(Command::Reload { mode: None, reply: Some(reply) }).await.unwrap();
             let mut all = Vec::new();
             while let Some(step) = progress.recv().await {
                 all.push(step);
@@ -325,7 +325,7 @@ async fn a_stop_during_a_reload_answers_the_requester() {
     cluster.system.behave(Behaviour::Hangs);
     let (reply, mut progress) = mpsc::channel(64);
     let reply = Reply { progress: reply, awaits_drain: false };
-    cluster.handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
+    cluster.handle.send(Command::Reload { mode: None, reply: Some(reply) }).await.unwrap();
     assert!(matches!(progress.recv().await, Some(Progress::Started { .. })));
     cluster.handle.send(Command::Kill).await.unwrap();
     let reason = "the cluster is stopping".to_owned();

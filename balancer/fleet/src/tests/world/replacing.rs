@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use shared_protocol::{ReleaseId, ReloadMode, WorkerId};
 
 use super::{Step, World};
-use crate::{ClusterEvent, Effect, Launch, Left, Member, Role};
+use crate::{ClusterEvent, Effect, Launch, Left, Member, Phase, Role};
 
 /// A rollout that goes from one worker to the next, as it was announced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Replacing {
     down: Option<WorkerId>,
+    /// The mode of the rollout that was under way before this step.
+    pub(super) mode: Option<ReloadMode>,
     /// Those that had their turn.
     had: Vec<WorkerId>,
     /// What was started last that serves or has served, for each slot.
@@ -25,6 +27,7 @@ impl Replacing {
 
     /// `known` are the releases in order.
     pub(super) fn normalise(&mut self, known: &[ReleaseId]) {
+        self.mode = None;
         self.served.values_mut().for_each(|release| *release = renamed(known, *release));
     }
 }
@@ -60,12 +63,16 @@ impl World {
         known
     }
 
+    pub(super) fn mode(&self) -> Option<ReloadMode> {
+        self.fleet.rollout.as_ref().map(|rollout| rollout.mode)
+    }
+
     /// A slot has one process at a time, and each comes back as it was.
     pub(super) fn check_launch(&self, launch: &Launch) -> Result<(), String> {
         let Launch { worker, release, on_trial, .. } = *launch;
         let is_down = self.replacing.down == Some(worker);
-        let tries_another = self.fleet.rollout.as_ref().is_some_and(|rollout| rollout.mode == ReloadMode::All);
-        let takes_turns = self.fleet.settings.mode == ReloadMode::OneByOne && !tries_another;
+        let takes_turns = self.fleet.settings.mode == ReloadMode::OneByOne
+            && ![self.replacing.mode, self.mode()].contains(&Some(ReloadMode::All));
         if (is_down || takes_turns) && self.running.iter().any(|running| running.worker == worker) {
             return Err(format!("worker {worker} gets a process beside another one"));
         }
@@ -121,13 +128,17 @@ impl World {
         ids: &[WorkerId],
     ) -> Result<(), String> {
         self.replacing.served.retain(|id, _| ids.contains(id));
+        let waits = |id| {
+            let mut members = self.fleet.members().iter();
+            members.any(|member| member.id == id && matches!(member.phase, Phase::Backoff { .. }))
+        };
         let fails = |effect: &Effect| {
             let Effect::Announce { event, .. } = effect else { return None };
             match event {
-                ClusterEvent::NotReadyInTime { worker, .. } | ClusterEvent::LaunchFailed { worker, .. } => {
-                    Some(*worker)
-                }
-                ClusterEvent::Exited { worker, expected: false, .. } => Some(*worker),
+                ClusterEvent::NotReadyInTime { worker, .. }
+                | ClusterEvent::Exited { worker, expected: false, .. } => Some(*worker),
+                // The one before may not have been launched yet.
+                ClusterEvent::LaunchFailed { worker, .. } => Some(*worker).filter(|id| waits(*id)),
                 _ => None,
             }
         };

@@ -118,7 +118,15 @@ impl World {
 
     /// At the end of its drain a process has nothing more in hand.
     pub(super) fn check_drains(&self, step: Step, effects: &[Effect]) -> Result<(), String> {
-        let is_due = |of: Generation| step == Step::Deadline && effects.contains(&Effect::Terminate(of));
+        let is_cut_short = |of: Generation| {
+            effects.iter().any(|effect| {
+                let Effect::Announce { event, .. } = effect else { return false };
+                matches!(event, ClusterEvent::DrainCutShort { generation, .. } if *generation == of)
+            })
+        };
+        let is_due = |of: Generation| {
+            step == Step::Deadline && effects.contains(&Effect::Terminate(of)) && !is_cut_short(of)
+        };
         let mut due = self.running.iter().filter(|running| running.drains && is_due(running.generation));
         match due.find(|running| !running.closed) {
             Some(running) => Err(format!("process {} keeps what it has after its drain", running.generation)),
