@@ -11,7 +11,6 @@ use shared_protocol::{Generation, ReleaseId, ReloadMode, WorkerId};
 
 use super::limits::Limits;
 use super::member::{Member, Role};
-use super::phase::Phase;
 use super::rollout::{ActiveRollout, RolloutKind, Stage};
 use super::seeded::{Bug, seeded};
 use super::{ClusterEvent, Fleet, Left, Mixed};
@@ -54,16 +53,6 @@ impl Turns {
         let (new, down) = (self.new.clone(), self.down.map(|down| down.worker));
         Left::Mixed(Mixed { new, down, old: self.waiting.iter().copied().collect() })
     }
-}
-
-/// What the next turn is.
-enum Next {
-    Take(WorkerId),
-    /// Another worker is to serve first, and is on its way.
-    Wait,
-    /// No other worker serves, or is on its way.
-    Nobody(WorkerId),
-    Complete,
 }
 
 impl Fleet {
@@ -116,33 +105,18 @@ impl Fleet {
             return is_back || seeded(Bug::TakesTwoDown);
         }
         match self.next_turn(turns) {
-            Next::Take(worker) => self.take_down(worker, now),
-            Next::Wait => return false,
-            Next::Nobody(worker) => {
-                let why = format!("no other worker serves, and worker {worker} is not stopped before one does");
-                self.fail_rollout(why, None, now);
-            }
-            Next::Complete => self.complete(now),
+            Some(worker) => self.take_down(worker, now),
+            None => self.complete(now),
         }
         true
     }
 
-    /// Workers that do not serve come first, as nothing is lost with them. Of the others
-    /// none is stopped that is the last one to serve while there are more.
-    fn next_turn(&self, turns: &Turns) -> Next {
+    /// Workers that do not serve come first, as nothing is lost with them. So whoever is
+    /// stopped is never the last one to serve, if there are more: the others serve when a
+    /// rollout begins, and later the one before does.
+    fn next_turn(&self, turns: &Turns) -> Option<WorkerId> {
         let serves = |id: WorkerId| self.current().any(|member| member.id == id && member.phase.is_online());
-        if let Some(&idle) = turns.waiting.iter().find(|&&id| !serves(id)) {
-            return Next::Take(idle);
-        }
-        let Some(&first) = turns.waiting.front() else { return Next::Complete };
-        let mut others = self.current().filter(|member| member.id != first);
-        let keeps_ending = |member: &Member| matches!(member.phase, Phase::Backoff { .. });
-        match others.clone().count() {
-            0 => Next::Take(first),
-            _ if !self.is_alone(first) || seeded(Bug::LeavesNobody) => Next::Take(first),
-            _ if others.all(keeps_ending) => Next::Nobody(first),
-            _ => Next::Wait,
-        }
+        turns.waiting.iter().find(|&&id| !serves(id)).or_else(|| turns.waiting.front()).copied()
     }
 
     fn take_down(&mut self, worker: WorkerId, now: Instant) {
@@ -206,7 +180,8 @@ impl Fleet {
     /// May this worker, which has reached a limit, be replaced now? One by one that would
     /// leave nobody if it is the last one that serves and others are on their way.
     pub(super) fn may_recycle(&self, worker: WorkerId) -> bool {
-        self.settings.mode == ReloadMode::All || self.workers() == 1 || !self.is_alone(worker)
+        let is_safe = self.workers() == 1 || !self.is_alone(worker);
+        self.settings.mode == ReloadMode::All || is_safe || seeded(Bug::LeavesNobody)
     }
 
     /// Replaces this worker, which has reached a limit.

@@ -82,7 +82,7 @@ pub(super) enum Bug {
     ReplacesTwice,
     /// One by one: a worker whose successor has failed is not started as it was before.
     KeepsFailedRelease,
-    /// One by one: the last worker that serves is stopped while another is on its way.
+    /// One by one: the last worker that serves is replaced because of a limit.
     LeavesNobody,
     /// A release stays open that nothing is started from.
     KeepsReleases,

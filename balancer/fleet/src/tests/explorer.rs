@@ -13,8 +13,9 @@ use shared_protocol::ReloadMode;
 use super::world::{LIMITS, Running, Step, World, settings};
 use crate::{DrainSignal, Limits, Phase, RecyclePolicy, Settings, StartPolicy};
 
-/// Rounds within which everything must have settled.
-const ROUNDS: usize = 200;
+/// Rounds within which everything must have settled: more than limits are looked at in the
+/// longest wait of a slot.
+const ROUNDS: usize = 1_000;
 
 /// How a state was reached.
 struct Path {

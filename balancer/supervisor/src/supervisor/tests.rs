@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use balancer_pool::{Hold, PickRequest};
 use balancer_state::ClusterState;
-use shared_protocol::{Generation, Progress, WorkerState};
+use shared_protocol::{Generation, Progress, ReloadMode, WorkerState};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -65,7 +65,8 @@ impl Cluster {
         let (state, system) = (ClusterState::default(), FakeSystem::default());
         let (limits, ports) = (LIMITS, PortPolicy::Own);
         let starts = StartPolicy { parallel: None, processors: 2 };
-        let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports, give_up_after };
+        let mode = ReloadMode::All;
+        let settings = Settings { workers, max_workers: 4, mode, limits, recycle, starts, ports, give_up_after };
         system.behave(behaviour);
         let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
         let (handle, commands) = Handle::new(|| {});
