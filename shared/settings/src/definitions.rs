@@ -159,7 +159,7 @@ mod tests {
             get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];
             get KILL_TIMEOUT: NO_DURATION;
             find START_PARALLEL: NO_COUNT;
-            get RELOAD_MODE: ["", "All", "rolling", "one by one"];
+            get RELOAD_MODE: ["All", "rolling", "one by one"];
             find MAX_MEMORY: ["0", "lots"];
             find MAX_REQUESTS: ["0", "1e3"];
             find MAX_LIFETIME: NO_DURATION;

@@ -31,9 +31,10 @@ pub(super) fn is_mixed(workers: &[WorkerStatus]) -> bool {
 /// How many workers have which release, if they have several.
 pub(super) fn mixed(workers: &[WorkerStatus]) -> Option<String> {
     let releases = releases(workers);
-    let parts = releases.iter().rev().map(|(release, count)| {
+    let parts = releases.iter().rev().enumerate().map(|(index, (release, count))| {
+        let of = if index == 0 { format!(" of {} workers", workers.len()) } else { String::new() };
         let has = if *count == 1 { "has" } else { "have" };
-        format!("{count} of {} {has} release {release}", workers.len())
+        format!("{count}{of} {has} release {release}")
     });
-    is_mixed(workers).then(|| format!("workers: {}", parts.collect::<Vec<_>>().join(", ")))
+    is_mixed(workers).then(|| parts.collect::<Vec<_>>().join(", "))
 }
