@@ -363,6 +363,58 @@ fn a_worker_that_leaves_by_itself_gets_no_more_and_is_replaced_when_it_is_gone()
 }
 
 #[test]
+fn a_worker_that_is_replaced_finishes_ends_and_starts_again_without_a_wait() {
+    let mut life = Life::online();
+    life.now += Duration::from_secs(1);
+    assert_eq!(life.member.replace(&LIMITS, life.now), [WITHDRAW, Effect::AwaitDrain(FIRST)]);
+    assert_eq!(life.state(), WorkerState::Draining);
+    assert!(life.member.starts_at().is_some_and(|at| at <= life.now), "requests wait for its successor");
+    assert_eq!(life.member.drained(&LIMITS, life.now), [TERMINATE]);
+    assert!(!life.member.is_at_gate(), "not before it has ended");
+    life.die();
+    assert!(life.member.is_at_gate());
+    life.restart();
+    assert_eq!(life.member.history, History::default(), "as planned, it is no restart");
+
+    let mut slow = Life::online();
+    slow.member.replace(&LIMITS, slow.now);
+    assert_eq!(slow.at_deadline(), [TERMINATE, close(None)]);
+    assert_eq!(slow.at_deadline(), [KILL]);
+    slow.die();
+    assert!(slow.member.is_at_gate());
+
+    let mut stopped = Life::online();
+    stopped.member.replace(&LIMITS, stopped.now);
+    stopped.stop();
+    stopped.die();
+    assert!(stopped.member.phase.is_stopped());
+}
+
+#[test]
+fn what_is_not_online_is_replaced_at_once() {
+    let mut starting = Life::begin();
+    assert_eq!(starting.member.replace(&LIMITS, starting.now), [TERMINATE]);
+    starting.die();
+    assert!(starting.member.is_at_gate());
+    assert_eq!(starting.member.replace(&LIMITS, starting.now), []);
+    assert!(starting.member.is_at_gate(), "it is on its way");
+
+    let mut waiting = Life::online();
+    waiting.die();
+    waiting.restart();
+    waiting.die();
+    assert_eq!(waiting.member.replace(&LIMITS, waiting.now), []);
+    assert!(waiting.member.is_at_gate(), "it waits no longer");
+
+    let mut hung = Life::online();
+    hung.member.eject(&LIMITS, hung.now);
+    assert_eq!(hung.member.replace(&LIMITS, hung.now), []);
+    assert_eq!(hung.at_deadline(), [KILL], "it has no more time than before");
+    hung.die();
+    assert!(hung.member.is_at_gate());
+}
+
+#[test]
 fn a_stolen_port_means_another_try() {
     for mut life in [Life::begin(), Life::candidate()] {
         assert_eq!(life.member.port_taken(&LIMITS, life.now), [TERMINATE]);

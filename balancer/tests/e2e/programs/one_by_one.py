@@ -33,6 +33,8 @@ if WORKER in os.environ.get("HANG_AT", "").split(","):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # A response is one write, for which no client waits twice.
+    wbufsize = -1
 
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -43,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Upgrade", "x")
             self.end_headers()
             self.wfile.write(b"hello")
+            self.wfile.flush()
             self.close_connection = True
             while self.rfile.read(1):
                 pass
