@@ -180,9 +180,12 @@ impl Fleet {
         &self.members
     }
 
-    /// When the next start of a worker begins, or began.
+    /// When the next start of a worker begins, or began; that of a worker that is being
+    /// replaced with its rollout, as it may begin at any moment.
     pub fn next_start(&self) -> Option<Instant> {
-        self.current().filter_map(Member::starts_at).min()
+        let replacing = self.rollout.as_ref().filter(|rollout| rollout.down().is_some());
+        let replacing = replacing.map(|rollout| rollout.began);
+        self.current().filter_map(Member::starts_at).chain(replacing).min()
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -308,8 +308,6 @@ impl Member {
             Phase::Backoff { until, .. } => Some(until),
             Phase::AtGate { since, .. } if self.role == Role::Current => Some(since),
             Phase::Starting { ref process, .. } if self.role == Role::Current => Some(process.launched),
-            // It may be gone at any moment, and then its successor starts.
-            ref phase if phase.is_being_replaced() => phase.process().map(|process| process.launched),
             _ => None,
         }
     }

@@ -71,8 +71,7 @@ impl Fleet {
 
     /// The worker that is being replaced, if one is.
     fn down(&self) -> Option<Down> {
-        let Some(ActiveRollout { stage: Stage::OneByOne(turns), .. }) = &self.rollout else { return None };
-        turns.down()
+        self.rollout.as_ref()?.down()
     }
 
     /// Is this the worker that is being replaced?

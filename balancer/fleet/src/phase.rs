@@ -158,8 +158,9 @@ impl Phase {
             }
             Self::Online { in_turn: true, .. } => WorkerState::Online,
             Self::Online { in_turn: false, .. } => WorkerState::Unhealthy,
-            Self::Draining { .. }
-            | Self::Stopping { next: AfterExit::StayDown | AfterExit::Replace, .. } => WorkerState::Draining,
+            Self::Draining { .. } | Self::Stopping { next: AfterExit::StayDown | AfterExit::Replace, .. } => {
+                WorkerState::Draining
+            }
             Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. } => WorkerState::Hung,
             Self::Stopping { .. } => WorkerState::Unhealthy,
             Self::AtGate { .. } | Self::Backoff { .. } => WorkerState::Backoff,

@@ -47,7 +47,11 @@ impl Fleet {
             .chain(of_rollout.into_iter().flatten())
             .chain([self.releases.running])
             .collect();
-        for unused in self.releases.open.extract_if(.., |release| !(used.contains(release) || seeded(Bug::KeepsReleases))) {
+        for unused in self
+            .releases
+            .open
+            .extract_if(.., |release| !(used.contains(release) || seeded(Bug::KeepsReleases)))
+        {
             self.effects.push(Effect::DropRelease(unused));
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use shared_protocol::{Generation, ReleaseId, ReloadMode, WorkerId};
 
-use super::one_by_one::Turns;
+use super::one_by_one::{Down, Turns};
 use super::seeded::{Bug, seeded};
 use super::{RequestId, Requester, ScaleTo};
 use shared_protocol::RestartReason;
@@ -52,11 +52,15 @@ pub(crate) struct ActiveRollout {
 impl ActiveRollout {
     /// The releases from which it may start processes.
     pub(crate) fn releases(&self) -> impl Iterator<Item = ReleaseId> + use<> {
-        let before = match &self.stage {
-            Stage::OneByOne(turns) => turns.down().map(|down| down.before),
-            _ => None,
-        };
-        self.release.into_iter().chain(before)
+        self.release.into_iter().chain(self.down().map(|down| down.before))
+    }
+
+    /// The worker that is being replaced one by one.
+    pub(crate) fn down(&self) -> Option<Down> {
+        match &self.stage {
+            Stage::OneByOne(turns) => turns.down(),
+            Stage::Opening | Stage::Starting(_) => None,
+        }
     }
 
     /// Gives what [`Self::releases`] returns besides its own another name.

@@ -12,8 +12,8 @@ use balancer_pool::Worker;
 pub use shared_process::tree::Usage;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{
-    ClusterHealth, ClusterStatus, PrimaryRef, ReleaseId, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
-    WorkerState, WorkerStatus, in_flight_text, megabytes,
+    ClusterHealth, ClusterStatus, PrimaryRef, ReleaseId, RestartReason, StoreHealth, WorkerCounts, WorkerId,
+    WorkerList, WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
 /// What a process is to its slot.

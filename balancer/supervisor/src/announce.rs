@@ -20,7 +20,7 @@ use crate::{mixed, notify};
 pub(crate) use notice::Notice;
 
 use crate::running::{RunningProcess, RunningProcesses};
-use balancer_fleet::{ClusterEvent, Hang, Reached, RequestId, Requester, RolloutKind};
+use balancer_fleet::{ClusterEvent, Hang, Left, Mixed, Reached, RequestId, Requester, RolloutKind};
 
 /// Tells everybody concerned what has happened to the cluster.
 #[derive(Debug)]
@@ -116,6 +116,11 @@ impl Announcer {
 
     fn count(&self, event: &ClusterEvent) {
         match *event {
+            ClusterEvent::RolloutFailed {
+                kind: RolloutKind::Reload,
+                left: Left::Mixed(Mixed { ref new, .. }),
+                ..
+            } if !new.is_empty() => self.counters.reloaded(ReloadOutcome::Partial),
             ClusterEvent::Restarting { worker, reason, .. }
             | ClusterEvent::Online { worker, replaces: Some(reason), .. } => {
                 self.counters.replaced(worker, reason);

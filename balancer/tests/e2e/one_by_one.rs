@@ -145,6 +145,35 @@ fn each_worker_ends_before_its_successor_starts_and_no_client_notices() {
 }
 
 #[test]
+fn bundled_workers_have_their_turns_as_well() {
+    let cluster = Balancer::cluster(3).with(&MODE).start_ready();
+    let load = Load::start(&cluster, 3);
+    let before = cluster.worker_pids();
+    let (code, out, err) = cluster.operate(&["reload"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("3 of 3") && out.contains("done: 3 workers"), "{out}");
+    assert!(before.iter().all(|&pid| !is_alive(pid)));
+    load.finish_unharmed();
+    assert_eq!(releases(&cluster), [2, 2, 2]);
+}
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn a_worker_that_keeps_failing_has_its_turn_first_and_is_mended() {
+    let balancer = program(2, &MODE);
+    fs::write(balancer.directory().join("app.env"), "RELEASE=first\nFAIL_AT=2\n").unwrap();
+    let cluster = balancer.start();
+    eventually("the second one waits", || (cluster.workers()[1]["state"] == "backoff").then_some(()));
+    let load = Load::of(&cluster, 2, "/", true);
+    install(&cluster, "RELEASE=second\n");
+    let (code, out, err) = cluster.operate(&["reload"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.find("worker 2  ready") < out.find("worker 1  draining"), "{out}");
+    cluster.wait_ready();
+    load.finish_unharmed();
+}
+
+#[test]
 #[ignore = "needs python3: bash .ci/setup"]
 fn a_reload_that_fails_at_the_third_says_what_it_leaves_and_whoever_ends_comes_back_as_it_was() {
     let cluster = program(4, &MODE).start_ready();
@@ -161,6 +190,7 @@ fn a_reload_that_fails_at_the_third_says_what_it_leaves_and_whoever_ends_comes_b
     cluster.wait_ready();
     gets.finish_unharmed();
     posts.finish_unharmed();
+    assert_eq!(cluster.metric("reloads_total{outcome=\"partial\"}"), 1);
     assert_eq!(pid_of(&cluster, 4), fourth, "its turn never came");
     assert_eq!(releases(&cluster), [2, 2, 1, 1]);
     let (_, shown, _) = cluster.operate(&["status"]);
@@ -231,8 +261,7 @@ fn a_worker_that_reaches_a_limit_ends_before_its_successor_starts() {
     eventually("both were replaced", || {
         (1..=2)
             .all(|id| {
-                let name =
-                    format!("worker_replacements_total{{worker=\"{id}\",reason=\"max-requests\"}}");
+                let name = format!("worker_replacements_total{{worker=\"{id}\",reason=\"max-requests\"}}");
                 let text = cluster.admin("/metrics").text();
                 let found = text.lines().find(|line| line.contains(&name)).map(str::to_owned);
                 found.is_some_and(|line| !line.ends_with(" 0"))

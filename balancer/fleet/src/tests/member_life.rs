@@ -368,7 +368,6 @@ fn a_worker_that_is_replaced_finishes_ends_and_starts_again_without_a_wait() {
     life.now += Duration::from_secs(1);
     assert_eq!(life.member.replace(&LIMITS, life.now), [WITHDRAW, Effect::AwaitDrain(FIRST)]);
     assert_eq!(life.state(), WorkerState::Draining);
-    assert!(life.member.starts_at().is_some_and(|at| at <= life.now), "requests wait for its successor");
     assert_eq!(life.member.drained(&LIMITS, life.now), [TERMINATE]);
     assert!(!life.member.is_at_gate(), "not before it has ended");
     life.die();

@@ -70,7 +70,8 @@ pub(super) fn entry<'a>(
             of_worker(EventKind::Draining, worker, pid(generation), "gets no further requests".to_owned())
         }
         ClusterEvent::TakenDown { worker, generation, place, of, .. } => {
-            let detail = format!("{place} of {of}: gets no further requests, its successor starts after its end");
+            let detail =
+                format!("{place} of {of}: gets no further requests, its successor starts after its end");
             of_worker(EventKind::Draining, worker, generation.as_ref().and_then(pid), detail)
         }
         ClusterEvent::DrainCutShort { worker, generation } => {
@@ -83,9 +84,12 @@ pub(super) fn entry<'a>(
         ClusterEvent::BackingOff { worker, wait } => {
             of_worker(EventKind::Backoff, worker, None, format!("next start in {} ms", millis(*wait)))
         }
-        ClusterEvent::Restarting { worker, reason, restarts } => {
-            of_worker(EventKind::Restarted, worker, None, format!("because of {reason}, restart number {restarts}"))
-        }
+        ClusterEvent::Restarting { worker, reason, restarts } => of_worker(
+            EventKind::Restarted,
+            worker,
+            None,
+            format!("because of {reason}, restart number {restarts}"),
+        ),
         ClusterEvent::LimitReached { worker, generation, reached } => {
             of_worker(EventKind::Limit, worker, pid(generation), format!("has reached {}", limit(reached)))
         }
@@ -134,9 +138,7 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
             };
             (event_kind(*kind), format!("{done} after {} ms: {workers} workers", millis(*after)))
         }
-        ClusterEvent::RolloutFailed { kind, left, why, .. } => {
-            (event_kind(*kind), failure(*kind, left, why))
-        }
+        ClusterEvent::RolloutFailed { kind, left, why, .. } => (event_kind(*kind), failure(*kind, left, why)),
         _ => return None,
     };
     Some(Entry { kind, worker: None, pid: None, detail })

@@ -58,7 +58,7 @@ impl World {
         fleet.releases.last = ReleaseId(known.len() as u64);
         if let Some(rollout) = &mut fleet.rollout {
             rollout.release.iter_mut().for_each(rename);
-            rollout.rename_before(&rename);
+            rollout.rename_before(rename);
         }
         known
     }
