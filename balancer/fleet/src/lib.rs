@@ -5,7 +5,7 @@
 //! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along, `one_by_one` those that go from worker to worker, `releases` knows what processes are
+//! along, `one_by_one` those that go from worker to worker (a `succession`), `releases` knows what processes are
 //! started from, `give_up` ends a cluster that never gets ready.
 
 mod backoff;
@@ -28,6 +28,7 @@ mod rolling;
 mod rollout;
 mod seeded;
 mod starts;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod turns;

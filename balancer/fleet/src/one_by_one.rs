@@ -4,56 +4,20 @@
 //! is down because of it. The first successor that fails ends the rollout: its slot goes
 //! on as it was before, and those that were replaced stay.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use shared_protocol::{Generation, ReleaseId, ReloadMode, WorkerId};
+use shared_protocol::{Generation, ReloadMode, WorkerId};
 
 use super::limits::Limits;
 use super::member::{Member, Role};
 use super::rollout::{ActiveRollout, RolloutKind, Stage};
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Fleet, Left, Mixed};
+use super::succession::{Down, Turns};
+use super::{ClusterEvent, Fleet, Left};
 
 /// Time over which long-lived connections end where no other worker could take them:
 /// to spread them over longer would only keep everybody waiting.
 const ALONE: Duration = Duration::from_secs(1);
-
-/// How far such a rollout is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Turns {
-    waiting: VecDeque<WorkerId>,
-    pub(crate) down: Option<Down>,
-    /// Those that were replaced.
-    new: Vec<WorkerId>,
-}
-
-/// The worker that is being replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Down {
-    pub worker: WorkerId,
-    /// What it was started from before.
-    pub before: ReleaseId,
-}
-
-impl Turns {
-    pub(crate) fn new(workers: impl IntoIterator<Item = WorkerId>) -> Self {
-        Self { waiting: workers.into_iter().collect(), down: None, new: Vec::new() }
-    }
-
-    pub(crate) fn down(&self) -> Option<Down> {
-        self.down
-    }
-
-    fn of(&self) -> usize {
-        self.waiting.len() + self.new.len() + usize::from(self.down.is_some())
-    }
-
-    fn left(&self) -> Left {
-        let (new, down) = (self.new.clone(), self.down.map(|down| down.worker));
-        Left::Mixed(Mixed { new, down, old: self.waiting.iter().copied().collect() })
-    }
-}
 
 impl Fleet {
     /// How workers are replaced now.

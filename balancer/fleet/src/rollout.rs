@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use shared_protocol::{Generation, ReleaseId, ReloadMode, WorkerId};
 
-use super::one_by_one::{Down, Turns};
 use super::seeded::{Bug, seeded};
+use super::succession::{Down, Turns};
 use super::{RequestId, Requester, ScaleTo};
 use shared_protocol::RestartReason;
 

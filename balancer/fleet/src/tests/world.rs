@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use shared_protocol::{Generation, ReleaseChanges, ReleaseId, ReloadMode, WorkerId};
 
+use super::replacing::Replacing;
 use super::time::normalise;
 use crate::{
     ClusterEvent, DrainSignal, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy,
     ProbeResult, RecyclePolicy, Report, RequestId, Requester, Role, ScaleTo, Settings, StartPolicy,
 };
-use replacing::Replacing;
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
 pub(super) const LIMITS: Limits = Limits {

@@ -1,42 +1,10 @@
 //! What must hold while workers are replaced one by one, and of releases at any time.
 
-use std::collections::BTreeMap;
-
 use shared_protocol::{ReleaseId, ReloadMode, WorkerId};
 
+use super::super::replacing::renamed;
 use super::{Step, World};
 use crate::{ClusterEvent, Effect, Launch, Left, Member, Phase, Role};
-
-/// A rollout that goes from one worker to the next, as it was announced.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Replacing {
-    down: Option<WorkerId>,
-    /// The mode of the rollout that was under way before this step.
-    pub(super) mode: Option<ReloadMode>,
-    /// Those that had their turn.
-    had: Vec<WorkerId>,
-    /// What was started last that serves or has served, for each slot.
-    served: BTreeMap<WorkerId, ReleaseId>,
-}
-
-impl Replacing {
-    pub(super) fn serves(&mut self, worker: WorkerId, release: ReleaseId) {
-        self.served.insert(worker, release);
-        self.down = self.down.filter(|&down| down != worker);
-    }
-
-    /// `known` are the releases in order.
-    pub(super) fn normalise(&mut self, known: &[ReleaseId]) {
-        self.mode = None;
-        self.served.values_mut().for_each(|release| *release = renamed(known, *release));
-    }
-}
-
-fn renamed(known: &[ReleaseId], release: ReleaseId) -> ReleaseId {
-    let place = known.iter().position(|&known| known == release);
-    // One that is not open any more is as good as any other.
-    ReleaseId(place.map_or(0, |place| place as u64 + 1))
-}
 
 impl World {
     /// Gives releases that are open numbers from 1; returns them in order.
