@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use shared_process::unix_socket::{self, SocketFile};
 use shared_settings::listen::{Listen, Place, ProxySources};
-use shared_settings::{ClusterName, describe_bind_error};
+use shared_settings::control::ClusterName;
+use shared_settings::describe_bind_error;
 
 use balancer_proxy::listener::{Listener, ListenerOptions};
 use balancer_proxy::{self as proxy, AcmeChallenges, Redirect};
@@ -119,6 +120,23 @@ impl Clients {
         addresses.collect()
     }
 
+    /// Each as a URL has it; those that redirect come last.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.places.iter().map(Listen::to_string).collect()
+    }
+
+    /// The first one without a scheme, as `127.0.0.1:3100` or `unix:/run/app.sock`.
+    pub(crate) fn address(&self) -> String {
+        self.places.first().map_or_else(String::new, |listen| listen.place.to_string())
+    }
+
+    /// Listeners that somebody has asked for, and that are none of those that were passed.
+    pub(super) fn not_passed(&self, config: &Config) -> Vec<String> {
+        let asked = config.listening.all.iter().filter(|one| config.listening.is_list || one.redirects_to.is_some());
+        let missing = asked.filter(|one| !self.places.iter().any(|listen| is_at(&one.listen.place, &listen.place)));
+        missing.map(|one| format!("{} ({})", one.listen, one.origin)).collect()
+    }
+
     /// By what the cluster is known.
     pub(super) fn name(&self, config: &Config) -> ClusterName {
         let bound = self.places.iter().find_map(|listen| listen.place.port());
@@ -150,7 +168,7 @@ fn options(one: &ClientListener, challenges: &Arc<AcmeChallenges>) -> ListenerOp
 }
 
 /// Where a socket that was passed listens.
-fn place(socket: &Socket) -> std::io::Result<Place> {
+pub(super) fn place(socket: &Socket) -> std::io::Result<Place> {
     use std::os::linux::net::SocketAddrExt;
     let unix = |socket: &UnixListener| {
         let address = socket.local_addr()?;
