@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
-    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
+    ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH,
+    HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
     private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
@@ -35,8 +35,8 @@ use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
 use affinity::Affinity;
 use chosen::Chosen;
-pub(crate) use listen::{ClientListener, Listening};
 pub(crate) use diagnosis::Diagnosis;
+pub(crate) use listen::{ClientListener, Listening};
 pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
@@ -143,7 +143,12 @@ impl Config {
             telemetry,
             worker_output,
             from_files: from_files(settings),
-            warnings: settings.warnings().iter().cloned().chain(listening.listeners.warning.clone()).collect(),
+            warnings: settings
+                .warnings()
+                .iter()
+                .cloned()
+                .chain(listening.listeners.warning.clone())
+                .collect(),
             worker,
             listening,
         })

@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 use shared_http_client::{Address, ClientError, Connection, Limits, Request, Response, Streaming};
-use shared_protocol::{Progress, Status};
 use shared_protocol::problem::Problem;
+use shared_protocol::{Progress, Status};
 use tokio::net::UnixStream;
 
 use crate::peer::{Peer, Stranger, own_user};

@@ -87,9 +87,10 @@ impl Target {
                 // Everybody can have a socket of this name in a directory of their own.
                 Ok(cluster)
                     if self.control.is_none()
-                        && self.name.port().is_none_or(|port| {
-                            processes::serves(cluster.peer.pid, port) == Some(false)
-                        }) =>
+                        && self
+                            .name
+                            .port()
+                            .is_none_or(|port| processes::serves(cluster.peer.pid, port) == Some(false)) =>
                 {
                     failures.push(cluster.into_stranger());
                 }

@@ -84,7 +84,8 @@ pub(crate) fn primaries() -> Vec<Primary> {
         found.addresses.dedup();
         Some(found)
     });
-    let mut primaries: Vec<_> = primaries.filter(|found| !(found.addresses.is_empty() && found.sockets.is_empty())).collect();
+    let mut primaries: Vec<_> =
+        primaries.filter(|found| !(found.addresses.is_empty() && found.sockets.is_empty())).collect();
     primaries.sort_unstable_by_key(|found| found.pid);
     primaries
 }

@@ -6,12 +6,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
-use shared_process::unix_socket::{self, BindError};
 use shared_process::listener::{Listener, listeners_of};
+use shared_process::unix_socket::{self, BindError};
 use shared_settings::control::{Directory, directories, sockets};
 use shared_settings::definitions::ADMIN;
-use shared_settings::listen::Place;
 use shared_settings::describe_bind_error;
+use shared_settings::listen::Place;
 
 use balancer_ctl::Listening;
 
@@ -42,7 +42,8 @@ fn client_socket(config: &Config, one: &ClientListener, path: &Path) -> Finding 
             Err(err) => Finding::Obstacle(format!("could not bind {place}: {err}")),
         },
         Err(BindError::InUse(Some(peer)))
-            if (listening(config) == Listening::Cluster { pid: peer.pid.as_raw_nonzero().get().cast_unsigned() }) =>
+            if (listening(config)
+                == Listening::Cluster { pid: peer.pid.as_raw_nonzero().get().cast_unsigned() }) =>
         {
             let pid = peer.pid.as_raw_nonzero().get().cast_unsigned();
             Finding::Warning(format!("{place} is taken by {}", this_cluster(pid)))

@@ -65,7 +65,12 @@ impl Passed {
             fine(super::CONTROL_SOCKET, label, path.map(|path| path.display().to_string()))
         };
         ignored
-            .chain(passed.clients.iter().map(|(label, socket)| fine(super::CLIENTS, label, sockets::place(socket))))
+            .chain(
+                passed
+                    .clients
+                    .iter()
+                    .map(|(label, socket)| fine(super::CLIENTS, label, sockets::place(socket))),
+            )
             .chain(passed.admin.iter().map(tcp))
             .chain(passed.control.iter().map(unix))
             .collect()
