@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    ACCESS_LOG, ADMIN, CONTROL, HOST, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR, WORKERS,
+    ACCESS_LOG, ADMIN, CONTROL, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR,
+    WORKERS,
 };
 
 use balancer_supervisor::process::Program;
@@ -127,19 +128,25 @@ const LOOKS: &[Look] = &[
     },
     Look {
         what: CLIENTS,
-        needs: &[&HOST.definition, &PORT.definition, &CONTROL.definition],
+        needs: &[
+            &HOST.definition,
+            &PORT.definition,
+            &LISTEN.definition,
+            &HTTP_REDIRECT.definition,
+            &CONTROL.definition,
+        ],
         needs_command: false,
         look: addresses::clients,
     },
     Look {
         what: ADMIN_LISTENER,
-        needs: &[&PORT.definition, &ADMIN.definition, &CONTROL.definition],
+        needs: &[&PORT.definition, &LISTEN.definition, &ADMIN.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::admin,
     },
     Look {
         what: CONTROL_SOCKET,
-        needs: &[&PORT.definition, &CONTROL.definition],
+        needs: &[&PORT.definition, &LISTEN.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::control,
     },

@@ -24,7 +24,7 @@ use balancer_admin::control::{Control, ControlSocket, Places};
 use balancer_admin::feed::{About, Feed};
 use balancer_pool::Pool;
 use balancer_proxy::listener::{self, Phase, Serving};
-use balancer_proxy::{OpenRequests, Proxy};
+use balancer_proxy::{AcmeChallenges, OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_state::counters::Counters;
 use balancer_supervisor::executable::Executable;
@@ -60,7 +60,8 @@ pub(crate) fn run(config: &Config, workers: u32, activation: Activation) -> anyh
     if let Some(why) = &activation.ignored {
         debug!("sockets that were passed are ignored: {why}");
     }
-    let sockets = Sockets::open(config, activation)?;
+    let challenges = Arc::<AcmeChallenges>::default();
+    let sockets = Sockets::open(config, activation, &challenges)?;
     let state_dir = open_state_dir(config)?;
     let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
@@ -180,17 +181,21 @@ impl Cluster<'_> {
         let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
 
         let control = sockets.control.path.display().to_string();
-        let (address, closing, described) = (sockets.addresses[0], sockets.closing(), sockets.described());
-        let operators = Operators { config, state: &state, supervisor: &handle, address };
+        let (closing, described) = (sockets.closing(), sockets.described());
+        let (address, listeners) = (sockets.clients.address(), sockets.clients.urls());
+        let operators =
+            Operators { config, state: &state, supervisor: &handle, address: address.clone(), listeners };
         operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };
-        let threads = listener::serve(sockets.clients, serving_threads(), &serving)
+        // Those of Unix sockets are removed when nothing is served any more.
+        let files = sockets.clients.files;
+        let threads = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
             .context("could not start serving")?;
         let pid = std::process::id();
         let admin = sockets.admin_address.map(|address| format!("http://{address}"));
-        info!(%address, workers, pid, admin, control, "listening on {described}");
+        info!(address, workers, pid, admin, control, "listening on {described}");
 
         let ClusterState { registry, events, .. } = state;
         let (stop_timeout, stream_drain) = (config.stop_timeout, config.limits.stream_drain);
@@ -209,6 +214,7 @@ impl Cluster<'_> {
             reaper::take(&children, std::process::id() != 1);
         }
         threads.join();
+        drop(files);
         code
     }
 }
@@ -231,7 +237,8 @@ struct Operators<'a> {
     config: &'a Config,
     state: &'a ClusterState,
     supervisor: &'a Handle,
-    address: SocketAddr,
+    address: String,
+    listeners: Vec<String>,
 }
 
 impl Operators<'_> {
@@ -244,13 +251,14 @@ impl Operators<'_> {
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         let bundled = matches!(self.config.program, Program::Bundled);
-        let feed = Feed::new(About { address: self.address.to_string(), bundled, started });
+        let feed = Feed::new(About { address: self.address.clone(), bundled, started });
         tokio::spawn(feed.clone().run(self.state.clone()));
         let control = Control {
             state: self.state.clone(),
             samples: Arc::clone(&feed.samples),
             supervisor: self.supervisor.clone(),
-            address: self.address.to_string(),
+            address: self.address.clone(),
+            listeners: self.listeners.clone(),
             admin: admin_address.map(|address| address.to_string()),
             started,
         };

@@ -41,6 +41,8 @@ pub struct Control {
     pub supervisor: Handle,
     /// Where clients connect.
     pub address: String,
+    /// All of these places, as URLs.
+    pub listeners: Vec<String>,
     pub admin: Option<String>,
     pub started: Instant,
 }
@@ -66,6 +68,7 @@ impl Control {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.clone(),
+            listeners: self.listeners.clone(),
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),

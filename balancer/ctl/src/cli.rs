@@ -111,6 +111,7 @@ impl TakenFlags for Control {
     fn arg(definition: &Definition, _: &'static str) -> Option<Arg> {
         let help = match definition.flag {
             Some("port") => definition.flag_help("Port where its clients connect"),
+            Some("listen") => definition.flag_help("Where its clients connect, where that is no port"),
             Some("control") => format!(
                 "Its control socket [env: {}] [default: the one that belongs to the port]",
                 definition.variable

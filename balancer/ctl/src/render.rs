@@ -75,6 +75,9 @@ fn word(status: ClusterStatus) -> (&'static str, Colour) {
 /// lately, by pid, if that is known.
 pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<String> {
     let mut lines = vec![title(status, style)];
+    if status.listeners.len() > 1 {
+        lines.push(style.fit(&format!("listens on {}", status.listeners.join(", "))));
+    }
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
     lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
@@ -87,8 +90,8 @@ fn title(status: &Status, style: Style) -> String {
     let health = &status.health;
     let (word, colour) = word(health.status);
     let text = style.fit(&format!(
-        "{word} on http://{}  {}/{} workers online  primary {}, up {}, version {}",
-        status.address,
+        "{word} on {}  {}/{} workers online  primary {}, up {}, version {}",
+        status.listeners.first().cloned().unwrap_or_else(|| format!("http://{}", status.address)),
         health.workers.online,
         health.workers.desired,
         status.list.primary.pid,

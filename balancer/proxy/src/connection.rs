@@ -29,6 +29,7 @@ pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &Liste
     let trusts_peers = options.trusts_peers && named.is_none();
     let identity = identity(address, proxy.limits.trust_forwarded || trusts_peers);
     let mut client = Http1Client::new(ClientStream::from(socket), identity, proxy.limits.half_close);
+    client.hsts.clone_from(&options.hsts);
     let _permit = match proxy.ip_limit.enter(address, &proxy.counters.connections_refused) {
         Decision::Admitted(permit) => permit,
         Decision::Refused(_permit) => {

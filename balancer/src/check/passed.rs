@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 
 use super::Finding;
 use crate::SINGLE_WITH_SOCKETS;
-use crate::activation::{Activation, ActivationError, Label};
+use crate::activation::{Activation, ActivationError, Label, Socket};
 use crate::config::{Config, Mode};
 use crate::sockets::{self, ByPurpose};
 
@@ -27,9 +27,11 @@ impl Passed {
 
     /// Has `config` name the places that would be used.
     pub(super) fn apply(&self, config: &mut Config) {
-        let Some(address) = self.clients().first().and_then(|(_, socket)| socket.local_addr().ok()) else {
-            return;
-        };
+        let tcp = self.clients().iter().find_map(|(_, socket)| match socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) => None,
+        });
+        let Some(address) = tcp else { return };
         config.admin = sockets::admin_place(config, address.port(), true);
         (config.worker.host, config.worker.port) = (address.ip(), address.port());
     }
@@ -54,8 +56,8 @@ impl Passed {
             return vec![Finding::Obstacle(SINGLE_WITH_SOCKETS.to_owned())];
         }
         let ignored = self.ignored.iter().map(|why| Finding::Warning(format!("passed sockets: {why}")));
-        let tcp = |what, (label, socket): &(Label, TcpListener)| {
-            fine(what, label, socket.local_addr().ok().as_ref().map(SocketAddr::to_string))
+        let tcp = |(label, socket): &(Label, TcpListener)| {
+            fine(super::ADMIN_LISTENER, label, socket.local_addr().ok().as_ref().map(SocketAddr::to_string))
         };
         let unix = |(label, socket): &(Label, UnixListener)| {
             let address = socket.local_addr().ok();
@@ -63,13 +65,18 @@ impl Passed {
             fine(super::CONTROL_SOCKET, label, path.map(|path| path.display().to_string()))
         };
         ignored
-            .chain(passed.clients.iter().map(|socket| tcp(super::CLIENTS, socket)))
-            .chain(passed.admin.iter().map(|socket| tcp(super::ADMIN_LISTENER, socket)))
+            .chain(
+                passed
+                    .clients
+                    .iter()
+                    .map(|(label, socket)| fine(super::CLIENTS, label, sockets::place(socket))),
+            )
+            .chain(passed.admin.iter().map(tcp))
             .chain(passed.control.iter().map(unix))
             .collect()
     }
 
-    fn clients(&self) -> &[(Label, TcpListener)] {
+    fn clients(&self) -> &[(Label, Socket)] {
         self.result.as_ref().map_or(&[], |passed| &passed.clients)
     }
 }

@@ -51,7 +51,8 @@ impl Listening {
         }
         let redirects = settings.find(&HTTP_REDIRECT)?.unwrap_or_default();
         let origin = self::origin(settings, &HTTP_REDIRECT);
-        let https_port = listeners.all.iter().filter(|listen| listen.tls).find_map(|listen| listen.place.port());
+        let https_port =
+            listeners.all.iter().filter(|listen| listen.tls).find_map(|listen| listen.place.port());
         for listen in &redirects {
             let port = listen.https_port.or(https_port).ok_or_else(|| no_https(listen, &origin))?;
             if let Some(other) = all.iter().find(|other| other.listen.place == listen.place) {
@@ -111,7 +112,9 @@ impl Listening {
 impl ClientListener {
     fn new(listen: &Listen, redirects_to: Option<u16>, origin: &str) -> Result<Self, ConfigError> {
         if listen.tls {
-            return Err(ConfigError::Conflict(format!("{listen} from {origin} needs --tls-cert and --tls-key")));
+            return Err(ConfigError::Conflict(format!(
+                "{listen} from {origin} needs --tls-cert and --tls-key"
+            )));
         }
         let access = match &listen.place {
             Place::Unix { mode, owner, .. } => access(*mode, owner.as_ref(), listen, origin)?,

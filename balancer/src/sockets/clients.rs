@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use shared_process::unix_socket::{self, SocketFile};
+use shared_settings::control::ClusterName;
+use shared_settings::describe_bind_error;
 use shared_settings::listen::{Listen, Place, ProxySources};
-use shared_settings::{ClusterName, describe_bind_error};
 
 use balancer_proxy::listener::{Listener, ListenerOptions};
 use balancer_proxy::{self as proxy, AcmeChallenges, Redirect};
@@ -36,7 +37,7 @@ impl Clients {
         let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
         for one in &config.listening.all {
             let (listener, place) = clients.bind_one(config, one)?;
-            clients.listeners.push(listener.with(options(one, challenges)));
+            clients.listeners.push(listener.with(options(config, one, challenges)));
             clients.places.push(Listen { place, ..one.listen.clone() });
         }
         Ok(clients)
@@ -50,13 +51,19 @@ impl Clients {
         match place {
             Place::Tcp(address) => {
                 let bound = match address {
-                    SocketAddr::V6(ipv6) if config.listening.leaves_ipv4(*address) => Listener::bind_ipv6_only(*ipv6),
+                    SocketAddr::V6(ipv6) if config.listening.leaves_ipv4(*address) => {
+                        Listener::bind_ipv6_only(*ipv6)
+                    }
                     address => Listener::bind(*address),
                 };
                 let listener = bound.map_err(|err| {
                     let is_short = !config.listening.is_list && one.redirects_to.is_none();
                     let text = describe_bind_error(*address, &err);
-                    if is_short { anyhow::Error::msg(text) } else { anyhow::Error::msg(of_list(&text, &one.origin)) }
+                    if is_short {
+                        anyhow::Error::msg(text)
+                    } else {
+                        anyhow::Error::msg(of_list(&text, &one.origin))
+                    }
                 })?;
                 let bound = listener.address().context("could not read the bound address")?;
                 Ok((listener, Place::Tcp(bound.unwrap_or(*address))))
@@ -102,7 +109,7 @@ impl Clients {
             let plain = Listen { place: place.clone(), tls: false, proxy_protocol: None, https_port: None };
             let listen = said.map_or(plain, |one| Listen { place, ..one.listen.clone() });
             clients.listeners.push(match said {
-                Some(one) => listener.with(options(one, challenges)),
+                Some(one) => listener.with(options(config, one, challenges)),
                 None => listener,
             });
             clients.places.push(listen);
@@ -119,11 +126,32 @@ impl Clients {
         addresses.collect()
     }
 
+    /// Each as a URL has it; those that redirect come last.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.places.iter().map(Listen::to_string).collect()
+    }
+
+    /// The first one without a scheme, as `127.0.0.1:3100` or `unix:/run/app.sock`.
+    pub(crate) fn address(&self) -> String {
+        self.places.first().map_or_else(String::new, |listen| listen.place.to_string())
+    }
+
+    /// Listeners that somebody has asked for, and that are none of those that were passed.
+    pub(super) fn not_passed(&self, config: &Config) -> Vec<String> {
+        let asked =
+            config.listening.all.iter().filter(|one| config.listening.is_list || one.redirects_to.is_some());
+        let missing =
+            asked.filter(|one| !self.places.iter().any(|listen| is_at(&one.listen.place, &listen.place)));
+        missing.map(|one| format!("{} ({})", one.listen, one.origin)).collect()
+    }
+
     /// By what the cluster is known.
     pub(super) fn name(&self, config: &Config) -> ClusterName {
         let bound = self.places.iter().find_map(|listen| listen.place.port());
         match self.places.first() {
-            Some(Listen { place: place @ (Place::Unix { .. } | Place::Abstract(_)), .. }) if bound.is_none() => {
+            Some(Listen { place: place @ (Place::Unix { .. } | Place::Abstract(_)), .. })
+                if bound.is_none() =>
+            {
                 ClusterName::Unix(place.to_string())
             }
             _ => config.listening.listeners.name(bound),
@@ -137,7 +165,8 @@ fn of_list(text: &str, origin: &str) -> String {
     format!("{plain} ({origin})")
 }
 
-fn options(one: &ClientListener, challenges: &Arc<AcmeChallenges>) -> ListenerOptions {
+fn options(config: &Config, one: &ClientListener, challenges: &Arc<AcmeChallenges>) -> ListenerOptions {
+    let hsts = config.listening.hsts.filter(|_| one.listen.tls);
     let sources = one.listen.proxy_protocol.as_ref().map(|sources| match sources {
         ProxySources::All => proxy::ProxySources::All,
         ProxySources::Networks(networks) => proxy::ProxySources::Networks(networks.clone()),
@@ -145,12 +174,13 @@ fn options(one: &ClientListener, challenges: &Arc<AcmeChallenges>) -> ListenerOp
     ListenerOptions {
         proxy_protocol: sources,
         trusts_peers: one.trusts_peers(),
+        hsts: hsts.map(|time| format!("max-age={}", time.as_secs()).into()),
         redirect: one.redirects_to.map(|port| Redirect::new(port, Arc::clone(challenges))),
     }
 }
 
 /// Where a socket that was passed listens.
-fn place(socket: &Socket) -> std::io::Result<Place> {
+pub(super) fn place(socket: &Socket) -> std::io::Result<Place> {
     use std::os::linux::net::SocketAddrExt;
     let unix = |socket: &UnixListener| {
         let address = socket.local_addr()?;

@@ -24,6 +24,7 @@ mod harness;
 mod healthcheck;
 mod launch;
 mod limits;
+mod listeners;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
 mod logs;

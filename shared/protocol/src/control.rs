@@ -9,7 +9,11 @@ use crate::{ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     pub version: String,
+    /// The first one where clients connect, as `127.0.0.1:3100` or `unix:/run/app.sock`.
     pub address: String,
+    /// All of them, as URLs have them; those that redirect come last.
+    #[serde(default)]
+    pub listeners: Vec<String>,
     /// `null` when it is switched off.
     pub admin: Option<String>,
     /// Seconds since the primary's start.
