@@ -33,12 +33,25 @@ const STEPS: usize = 4096;
 /// A body of a request to the control socket has fewer bytes.
 const BODY_LIMIT: usize = 4096;
 
+/// A command line is shorter (execve(2) allows more, people do not write more).
+const UPGRADE_LIMIT: usize = 256 * 1024;
+
+/// Somebody asks that another cluster succeed this one.
+#[derive(Debug)]
+pub struct UpgradeRequest {
+    pub upgrade: Upgrade,
+    /// None when a signal asks.
+    pub progress: Option<mpsc::Sender<Progress>>,
+}
+
 /// Answers on the control socket until dropped.
 #[derive(Debug, Clone)]
 pub struct Control {
     pub state: ClusterState,
     pub samples: Arc<Samples>,
     pub supervisor: Handle,
+    /// Has room for none when an upgrade is in progress.
+    pub upgrades: mpsc::Sender<UpgradeRequest>,
     /// Where clients connect.
     pub address: String,
     /// All of these places, as URLs.
@@ -80,12 +93,31 @@ impl Control {
     /// Passes on a command and streams what becomes of it; with `?wait=true` up to the end
     /// of those workers that it has retired.
     async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
-        let (progress, mut steps) = mpsc::channel(STEPS);
+        let (progress, steps) = mpsc::channel(STEPS);
         let awaits_drain = query(uri, "wait") == Some("true");
         let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
             return Response::problem(Problem::new(503, "the cluster is stopping")).into();
         }
+        Self::stream(steps)
+    }
+
+    /// Asks for a successor and streams what becomes of it.
+    async fn upgrade(&self, upgrade: Upgrade) -> Reply {
+        let (progress, steps) = mpsc::channel(STEPS);
+        let request = UpgradeRequest { upgrade, progress: Some(progress) };
+        match self.upgrades.try_send(request) {
+            Ok(()) => Self::stream(steps),
+            Err(TrySendError::Full(_)) => {
+                Response::problem(Problem::new(409, "another upgrade is in progress")).into()
+            }
+            Err(TrySendError::Closed(_)) => {
+                Response::problem(Problem::new(503, "the cluster is stopping")).into()
+            }
+        }
+    }
+
+    fn stream(mut steps: mpsc::Receiver<Progress>) -> Reply {
         let (lines, parts) = mpsc::channel(1);
         tokio::spawn(async move {
             while let Some(step) = steps.recv().await {
@@ -133,6 +165,18 @@ impl Handler for Control {
                     }
                 }
             }
+            (&Method::POST, "/upgrade") => {
+                let body = Limited::new(body, UPGRADE_LIMIT).collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                match serde_json::from_slice(&body) {
+                    Ok(upgrade) => self.upgrade(upgrade).await,
+                    Err(err) => {
+                        let detail =
+                            format!("the body must be like {{\"arguments\":[\"--workers\",\"4\"]}}: {err}");
+                        Response::problem(Problem::new(400, detail)).into()
+                    }
+                }
+            }
             (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
                 let body = Limited::new(body, BODY_LIMIT).collect().await;
@@ -145,7 +189,7 @@ impl Handler for Control {
                 }
             }
             (_, "/status" | "/logs") => Response::not_allowed(path, method.as_str(), "GET").into(),
-            (_, "/reload" | "/scale" | "/stop") => {
+            (_, "/reload" | "/scale" | "/stop" | "/upgrade") => {
                 Response::not_allowed(path, method.as_str(), "POST").into()
             }
             _ => read(&self.state, method, path).into(),

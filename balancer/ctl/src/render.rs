@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use shared_protocol::{
+    Upgraded,
     ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, Status, WorkerState, WorkerStatus,
     in_flight_text,
 };
@@ -303,6 +304,22 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
         Progress::Started { worker, pid } => format!("worker {worker}  started   pid {pid}"),
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
+        }
+        Progress::Successor { pid } => format!("balancer  started   pid {pid}"),
+        Progress::SuccessorOnline { online, workers } => {
+            format!("balancer  {online} of {workers} {} ready", plural(*workers))
+        }
+        Progress::Upgraded(Upgraded { from_pid, pid, from_version, version, workers, after_ms }) => {
+            let version = if from_version == version {
+                format!("version {version} as before")
+            } else {
+                format!("version {from_version} → {version}")
+            };
+            format!(
+                "upgraded: pid {from_pid} → {pid}, {version}, {workers} {}, after {after_ms} ms; the old one \
+                 finishes what it has",
+                plural(*workers)
+            )
         }
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
         Progress::Draining { worker, pid, turn: None } => format!("worker {worker}  draining  pid {pid}"),

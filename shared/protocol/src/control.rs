@@ -50,6 +50,12 @@ pub enum Progress {
     /// A new worker has answered its health probe.
     #[serde(rename_all = "camelCase")]
     Ready { worker: WorkerId, pid: u32, after_ms: u64 },
+    /// A new balancer was started, to succeed this one.
+    Successor { pid: u32 },
+    /// So many of its workers are ready.
+    SuccessorOnline { online: usize, workers: usize },
+    /// It has succeeded this one, which finishes what it has.
+    Upgraded(Upgraded),
     /// From now on requests go to the new workers only.
     Switched { workers: usize },
     /// A worker gets no further requests and finishes what it has; with a `turn`, its
@@ -112,4 +118,16 @@ mod tests {
             serde_json::to_string(&Progress::Ready { worker: WorkerId(2), pid: 7, after_ms: 12 }).unwrap();
         assert_eq!(text, r#"{"event":"ready","worker":2,"pid":7,"afterMs":12}"#);
     }
+}
+
+/// An upgrade that is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgraded {
+    pub from_pid: u32,
+    pub pid: u32,
+    pub from_version: String,
+    pub version: String,
+    pub workers: usize,
+    pub after_ms: u64,
 }
