@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
-    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
+    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY, START_PARALLEL,
     private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) directory: PathBuf,
     pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How long the cluster serves on after it was told to stop.
+    pub(crate) shutdown_delay: Duration,
     /// How long requests in flight may take on shutdown.
     pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
@@ -100,6 +102,7 @@ impl Config {
             directory: place.directory,
             files: place.files,
             limits: limits::limits(settings)?,
+            shutdown_delay: settings.get(&SHUTDOWN_DELAY)?,
             stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,
@@ -138,6 +141,17 @@ impl Config {
     pub(crate) fn find_command(&self, name: &OsStr) -> Option<PathBuf> {
         let found = place::find(&self.directory, &self.files).ok()?;
         found.executable(name)
+    }
+
+    /// What balancers in front ask to see how a program is, where it may be answered in the
+    /// program's place during a shutdown. `/` is what visitors ask for, too.
+    pub(crate) fn public_probe(&self) -> Option<String> {
+        match (&self.probing.check, &self.program) {
+            (Check::Http(path), Program::Command(_)) if path != "/" && !self.shutdown_delay.is_zero() => {
+                Some(path.clone())
+            }
+            _ => None,
+        }
     }
 
     /// Where clients connect.

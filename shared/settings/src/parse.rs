@@ -33,6 +33,11 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= YEAR)
 }
 
+/// As [`duration`], or zero for none.
+pub(crate) fn duration_or_none(text: &str) -> Option<Duration> {
+    if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { duration(text) }
+}
+
 /// An amount of bytes, such as `64KiB`; `0` for none.
 pub(crate) fn bytes_or_none(text: &str) -> Option<u64> {
     text.parse().ok().map(|size: ByteSize| size.as_u64())

@@ -52,6 +52,23 @@ group! {
         .help("How long requests in flight may take on shutdown")
         .unset("the drain timeout");
 
+    SHUTDOWN_DELAY: Setting<Duration> = Draft::new(
+        "CLUSTER_SHUTDOWN_DELAY",
+        "DURATION",
+        "a duration such as 500ms, 10s or 1m, or 0s for none",
+        parse::duration_or_none,
+    )
+        .flag("shutdown-delay")
+        .hyphen_values()
+        .example("10s")
+        .help(
+            "How long the cluster goes on serving after it was told to stop, while /health says 503, so that \
+             balancers in front of it send no more; --stop-timeout begins after it. With a COMMAND, \
+             --health-path says 503 to clients too, unless it is / or tcp; the admin listener's /health does in \
+             any case",
+        )
+        .default("0s");
+
     STARTUP_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_STARTUP_TIMEOUT")
         .flag("startup-timeout")
         .example("30s")
