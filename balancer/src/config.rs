@@ -9,6 +9,7 @@ mod mode;
 mod place;
 mod program;
 mod traffic;
+mod without_effect;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
 use program::program;
+use without_effect::without_effect;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -132,7 +134,7 @@ impl Config {
             telemetry,
             worker_output,
             from_files: from_files(settings),
-            warnings: settings.warnings().to_vec(),
+            warnings: warnings(settings),
             worker,
         })
     }
@@ -158,6 +160,11 @@ impl Config {
     pub(crate) fn listen(&self) -> SocketAddr {
         self.worker.address()
     }
+}
+
+/// What is said at the start.
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+    settings.warnings().iter().cloned().chain(without_effect(settings)).collect()
 }
 
 fn from_files(settings: &Settings) -> Vec<(String, OsString)> {

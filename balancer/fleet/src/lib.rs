@@ -138,9 +138,10 @@ impl Fleet {
             }
             Input::Reload { requester } => self.reload(requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
-            Input::Stop { long_lived } => {
-                self.stop(now, |member, limits| member.stop_for_good(long_lived, limits, now));
-            }
+            Input::Stop { long_lived, told_last } => self.stop(now, |member, limits| {
+                let handles_terminate = member.generation().is_none_or(|own| !told_last.contains(&own));
+                member.stop_for_good(long_lived, handles_terminate, limits, now)
+            }),
             Input::Kill => self.stop(now, |member, limits| member.kill(limits, now)),
             Input::Tick => self.on_tick(now),
         }

@@ -43,8 +43,9 @@ impl Fleet {
                     self.eject(index, generation, hang, now);
                 }
             }
-            Report::OnlyLongLived => {
-                self.effects.extend(self.members[index].only_long_lived(&limits, now));
+            Report::OnlyLongLived { handles_terminate } => {
+                let effects = self.members[index].only_long_lived(handles_terminate, &limits, now);
+                self.effects.extend(effects);
             }
             Report::Drained => self.effects.extend(self.members[index].drained(&limits, now)),
             Report::Exited(exit) => self.on_exited(index, generation, exit, now),

@@ -1,7 +1,7 @@
 //! What the request path reads. It writes nothing but counters and the access log.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pingora::connectors::TransportConnector;
 
@@ -87,14 +87,16 @@ impl Proxy {
     }
 
     /// Counts and logs a finished request; called once for each. `traffic` is that of
-    /// the last worker that got the request, if any did.
+    /// the last worker that got the request, if any did; `latency` is what counts as the time
+    /// that the request took.
     pub(crate) fn record(
         &self,
         traffic: Option<&Traffic>,
+        latency: Duration,
         summary: RequestSummary,
         fields: Option<Box<LogFields>>,
     ) {
-        traffic.unwrap_or(&self.counters.primary).record(summary.status, summary.total);
+        traffic.unwrap_or(&self.counters.primary).record(summary.status, latency);
         self.retry_budget.deposit();
         if let Some(fields) = fields {
             self.access_log.write(Record { fields, at: SystemTime::now(), summary });

@@ -21,6 +21,7 @@ mod effects;
 pub mod executable;
 mod exposure;
 mod handle;
+mod handles;
 mod look;
 mod measure;
 pub mod notify;

@@ -103,7 +103,9 @@ pub enum ProcessReport {
     /// It is about to stop.
     Leaving,
     /// It was withdrawn, and has only long-lived connections.
-    OnlyLongLived,
+    OnlyLongLived {
+        handles_terminate: bool,
+    },
     /// It was withdrawn, and has nothing in flight.
     Drained,
     Exited {

@@ -11,6 +11,7 @@ use balancer_pool::{Worker, Workload};
 use balancer_state::ClusterState;
 use balancer_state::registry::{self, Entry, Reason};
 use rustix::process::Signal;
+use shared_process::tree::Processes;
 use shared_protocol::Generation;
 use tokio::sync::mpsc;
 
@@ -152,9 +153,24 @@ impl<S: System> Supervisor<S> {
         self.inputs.push_back(match command {
             Command::Reload { reply } => Input::Reload { requester: self.announcer.requester(reply) },
             Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
-            Command::Stop { long_lived } => Input::Stop { long_lived },
+            Command::Stop { long_lived } => Input::Stop { long_lived, told_last: self.without_handler() },
             Command::Kill => Input::Kill,
         });
+    }
+
+    /// Those with long-lived connections that do not handle SIGTERM.
+    fn without_handler(&self) -> Vec<Generation> {
+        let has_some =
+            |running: &RunningProcess| running.worker.as_ref().is_some_and(|it| it.long_lived() > 0);
+        let programs = self.running.iter().filter(|(_, running)| has_some(running));
+        let places: Vec<_> =
+            programs.filter_map(|(generation, running)| Some((*generation, running.place()?))).collect();
+        if places.is_empty() {
+            return Vec::new();
+        }
+        let processes = Processes::now();
+        let die = places.into_iter().filter(|(_, place)| !place.handles_terminate(&processes));
+        die.map(|(generation, _)| generation).collect()
     }
 
     fn on_report(&mut self, generation: Generation, report: ProcessReport) {
@@ -177,7 +193,7 @@ impl<S: System> Supervisor<S> {
                 Report::CouldNotStart { why: reason }
             }
             ProcessReport::Leaving => Report::Leaving,
-            ProcessReport::OnlyLongLived => Report::OnlyLongLived,
+            ProcessReport::OnlyLongLived { handles_terminate } => Report::OnlyLongLived { handles_terminate },
             ProcessReport::Drained => Report::Drained,
             ProcessReport::Exited { status, left } => {
                 self.announce_start(generation);

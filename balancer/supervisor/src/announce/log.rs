@@ -72,7 +72,7 @@ pub(super) fn write<'a>(
         ClusterEvent::BackingOff { worker, wait } => {
             warn!(%worker, wait_ms = millis(*wait), "keeps ending: waits before its next start");
         }
-        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some_and(says_in_use) => {
+        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some() => {
             let next = match next {
                 PortChoice::Reserved => "a reserved port",
                 PortChoice::Free | PortChoice::Own => "one that is not reserved",
@@ -90,15 +90,6 @@ pub(super) fn write<'a>(
         }
         _ => write_of_cluster(event),
     }
-}
-
-/// Does a program say that its port is in use (EADDRINUSE of errno(3))?
-fn says_in_use(reason: &Reason) -> bool {
-    let says = |line: &String| {
-        let line = line.to_ascii_lowercase();
-        ["in use", "inuse", "errno 98", "errno: 98"].iter().any(|words| line.contains(words))
-    };
-    reason.last_lines.iter().any(says)
 }
 
 /// Writes the line for a worker that is not ready, with what it has printed last. `false`

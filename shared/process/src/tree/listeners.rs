@@ -52,6 +52,18 @@ impl Processes {
         }
         members.into_iter().filter(|member| told.contains(&member.pid)).collect()
     }
+
+    /// Those below `root` that are told first to end: the [servers](Self::servers) on `port`,
+    /// or the children of `root` while nobody listens there.
+    pub fn told_first(&self, root: u32, port: Option<u16>) -> Vec<Member> {
+        let servers = port.map_or_else(Vec::new, |port| self.servers(root, port));
+        if servers.is_empty() { self.children(root) } else { servers }
+    }
+
+    /// The members whose parent is `root`.
+    pub fn children(&self, root: u32) -> Vec<Member> {
+        self.members(root).into_iter().filter(|member| member.parent == root).collect()
+    }
 }
 
 /// The parent of `pid`, the parent of that, and so on, as far as they are in the tree.
