@@ -167,6 +167,11 @@ impl Fleet {
         (!self.settings.recycle.is_off() && !self.is_stopping()).then_some(self.recycle.next)
     }
 
+    /// Is this what tells programs that only long-lived connections are left?
+    pub fn tells_by(&self, signal: DrainSignal) -> bool {
+        self.settings.limits.drain_signal == signal
+    }
+
     /// All members, in no order.
     pub fn members(&self) -> &[Member] {
         &self.members

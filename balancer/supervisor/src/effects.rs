@@ -129,14 +129,14 @@ impl<S: System> Supervisor<S> {
         let waiting = tokio::spawn(async move {
             worker.requests_drained().await;
             if worker.in_flight() > 0 {
-                let handles_terminate = match place {
+                let may_handle_terminate = match place {
                     Some(place) => {
-                        let look = move || place.handles_terminate(&Processes::now());
+                        let look = move || place.may_handle_terminate(&Processes::now());
                         tokio::task::spawn_blocking(look).await.unwrap_or(true)
                     }
                     None => true,
                 };
-                let report = ProcessReport::OnlyLongLived { handles_terminate };
+                let report = ProcessReport::OnlyLongLived { may_handle_terminate };
                 let _ = reports.send((generation, report)).await;
                 worker.drained().await;
             }

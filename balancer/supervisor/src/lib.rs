@@ -17,6 +17,7 @@ mod announce;
 mod clock;
 mod diagnosis;
 pub mod directory;
+mod early;
 mod effects;
 pub mod executable;
 mod exposure;

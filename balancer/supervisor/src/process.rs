@@ -104,7 +104,8 @@ pub enum ProcessReport {
     Leaving,
     /// It was withdrawn, and has only long-lived connections.
     OnlyLongLived {
-        handles_terminate: bool,
+        /// As far as the kernel knows.
+        may_handle_terminate: bool,
     },
     /// It was withdrawn, and has nothing in flight.
     Drained,

@@ -11,13 +11,13 @@ use balancer_pool::{Worker, Workload};
 use balancer_state::ClusterState;
 use balancer_state::registry::{self, Entry, Reason};
 use rustix::process::Signal;
-use shared_process::tree::Processes;
 use shared_protocol::Generation;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
 use crate::clock::{self, Clock};
 use crate::handle::Command;
+use crate::handles::Experience;
 use crate::look::Look;
 use crate::measure::StartUsage;
 use crate::notify;
@@ -55,6 +55,7 @@ pub struct Supervisor<S> {
     pub(crate) looks: Looks,
     looked: mpsc::Receiver<(Generation, Look)>,
     pub(crate) readiness: Readiness,
+    pub(crate) experience: Experience,
 }
 
 /// How a cluster has ended.
@@ -94,6 +95,7 @@ impl<S: System> Supervisor<S> {
             looks,
             looked,
             readiness,
+            experience: Experience::default(),
         };
         supervisor.publish();
         supervisor
@@ -153,24 +155,9 @@ impl<S: System> Supervisor<S> {
         self.inputs.push_back(match command {
             Command::Reload { reply } => Input::Reload { requester: self.announcer.requester(reply) },
             Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
-            Command::Stop { long_lived } => Input::Stop { long_lived, told_last: self.without_handler() },
+            Command::Stop { long_lived } => Input::Stop { long_lived, told_last: self.told_last() },
             Command::Kill => Input::Kill,
         });
-    }
-
-    /// Those with long-lived connections that do not handle SIGTERM.
-    fn without_handler(&self) -> Vec<Generation> {
-        let has_some =
-            |running: &RunningProcess| running.worker.as_ref().is_some_and(|it| it.long_lived() > 0);
-        let programs = self.running.iter().filter(|(_, running)| has_some(running));
-        let places: Vec<_> =
-            programs.filter_map(|(generation, running)| Some((*generation, running.place()?))).collect();
-        if places.is_empty() {
-            return Vec::new();
-        }
-        let processes = Processes::now();
-        let die = places.into_iter().filter(|(_, place)| !place.handles_terminate(&processes));
-        die.map(|(generation, _)| generation).collect()
     }
 
     fn on_report(&mut self, generation: Generation, report: ProcessReport) {
@@ -193,12 +180,20 @@ impl<S: System> Supervisor<S> {
                 Report::CouldNotStart { why: reason }
             }
             ProcessReport::Leaving => Report::Leaving,
-            ProcessReport::OnlyLongLived { handles_terminate } => Report::OnlyLongLived { handles_terminate },
+            ProcessReport::OnlyLongLived { may_handle_terminate } => {
+                let Some(handles_terminate) = self.handles_terminate(generation, may_handle_terminate) else {
+                    return;
+                };
+                Report::OnlyLongLived { handles_terminate }
+            }
             ProcessReport::Drained => Report::Drained,
             ProcessReport::Exited { status, left } => {
                 self.announce_start(generation);
                 let mut exit = exit(status.as_ref().ok());
                 let code = status.as_ref().ok().and_then(ExitStatus::code);
+                let by_terminate =
+                    status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::TERM.as_raw()));
+                self.note_end(generation, by_terminate);
                 let by_kill = status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
                 if by_kill && self.oom.claim() {
                     exit.how.push_str(", probably out of memory");

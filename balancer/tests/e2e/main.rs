@@ -38,6 +38,7 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod shutdown_delay;
 mod signals;
 mod socketio;
 mod state_dir;
@@ -46,6 +47,7 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod told_last;
 mod tools;
 mod verdicts;
 mod watch;

@@ -206,10 +206,10 @@ impl<'a> Exchange<'a> {
             self.client.write_buffer.clear();
             return Outcome::Failed(ProxyError::MaxTunnels);
         }
+        self.context.become_long_lived();
         if self.client.flush(client_timeout).await.is_err() {
             return Outcome::ClientClosed;
         }
-        self.context.become_long_lived();
         self.close.watch(&self.lease, true);
         let close = |cx: &mut Context<'_>| self.close.is_due(&self.lease, cx);
         let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout, close).await;
