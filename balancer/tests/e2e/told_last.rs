@@ -11,15 +11,19 @@ use crate::harness::{Balancer, Cluster, eventually, is_alive};
 const TIME: Duration = Duration::from_secs(4);
 
 /// Two workers without a handler. Node ends them by one of its own, so that only the first of
-/// them shows it: their first reload is over.
+/// them shows it: a reload is over. On a busy machine it may take another one.
 fn known_to_die(options: &[&str]) -> Cluster {
     let cluster = realtime(2, options).env("DIES", "1").start_ready();
-    let streams: Vec<_> = (0..8).map(|_| open(&cluster, UP)).collect();
-    assert_eq!(cluster.operate(&["reload"]).0, 0);
-    let ends = ends(streams, Instant::now());
-    assert!(ends[7] - ends[0] > Duration::from_millis(500), "only those of one are cut: {ends:?}");
-    eventually("it is said", || has_said(&cluster, "the program does not handle SIGTERM"));
-    cluster
+    for _ in 0..5 {
+        let streams: Vec<_> = (0..8).map(|_| open(&cluster, UP)).collect();
+        assert_eq!(cluster.operate(&["reload"]).0, 0);
+        let ends = ends(streams, Instant::now());
+        if has_said(&cluster, "the program does not handle SIGTERM").is_some() {
+            assert!(ends[7] - ends[0] > TIME / 2, "those of one only are cut: {ends:?}");
+            return cluster;
+        }
+    }
+    panic!("it is never known: {:?}", cluster.log());
 }
 
 #[test]
