@@ -43,7 +43,7 @@ group! {
     )
         .flag("drain-signal")
         .example("USR2")
-        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too")
+        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too, so that a program which does not handle it gets it when they are gone")
         .default("TERM");
 
     STOP_TIMEOUT: Optional<Duration> = Draft::duration("CLUSTER_STOP_TIMEOUT")
