@@ -17,6 +17,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
     HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY, START_PARALLEL,
@@ -53,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How long the cluster serves on after it was told to stop.
     pub(crate) shutdown_delay: Duration,
+    /// How workers are replaced as planned.
+    pub(crate) reload_mode: ReloadMode,
     /// How long requests in flight may take on shutdown.
     pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
@@ -105,6 +108,7 @@ impl Config {
             files: place.files,
             limits: limits::limits(settings)?,
             shutdown_delay: settings.get(&SHUTDOWN_DELAY)?,
+            reload_mode: limits::reload_mode(settings)?,
             stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,

@@ -25,6 +25,7 @@ mod handle;
 mod handles;
 mod look;
 mod measure;
+mod mixed;
 pub mod notify;
 mod oom;
 pub mod output;

@@ -27,6 +27,7 @@ mod limits;
 mod load;
 mod logs;
 mod memory;
+mod one_by_one;
 mod operations;
 mod operators;
 #[expect(unreachable_pub, reason = "as above")]
