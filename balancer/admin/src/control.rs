@@ -16,9 +16,10 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use rustix::process::Signal;
 use shared_protocol::problem::Problem;
-use shared_protocol::{Scale, Status};
+use shared_protocol::{Progress, Scale, Status, Upgrade};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::http::{Acceptor, Handler, LINES, Reply, Server};
 use crate::logs;
@@ -85,6 +86,7 @@ impl Control {
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
+            shutdown: self.state.registry.shutdown(Instant::now()),
             sample: self.samples.last(),
             list: self.state.registry.worker_list(Instant::now()),
         }
@@ -93,17 +95,23 @@ impl Control {
     /// Passes on a command and streams what becomes of it; with `?wait=true` up to the end
     /// of those workers that it has retired.
     async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
+        if self.state.registry.is_shutting_down() {
+            return stopping();
+        }
         let (progress, steps) = mpsc::channel(STEPS);
         let awaits_drain = query(uri, "wait") == Some("true");
         let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
-            return Response::problem(Problem::new(503, "the cluster is stopping")).into();
+            return stopping();
         }
         Self::stream(steps)
     }
 
     /// Asks for a successor and streams what becomes of it.
     async fn upgrade(&self, upgrade: Upgrade) -> Reply {
+        if self.state.registry.is_shutting_down() {
+            return stopping();
+        }
         let (progress, steps) = mpsc::channel(STEPS);
         let request = UpgradeRequest { upgrade, progress: Some(progress) };
         match self.upgrades.try_send(request) {
@@ -111,9 +119,7 @@ impl Control {
             Err(TrySendError::Full(_)) => {
                 Response::problem(Problem::new(409, "another upgrade is in progress")).into()
             }
-            Err(TrySendError::Closed(_)) => {
-                Response::problem(Problem::new(503, "the cluster is stopping")).into()
-            }
+            Err(TrySendError::Closed(_)) => stopping(),
         }
     }
 
@@ -195,6 +201,11 @@ impl Handler for Control {
             _ => read(&self.state, method, path).into(),
         }
     }
+}
+
+/// Nothing is changed any more.
+fn stopping() -> Reply {
+    Response::problem(Problem::new(503, "the cluster is stopping")).into()
 }
 
 /// The value of `name` in the query.

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::UCred;
 use rustix::process::Pid;
-use shared_process::unix_socket::{self, Access, BindError, SocketFile};
+use shared_process::unix_socket::{self, Access, BindError, Ownership, SocketFile};
 use tracing::{info, warn};
 
 /// Between two looks at whether the file is still there: one stat(2).

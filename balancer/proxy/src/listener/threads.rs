@@ -99,6 +99,7 @@ impl<A: Service> Serving<A> {
         let mut maintenance = tokio::time::interval(A::MAINTENANCE_INTERVAL);
         // An error means that the program ends.
         let _ = phase.wait_for(|phase| *phase != Phase::Pending).await;
+        let mut changes = self.app.changes();
         loop {
             tokio::select! {
                 accepted = next(&mut listeners, &self.permits, &mut held, is_failing) => match accepted {
@@ -117,6 +118,7 @@ impl<A: Service> Serving<A> {
                 },
                 Some(connection) = handoff.received.recv() => self.take(connection),
                 _ = maintenance.tick() => self.app.maintain(),
+                Ok(()) = changes.changed() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
             }
         }
@@ -134,6 +136,7 @@ impl<A: Service> Serving<A> {
             tokio::select! {
                 Some(connection) = handoff.received.recv() => self.take(connection),
                 _ = maintenance.tick() => self.app.maintain(),
+                Ok(()) = changes.changed() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase == Phase::Ended) => break,
             }
         }
