@@ -223,6 +223,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
     Settings {
         workers: workers as usize,
         max_workers,
+        mode: config.reload_mode,
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,

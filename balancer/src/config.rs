@@ -18,6 +18,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH,
     HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
@@ -55,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) directory: PathBuf,
     pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How workers are replaced as planned.
+    pub(crate) reload_mode: ReloadMode,
     /// How long requests in flight may take on shutdown.
     pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
@@ -113,6 +116,7 @@ impl Config {
             directory: place.directory,
             files: place.files,
             limits: limits::limits(settings)?,
+            reload_mode: limits::reload_mode(settings)?,
             stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,

@@ -1,5 +1,7 @@
 //! The cluster as text, for `status` once and for `status --watch` again and again.
 
+mod turns;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -78,6 +80,7 @@ pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: St
     }
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
+    lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));
     lines
@@ -189,6 +192,9 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
         column("IN FLIGHT", 4, &|worker| Some(worker.in_flight.to_string())),
         column("MEMORY", 5, &|worker| worker.rss.clone()),
     ];
+    if turns::is_mixed(&list.workers) {
+        columns.push(column("RELEASE", 0, &|worker| worker.release.map(|release| release.to_string())));
+    }
     if let Some(cpu) = cpu {
         let share =
             |worker: &WorkerStatus| cpu.get(&worker.pid?).map(|share| format!("{:.0}%", share * 100.0));
@@ -299,7 +305,8 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
         }
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
-        Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: None } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: Some(turn) } => turns::draining(*worker, *pid, turn),
         Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
         Progress::Done { workers, after_ms, requests, long_lived } => {
             let left = left_behind(*requests, *long_lived);

@@ -29,6 +29,7 @@ mod listeners;
 mod load;
 mod logs;
 mod memory;
+mod one_by_one;
 mod operations;
 mod operators;
 #[expect(unreachable_pub, reason = "as above")]
