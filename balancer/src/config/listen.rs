@@ -99,6 +99,12 @@ impl Listening {
         })
     }
 
+    /// Descriptors of all listeners but the first one, with `threads` serving threads.
+    pub(crate) fn further_sockets(&self, threads: usize) -> usize {
+        // The one that was bound first is kept as well.
+        self.all.len().saturating_sub(1) * (threads + 1)
+    }
+
     /// Another listener has the same port for IPv4, which one for all of IPv6 would have too.
     pub(crate) fn leaves_ipv4(&self, address: SocketAddr) -> bool {
         let has_ipv4 = |one: &ClientListener| match one.listen.place {
