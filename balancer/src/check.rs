@@ -20,6 +20,7 @@ use balancer_supervisor::process::Program;
 
 use crate::activation::Activation;
 use crate::cli::Start;
+use crate::cluster::serving_threads;
 use crate::config::{Config, Diagnosis, Mode};
 use crate::fd_budget::FdBudget;
 use crate::show::{self, typed};
@@ -177,7 +178,7 @@ fn command(config: &Config) -> Vec<Finding> {
 fn descriptors(config: &Config) -> Vec<Finding> {
     let Mode::Cluster { workers } = config.mode else { return Vec::new() };
     let budget = match FdBudget::new(descriptors::raise_limit(), workers) {
-        Ok(budget) => budget,
+        Ok(budget) => budget.with_listeners(config.listening.further_sockets(serving_threads())),
         Err(err) => return vec![Finding::Obstacle(err.to_string())],
     };
     vec![match budget.with_max_connections(config.max_connections) {

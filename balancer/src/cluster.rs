@@ -55,8 +55,9 @@ pub(crate) fn run(config: &Config, workers: u32, activation: Activation) -> anyh
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     // Before any of it is changed.
     let inherited = Inherited::now();
-    let fd_budget =
-        FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
+    let fd_budget = FdBudget::new(descriptors::raise_limit(), workers)?
+        .with_listeners(config.listening.further_sockets(serving_threads()))
+        .with_max_connections(config.max_connections)?;
     if let Some(why) = &activation.ignored {
         debug!("sockets that were passed are ignored: {why}");
     }
@@ -284,6 +285,6 @@ impl Operators<'_> {
 }
 
 /// One per CPU that this process may use.
-fn serving_threads() -> usize {
+pub(crate) fn serving_threads() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }

@@ -55,7 +55,7 @@ impl Listening {
             listeners.all.iter().filter(|listen| listen.tls).find_map(|listen| listen.place.port());
         for listen in &redirects {
             let port = listen.https_port.or(https_port).ok_or_else(|| no_https(listen, &origin))?;
-            if let Some(other) = all.iter().find(|other| other.listen.place == listen.place) {
+            if let Some(other) = all.iter().find(|other| other.listen.place.is_same(&listen.place)) {
                 return Err(ConfigError::Conflict(format!(
                     "{} is in {} and in {origin}: requests there are either served or redirected",
                     listen.place, other.origin
@@ -97,6 +97,12 @@ impl Listening {
             Place::Tcp(address) => Some(address),
             Place::Unix { .. } | Place::Abstract(_) => None,
         })
+    }
+
+    /// Descriptors of all listeners but the first one, with `threads` serving threads.
+    pub(crate) fn further_sockets(&self, threads: usize) -> usize {
+        // The one that was bound first is kept as well.
+        self.all.len().saturating_sub(1) * (threads + 1)
     }
 
     /// Another listener has the same port for IPv4, which one for all of IPv6 would have too.
