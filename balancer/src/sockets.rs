@@ -5,9 +5,12 @@ mod clients;
 mod passed;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use shared_process::unix_socket::{Ownership, SocketFile};
+use shared_protocol::Handover;
 use shared_settings::definitions::ADMIN;
 use shared_settings::{Admin, describe_bind_error};
 use tracing::warn;
@@ -40,8 +43,12 @@ impl Sockets {
     pub(crate) fn open(
         config: &Config,
         activation: Activation,
+        handover: Option<&Handover>,
         challenges: &Arc<AcmeChallenges>,
     ) -> anyhow::Result<Self> {
+        if let Some(handover) = handover {
+            return Self::succeed(config, activation, handover, challenges);
+        }
         let ignored = activation.ignored.clone();
         let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
         let mut without_effect = Vec::new();
@@ -94,6 +101,75 @@ impl Sockets {
             warn!("the sockets that were passed are used, and this has no effect: {choices}");
         }
         Ok(Self { clients, admin, admin_address, control, control_places })
+    }
+
+    /// Takes over those of a predecessor that are where this configuration has them too, and
+    /// binds what else there is to be.
+    fn succeed(
+        config: &Config,
+        activation: Activation,
+        handover: &Handover,
+        challenges: &Arc<AcmeChallenges>,
+    ) -> anyhow::Result<Self> {
+        let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
+        let clients = if handover.are_inherited {
+            Clients::inherit(clients, config, challenges)?
+        } else {
+            Clients::succeed(clients, handover, config, challenges)?
+        };
+        let port = clients.addresses().first().map(SocketAddr::port);
+        let wanted = match port {
+            Some(port) => admin_place(config, port, clients.are_inherited),
+            None => config.admin,
+        };
+        let admin = admin.map(|(_, socket)| socket).filter(|socket| {
+            let address = socket.local_addr().ok();
+            let same = |wanted: SocketAddr| {
+                address.is_some_and(|address| {
+                    wanted == address || (wanted.port() == 0 && wanted.ip() == address.ip())
+                })
+            };
+            wanted.is_some_and(same)
+        });
+        let admin = match admin {
+            Some(socket) => {
+                socket.set_nonblocking(true).context("could not take over the admin listener")?;
+                Some(socket)
+            }
+            None => bind_for_admin(wanted)?,
+        };
+        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+        let chosen = config.control.as_deref().map(|path| std::fs::canonicalize(path).ok());
+        let passed = control.map(|(_, socket)| socket).filter(|socket| {
+            let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
+            chosen.as_ref().is_none_or(|chosen| *chosen == path)
+        });
+        let (control, control_places) = match passed {
+            Some(socket) => {
+                let control = ControlSocket::succeed(socket, handover.owns_control_directory)?;
+                let places = Places::chosen(control.path.clone());
+                (control, places)
+            }
+            None => {
+                let places = control::places(config.control.as_deref(), &clients.name(config));
+                (ControlSocket::bind(&places)?, places)
+            }
+        };
+        Ok(Self { clients, admin, admin_address, control, control_places })
+    }
+
+    /// Decide whether files of sockets are removed at the end.
+    pub(crate) fn files(&self) -> Vec<Ownership> {
+        let clients = self.clients.files.iter().map(SocketFile::ownership);
+        clients.chain([self.control.ownership()]).collect()
+    }
+
+    /// The paths of files that are removed at the end.
+    pub(crate) fn owned_paths(&self) -> Vec<String> {
+        let owned = |file: &&SocketFile| file.ownership().is_held();
+        let clients = self.clients.files.iter().filter(owned).map(SocketFile::path);
+        let control = self.control.ownership().is_held().then_some(self.control.path.as_path());
+        clients.chain(control).map(|path| path.to_string_lossy().into_owned()).collect()
     }
 
     /// How the listeners for clients close when the cluster ends.

@@ -2,10 +2,12 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use shared_process::unix_socket::{self, SocketFile};
+use shared_protocol::Handover;
 use shared_settings::control::ClusterName;
 use shared_settings::describe_bind_error;
 use shared_settings::listen::{Listen, Place, ProxySources};
@@ -84,6 +86,57 @@ impl Clients {
                 Ok((Listener::unix(socket).map_err(|err| failed(&err))?, place.clone()))
             }
         }
+    }
+
+    /// Takes over the sockets of a predecessor that are where `config` wants listeners too, and
+    /// binds the others. A port that the system chose for the predecessor is kept.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub(super) fn succeed(
+        passed: Vec<(Label, Socket)>,
+        handover: &Handover,
+        config: &Config,
+        challenges: &Arc<AcmeChallenges>,
+    ) -> anyhow::Result<Self> {
+        let mut groups = groups(passed)?;
+        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
+        for one in &config.listening.all {
+            let found = groups.iter().position(|(place, _)| is_at(&one.listen.place, place));
+            let found = found.or_else(|| groups.iter().position(|(place, _)| could_be(&one.listen.place, place)));
+            let (listener, place) = match found.map(|index| groups.swap_remove(index)) {
+                None => clients.bind_one(config, one)?,
+                Some((place, sockets)) => (clients.take_over(sockets, &place, handover)?, place),
+            };
+            clients.listeners.push(listener.with(options(config, one, challenges)));
+            clients.places.push(Listen { place, ..one.listen.clone() });
+        }
+        Ok(clients)
+    }
+
+    /// One listener of all `sockets`, which are at the same place.
+    fn take_over(
+        &mut self,
+        sockets: Vec<Socket>,
+        place: &Place,
+        handover: &Handover,
+    ) -> anyhow::Result<Listener> {
+        let unfit = || format!("could not take over {place}");
+        let mut tcp = Vec::new();
+        for socket in sockets {
+            match socket {
+                Socket::Tcp(socket) => tcp.push(socket),
+                Socket::Unix(socket) => {
+                    if let Place::Unix { path, .. } = place
+                        && handover.files.iter().any(|file| Path::new(file) == path)
+                    {
+                        self.files.push(SocketFile::of_another(path).with_context(unfit)?);
+                    }
+                    return Listener::unix(socket).with_context(unfit);
+                }
+            }
+        }
+        Listener::succeed(tcp).with_context(unfit)
     }
 
     /// Takes sockets that were passed. What a setting says of the same address holds for them.
@@ -206,5 +259,26 @@ fn is_at(said: &Place, passed: &Place) -> bool {
             said == passed || real(said).is_some_and(|said| real(passed) == Some(said))
         }
         (said, passed) => said == passed,
+    }
+}
+
+/// Sockets by their places.
+fn groups(passed: Vec<(Label, Socket)>) -> anyhow::Result<Vec<(Place, Vec<Socket>)>> {
+    let mut groups: Vec<(Place, Vec<Socket>)> = Vec::new();
+    for (label, socket) in passed {
+        let place = place(&socket).with_context(|| format!("{label} cannot be used"))?;
+        match groups.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, sockets)) => sockets.push(socket),
+            None => groups.push((place, vec![socket])),
+        }
+    }
+    Ok(groups)
+}
+
+/// Does `said` leave the port to the system, which may have chosen that of `passed`?
+fn could_be(said: &Place, passed: &Place) -> bool {
+    match (said, passed) {
+        (Place::Tcp(said), Place::Tcp(passed)) => said.port() == 0 && said.ip() == passed.ip(),
+        _ => false,
     }
 }

@@ -32,6 +32,8 @@ pub enum EventKind {
     Scale,
     Limit,
     Shutdown,
+    /// Another balancer succeeds this one, or has failed to.
+    Upgrade,
 }
 
 impl fmt::Display for EventKind {
@@ -53,6 +55,7 @@ impl fmt::Display for EventKind {
             Self::Scale => "scale",
             Self::Limit => "limit",
             Self::Shutdown => "shutdown",
+            Self::Upgrade => "upgrade",
         })
     }
 }
