@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
-    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY, START_PARALLEL,
-    private_variables,
+    ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH,
+    HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY,
+    START_PARALLEL, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
 use shared_telemetry::Telemetry;

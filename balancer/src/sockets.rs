@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use shared_process::unix_socket::{Ownership, SocketFile};
+use shared_process::unix_socket::Ownership;
 use shared_protocol::Handover;
 use shared_settings::definitions::ADMIN;
 use shared_settings::{Admin, describe_bind_error};
@@ -158,18 +158,11 @@ impl Sockets {
         Ok(Self { clients, admin, admin_address, control, control_places })
     }
 
-    /// Decide whether files of sockets are removed at the end.
-    pub(crate) fn files(&self) -> Vec<Ownership> {
-        let clients = self.clients.files.iter().map(SocketFile::ownership);
-        clients.chain([self.control.ownership()]).collect()
-    }
-
-    /// The paths of files that are removed at the end.
-    pub(crate) fn owned_paths(&self) -> Vec<String> {
-        let owned = |file: &&SocketFile| file.ownership().is_held();
-        let clients = self.clients.files.iter().filter(owned).map(SocketFile::path);
-        let control = self.control.ownership().is_held().then_some(self.control.path.as_path());
-        clients.chain(control).map(|path| path.to_string_lossy().into_owned()).collect()
+    /// Of the files of sockets: their paths, and what decides whether they are removed at the end.
+    pub(crate) fn files(&self) -> Vec<(String, Ownership)> {
+        let clients = self.clients.files.iter().map(|file| (file.path(), file.ownership()));
+        let all = clients.chain([(self.control.path.as_path(), self.control.ownership())]);
+        all.map(|(path, ownership)| (path.to_string_lossy().into_owned(), ownership)).collect()
     }
 
     /// How the listeners for clients close when the cluster ends.

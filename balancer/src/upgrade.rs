@@ -22,7 +22,7 @@ mod stub;
 mod successor;
 
 pub(crate) use invocation::Invocation;
-pub(crate) use predecessor::{Estate, Parts, Predecessor, Succeeded};
+pub(crate) use predecessor::{Belongings, Estate, Parts, Predecessor, Succeeded};
 pub(crate) use stub::{SUBCOMMAND, run as run_stub};
 pub(crate) use successor::{Start, Successor, fail};
 

@@ -103,7 +103,8 @@ impl Clients {
         let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
         for one in &config.listening.all {
             let found = groups.iter().position(|(place, _)| is_at(&one.listen.place, place));
-            let found = found.or_else(|| groups.iter().position(|(place, _)| could_be(&one.listen.place, place)));
+            let found =
+                found.or_else(|| groups.iter().position(|(place, _)| could_be(&one.listen.place, place)));
             let (listener, place) = match found.map(|index| groups.swap_remove(index)) {
                 None => clients.bind_one(config, one)?,
                 Some((place, sockets)) => (clients.take_over(sockets, &place, handover)?, place),

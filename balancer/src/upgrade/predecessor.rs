@@ -3,12 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use balancer_admin::control::UpgradeRequest;
 use balancer_state::events::Events;
 use balancer_state::registry::{Registry, Role};
 use balancer_supervisor::Handle;
+use balancer_supervisor::notify;
 use balancer_supervisor::process::Children;
 use shared_process::inherited::Inherited;
 use shared_process::unix_socket::Ownership;
@@ -17,9 +19,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::Invocation;
 use super::channel::Channel;
 use super::launch::{self, Candidate};
-use super::Invocation;
 
 /// For a program to read its configuration: whatever does not say that it has done so is none
 /// that could succeed this one.
@@ -38,10 +40,24 @@ const INITS: [&str; 5] = ["tini", "dumb-init", "docker-init", "catatonit", "podm
 pub(crate) struct Estate {
     pub(crate) clients: Vec<OwnedFd>,
     pub(crate) admin: Option<OwnedFd>,
-    pub(crate) control: OwnedFd,
+    pub(crate) control: Option<OwnedFd>,
     pub(crate) handover: Handover,
-    /// Of files that are removed at the end.
+    /// What is removed at the end.
+    pub(crate) belongings: Belongings,
+}
+
+/// What is removed at the end by whoever serves then.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Belongings {
     pub(crate) files: Vec<Ownership>,
+    pub(crate) state: Option<Arc<AtomicBool>>,
+}
+
+impl Belongings {
+    pub(crate) fn set_owned(&self, is_owned: bool) {
+        self.files.iter().for_each(|file| file.set(is_owned));
+        self.state.iter().for_each(|state| state.store(is_owned, Ordering::Relaxed));
+    }
 }
 
 /// Carries out upgrades.
@@ -118,6 +134,8 @@ impl Predecessor {
                 Ok(upgraded) => {
                     let pid = upgraded.pid;
                     parts.note(format!("succeeded by pid {pid}, version {}", upgraded.version));
+                    parts.estate.belongings.set_owned(false);
+                    notify::succeeded(pid);
                     tell.send(Progress::Upgraded(upgraded));
                     return Succeeded { pid };
                 }
@@ -131,7 +149,12 @@ impl Predecessor {
     }
 
     /// Lets go of the listening sockets, so that they close with the threads that accept.
-    pub(crate) fn close(self) {}
+    pub(crate) fn close(&mut self) {
+        let Estate { clients, admin, control, .. } = &mut self.parts.estate;
+        clients.clear();
+        *admin = None;
+        *control = None;
+    }
 }
 
 /// Reloads and changes of the number of workers are turned down while this lives.
@@ -201,7 +224,9 @@ impl Parts {
     fn sockets(&self) -> Result<Vec<(&'static str, OwnedFd)>, Failure> {
         let Estate { clients, admin, control, .. } = &self.estate;
         let clients = clients.iter().map(|socket| ("http", socket));
-        let all = clients.chain(admin.iter().map(|socket| ("admin", socket))).chain([("control", control)]);
+        let all = clients
+            .chain(admin.iter().map(|socket| ("admin", socket)))
+            .chain(control.iter().map(|socket| ("control", socket)));
         let copied = all.map(|(name, socket)| Ok((name, socket.try_clone()?)));
         copied.collect::<std::io::Result<_>>().map_err(|err| Failure::from(err.to_string()))
     }

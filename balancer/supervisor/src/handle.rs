@@ -83,10 +83,8 @@ impl Handle {
         match reply {
             Some(Reply { progress, .. }) => {
                 // In vain when the requester is gone.
-                let _ = progress.try_send(Progress::Failed {
-                    reason: UPGRADING.to_owned(),
-                    last_lines: Vec::new(),
-                });
+                let _ = progress
+                    .try_send(Progress::Failed { reason: UPGRADING.to_owned(), last_lines: Vec::new() });
             }
             None => warn!("a change that a signal asked for is turned down: {UPGRADING}"),
         }

@@ -201,7 +201,12 @@ impl SocketFile {
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
             return Err(BindError::NoSocket("another file"));
         }
-        Ok(Self { path, identity: (found.st_dev, found.st_ino), held, ownership: Ownership(Arc::new(AtomicBool::new(true))) })
+        Ok(Self {
+            path,
+            identity: (found.st_dev, found.st_ino),
+            held,
+            ownership: Ownership(Arc::new(AtomicBool::new(true))),
+        })
     }
 
     /// Gives the file its owner and mode, even where somebody exchanges it meanwhile.
