@@ -41,6 +41,7 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod shutdown_delay;
 mod signals;
 mod socketio;
 mod state_dir;
@@ -49,6 +50,7 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod told_last;
 mod tools;
 mod verdicts;
 mod watch;
