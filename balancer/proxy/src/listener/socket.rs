@@ -164,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_in_an_inherited_socket_is_left_to_who_has_it_as_well() {
+        let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = kept.local_addr().unwrap();
+        let divided = divide(vec![Listener::inherit(kept.try_clone().unwrap()).unwrap()], 3).unwrap();
+        assert!(divided.iter().all(|listeners| listeners.len() == 1), "each thread accepts from it");
+        let clients: Vec<_> = (0..30).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let (socket, _) = divided[2][0].accept().unwrap();
+        assert!(sockopt::socket_keepalive(&socket).unwrap(), "with the options of one that is bound here");
+        assert!(sockopt::tcp_nodelay(&socket).unwrap());
+        drop(divided);
+        let waiting = std::iter::from_fn(|| kept.accept().ok()).count();
+        assert_eq!(waiting, clients.len() - 1);
+    }
+
+    #[test]
     fn what_came_before_the_division_is_kept_and_the_port_stays_in_use() {
         let first = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = first.address().unwrap();
