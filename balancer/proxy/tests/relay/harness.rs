@@ -45,7 +45,7 @@ impl Upstream {
     /// Calls `behaviour` for every request that has come whole.
     pub fn with(behaviour: impl Fn(&mut TcpStream, &Seen) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.address().unwrap();
+        let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let behaviour: Arc<Behaviour> = Arc::new(behaviour);
         thread::spawn({
@@ -138,7 +138,7 @@ impl Relay {
         let serving =
             Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = listener.address().unwrap();
         listener::serve(vec![listener], 1, &serving).unwrap();
         Self { address, pool, counters, phase }
     }
