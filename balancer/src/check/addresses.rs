@@ -13,8 +13,8 @@ use shared_settings::describe_bind_error;
 
 use balancer_ctl::Listening;
 
-use super::Finding;
 use super::files::{can_create_in, parent};
+use super::finding::Finding;
 use crate::config::{Config, Mode};
 
 /// The name of the process that passes sockets to services.
