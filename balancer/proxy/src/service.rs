@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::buffer_memory;
 use crate::client::ClientStream;
@@ -18,6 +19,10 @@ impl Service for Proxy {
 
     async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         connection::serve(self, ClientStream::Tcp(stream), peer.ip()).await;
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.pool.withdrawals()
     }
 
     fn maintain(&self) {

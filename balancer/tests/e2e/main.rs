@@ -28,6 +28,7 @@ mod limits;
 mod load;
 mod logs;
 mod memory;
+mod one_by_one;
 mod operations;
 mod operators;
 #[expect(unreachable_pub, reason = "as above")]
@@ -39,6 +40,7 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod shutdown_delay;
 mod signals;
 mod socketio;
 mod state_dir;
@@ -47,6 +49,7 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod told_last;
 mod tools;
 mod verdicts;
 mod watch;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// Serves the connections of a thread.
 pub trait Service: Send + Sync + 'static {
@@ -12,6 +13,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Serves one connection until it ends.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
+
+    /// Changes when [`Self::maintain`] is to be called before its time.
+    fn changes(&self) -> watch::Receiver<()>;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);
