@@ -25,7 +25,7 @@ use shared_settings::definitions::{
     HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY,
     START_PARALLEL, private_variables,
 };
-use shared_settings::{Admin, ConfigError, Settings};
+use shared_settings::{Admin, ConfigError, Listeners, Settings};
 use shared_telemetry::Telemetry;
 
 use balancer_pool::Balancing;
@@ -152,7 +152,7 @@ impl Config {
             telemetry,
             worker_output,
             from_files: from_files(settings),
-            warnings: warnings(settings).into_iter().chain(listening.listeners.warning.clone()).collect(),
+            warnings: warnings(settings),
             worker,
             listening,
         })
@@ -183,7 +183,8 @@ impl Config {
 
 /// What is said at the start.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
-    settings.warnings().iter().cloned().chain(without_effect(settings)).collect()
+    let overruled = Listeners::of(settings).ok().and_then(|listeners| listeners.warning);
+    settings.warnings().iter().cloned().chain(without_effect(settings)).chain(overruled).collect()
 }
 
 fn from_files(settings: &Settings) -> Vec<(String, OsString)> {
