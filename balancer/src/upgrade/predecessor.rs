@@ -1,5 +1,6 @@
 //! The side of an upgrade that is succeeded.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -276,8 +277,11 @@ async fn next(
         }
         Ok(Ok(Some(SuccessorMessage::Failed { reason, last_lines }))) => Err(Failure { reason, last_lines }),
         Ok(Ok(Some(message))) => Ok(message),
-        Ok(Err(err)) => Err(format!("the new balancer is not understood: {err}").into()),
-        Ok(Ok(None)) => Err(match timeout(ENDING, candidate.wait()).await {
+        Ok(Err(err)) if err.kind() == io::ErrorKind::InvalidData => {
+            Err(format!("the new balancer is not understood: {err}").into())
+        }
+        // One that has not read everything resets the connection.
+        Ok(Ok(None) | Err(_)) => Err(match timeout(ENDING, candidate.wait()).await {
             Ok(Ok(status)) if status.code() == Some(127) => {
                 format!("the new balancer could not be run ({status}); standard error says more")
             }

@@ -52,6 +52,7 @@ mod strategies;
 mod terminal;
 mod told_last;
 mod tools;
+mod upgrade;
 mod verdicts;
 mod watch;
 mod wrappers;
