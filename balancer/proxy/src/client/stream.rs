@@ -11,13 +11,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::tls::TlsSession;
 use crate::listener::AcceptedSocket;
 
-/// The byte stream of a client. A TLS session becomes another variant.
+/// The byte stream of a client.
 #[derive(Debug)]
 pub(crate) enum ClientStream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// In a box, as a session is some hundred bytes that other connections do not need.
+    Tls(Box<TlsSession>),
+}
+
+impl ClientStream {
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
 }
 
 impl From<AcceptedSocket> for ClientStream {
@@ -35,6 +44,7 @@ impl AsyncRead for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tls(session) => session.poll_read(cx, room),
         }
     }
 }
@@ -45,6 +55,7 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(session) => session.poll_write(cx, bytes),
         }
     }
 
@@ -52,6 +63,7 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(session) => session.poll_flush(cx),
         }
     }
 
@@ -59,6 +71,7 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(session) => session.poll_shutdown(cx),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use balancer_tls::Tls;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::proxy_protocol::ProxySources;
@@ -60,4 +62,6 @@ pub struct ListenerOptions {
     pub trusts_peers: bool,
     /// Every request is answered with where it is found over HTTPS.
     pub redirect: Option<Redirect>,
+    /// Clients speak TLS.
+    pub tls: Option<Arc<Tls>>,
 }
