@@ -70,6 +70,7 @@ impl Control {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
             sample: self.samples.last(),
+            certificates: self.state.certificates.all().to_vec(),
             list: self.state.registry.worker_list(Instant::now()),
         }
     }

@@ -196,7 +196,8 @@ fn line(line: &[u8]) -> Result<Option<IpAddr>, HeaderError> {
     }
     let [source, destination, ports @ ..] = &rest[..] else { return Err(HeaderError::Line) };
     let is_port = |text: &&str| {
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (*text == "0" || !text.starts_with('0'));
+        let is_plain =
+            text.bytes().all(|byte| byte.is_ascii_digit()) && (*text == "0" || !text.starts_with('0'));
         is_plain && text.parse::<u16>().is_ok()
     };
     if ports.len() != 2 || !ports.iter().all(is_port) {

@@ -106,7 +106,8 @@ mod tests {
             Err(error) => responses::for_http_error(error),
         };
         let location = response.extra.iter().find(|(name, _)| *name == "location");
-        let text = location.map_or_else(|| String::from_utf8_lossy(&response.body).into_owned(), |l| l.1.clone());
+        let text =
+            location.map_or_else(|| String::from_utf8_lossy(&response.body).into_owned(), |l| l.1.clone());
         (response.status, text)
     }
 

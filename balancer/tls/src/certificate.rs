@@ -75,7 +75,8 @@ fn describe(der: &CertificateDer<'_>, source: String) -> Result<CertificateStatu
     let alternative = parsed
         .subject_alternative_name()
         .map_err(|err| CertificateError::Invalid(format!("its names do not parse: {err}")))?;
-    let names: Vec<_> = alternative.iter().flat_map(|names| &names.value.general_names).filter_map(name).collect();
+    let names: Vec<_> =
+        alternative.iter().flat_map(|names| &names.value.general_names).filter_map(name).collect();
     let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
     Ok(CertificateStatus {
         name: names.first().cloned().unwrap_or_else(|| source.clone()),

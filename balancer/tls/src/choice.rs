@@ -40,7 +40,11 @@ impl Choice {
     /// The certificate for `name`: one for exactly this name, else one whose wildcard stands
     /// for its first label (RFC 9525, section 6.3), else the first of all. Of several, such as
     /// one of RSA and one of ECDSA, the first that the client can verify is taken.
-    pub(crate) fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    pub(crate) fn choose(
+        &self,
+        name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
         // rustls hands names on in lower case, and has refused those that are none.
         let exact = name.and_then(|name| self.exact.get(name));
         let wildcard = || self.wildcard.get(name?.split_once('.')?.1);

@@ -71,7 +71,8 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, DirectoryError> {
 
 /// Only of a directory that is one of a certificate: others may lie beside it.
 fn certbot_pair(directory: &Path) -> Option<PairFiles> {
-    let files = PairFiles { certificate: directory.join("fullchain.pem"), key: directory.join("privkey.pem") };
+    let files =
+        PairFiles { certificate: directory.join("fullchain.pem"), key: directory.join("privkey.pem") };
     (files.certificate.symlink_metadata().is_ok() || files.key.symlink_metadata().is_ok()).then_some(files)
 }
 

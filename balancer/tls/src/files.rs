@@ -151,10 +151,13 @@ mod tests {
         ] {
             fs::write(at("a.crt"), certificate).unwrap();
             fs::write(at("a.key"), key).unwrap();
-            let error = PairFiles { certificate: at("a.crt"), key: at("a.key") }.read().unwrap_err().to_string();
+            let error =
+                PairFiles { certificate: at("a.crt"), key: at("a.key") }.read().unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains('\n'), "{words}: {error}");
         }
-        for (path, words) in [(at("none.pem"), "No such file"), (directory.path().to_owned(), "it is no file")] {
+        for (path, words) in
+            [(at("none.pem"), "No such file"), (directory.path().to_owned(), "it is no file")]
+        {
             let error = PairFiles::both_in(path).read().unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }

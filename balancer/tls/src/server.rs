@@ -272,7 +272,8 @@ struct Resolver {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name();
-        let is_challenge = hello.alpn().is_some_and(|mut alpn| alpn.all(|protocol| protocol == ACME_TLS_ALPN));
+        let is_challenge =
+            hello.alpn().is_some_and(|mut alpn| alpn.all(|protocol| protocol == ACME_TLS_ALPN));
         if is_challenge {
             return self.challenges.load().get(name?).cloned();
         }

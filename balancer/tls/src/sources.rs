@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::client_ca::{self, ClientCaError};
 use crate::directory::{self, DirectoryError};
 use crate::files::PairFiles;
 
@@ -41,13 +42,23 @@ impl Sources {
         Ok(pairs)
     }
 
+    /// Could the authorities of clients be used, if there are to be any?
+    ///
+    /// # Errors
+    /// When their file cannot be read, or has something else in it.
+    pub fn check_client_ca(&self) -> Result<(), ClientCaError> {
+        self.client_ca.as_deref().map(client_ca::verifier).transpose().map(drop)
+    }
+
     /// What all files look like now, links followed, as certbot and Kubernetes exchange links.
     pub fn fingerprint(&self) -> Fingerprint {
         // A directory that cannot be read looks as if it were empty.
         let listed = self.list().unwrap_or_else(|_| self.pairs.clone());
         let files = listed.into_iter().flat_map(|pair| [pair.certificate, pair.key]);
         let files = files.chain(self.client_ca.clone());
-        Fingerprint(files.map(|path| (identity(&path), path)).map(|(identity, path)| (path, identity)).collect())
+        Fingerprint(
+            files.map(|path| (identity(&path), path)).map(|(identity, path)| (path, identity)).collect(),
+        )
     }
 }
 

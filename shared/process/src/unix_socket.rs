@@ -296,7 +296,8 @@ mod tests {
     #[test]
     fn what_is_no_socket_stays_as_it_is() {
         let directory = directory("other");
-        let (file, link, lost) = (directory.join("file"), directory.join("link"), directory.join("no/a.sock"));
+        let (file, link, lost) =
+            (directory.join("file"), directory.join("link"), directory.join("no/a.sock"));
         std::fs::write(&file, "mine").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         for path in [&file, &link, &directory] {

@@ -33,7 +33,9 @@ impl CertificateStatus {
         let name = &self.name;
         if now < self.not_before {
             let left = in_words(self.not_before - now);
-            return Some(format!("the certificate for {name} is valid only in {left} (the clock may be wrong)"));
+            return Some(format!(
+                "the certificate for {name} is valid only in {left} (the clock may be wrong)"
+            ));
         }
         if now > self.not_after {
             let past = in_words(now - self.not_after);
@@ -94,9 +96,13 @@ mod tests {
 
     #[test]
     fn times_are_read_at_a_glance() {
-        for (seconds, text) in
-            [(1, "1 second"), (119, "119 seconds"), (120, "2 minutes"), (7_200, "2 hours"), (15 * DAY, "15 days")]
-        {
+        for (seconds, text) in [
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7_200, "2 hours"),
+            (15 * DAY, "15 days"),
+        ] {
             assert_eq!(in_words(seconds), text);
         }
     }

@@ -98,7 +98,9 @@ pub enum ListenError {
     Network(String),
     #[error("proxy-protocol says from which addresses it is believed, such as proxy-protocol=10.0.0.0/8")]
     NoNetwork,
-    #[error("a Unix socket has no addresses: write proxy-protocol alone, and mode and owner say who may connect")]
+    #[error(
+        "a Unix socket has no addresses: write proxy-protocol alone, and mode and owner say who may connect"
+    )]
     UnixNetwork,
     #[error("https-port={0} is no port from 1 to 65535")]
     HttpsPort(String),

@@ -88,7 +88,11 @@ fn is_bare(definition: &Definition, origin: &Origin) -> bool {
 mod tests {
     use super::*;
 
-    fn of(variables: &[(&str, &str)], dotenv: &str, flags: &[(&Definition, &str)]) -> Result<Listeners, String> {
+    fn of(
+        variables: &[(&str, &str)],
+        dotenv: &str,
+        flags: &[(&Definition, &str)],
+    ) -> Result<Listeners, String> {
         let settings = Settings::from_parts(variables, dotenv);
         let settings =
             flags.iter().fold(settings, |settings, (flag, value)| settings.with_flag(flag, Some(value)));
@@ -137,9 +141,8 @@ mod tests {
 
     #[test]
     fn a_cluster_is_known_by_its_first_port_or_its_first_socket() {
-        let name = |listen: &str, bound| {
-            of(&[("CLUSTER_LISTEN", listen)], "", &[]).unwrap().name(bound).to_string()
-        };
+        let name =
+            |listen: &str, bound| of(&[("CLUSTER_LISTEN", listen)], "", &[]).unwrap().name(bound).to_string();
         assert_eq!(name("unix:/a,127.0.0.1:80,127.0.0.1:81", None), "port 80");
         assert_eq!(name("127.0.0.1:0", Some(40_000)), "port 40000");
         assert_eq!(name("unix:/run/a.sock,unix:@b", None), "unix:/run/a.sock");

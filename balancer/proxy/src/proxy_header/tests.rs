@@ -126,7 +126,14 @@ fn what_version_2_does_not_have_is_refused() {
 
 #[test]
 fn what_is_no_header_is_found_out_at_its_first_wrong_byte() {
-    for text in [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x03\x01", b"PROXZ", b"proxy TCP4", b"\r\n\r\n\0\r\nQUIX", b"\r\nGET"] {
+    for text in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"\x16\x03\x01",
+        b"PROXZ",
+        b"proxy TCP4",
+        b"\r\n\r\n\0\r\nQUIX",
+        b"\r\nGET",
+    ] {
         let mut reader = HeaderReader::default();
         assert_eq!(reader.read(text), Err(HeaderError::Missing), "{text:?}");
     }

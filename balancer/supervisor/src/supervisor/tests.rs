@@ -68,7 +68,7 @@ impl Cluster {
         let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports, give_up_after };
         system.behave(behaviour);
         let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
-        let (handle, commands) = Handle::new(|| {});
+        let (handle, commands) = Handle::new(Vec::new);
         let task = tokio::spawn(supervisor.run(commands));
         Self { state, handle, system, task }
     }

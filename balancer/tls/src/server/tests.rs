@@ -33,8 +33,7 @@ impl Fixture {
     }
 
     fn tls(&self) -> Result<Tls, TlsError> {
-        let sources =
-            Sources { directory: Some(self.directory.path().to_owned()), ..Sources::default() };
+        let sources = Sources { directory: Some(self.directory.path().to_owned()), ..Sources::default() };
         self.tls_of(sources)
     }
 
@@ -90,7 +89,8 @@ impl rustls::client::danger::ServerCertVerifier for TrustAll {
 }
 
 fn client(protocol: &[u8], identity: Option<(String, String)>) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_root_certificates(RootCertStore::empty());
     let mut config = match identity {
         None => builder.with_no_client_auth(),
