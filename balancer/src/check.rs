@@ -4,6 +4,7 @@
 mod addresses;
 mod certificates;
 mod files;
+mod passed;
 
 use std::fmt::{self, Display};
 use std::io::Write;
@@ -12,17 +13,20 @@ use std::process::ExitCode;
 use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    ACCESS_LOG, ADMIN, CONTROL, HOST, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR, TLS_CERT, TLS_CLIENT_CA,
-    TLS_DIR, TLS_KEY, WORKERS,
+    ACCESS_LOG, ADMIN, CONTROL, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR,
+    TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, WORKERS,
 };
 
 use balancer_supervisor::process::Program;
 
+use crate::activation::Activation;
 use crate::cli::Start;
+use crate::cluster::serving_threads;
 use crate::config::{Config, Diagnosis, Mode};
 use crate::fd_budget::FdBudget;
 use crate::show::{self, typed};
 use crate::{BAD_USAGE, FAILED};
+use passed::Passed;
 
 /// What one look has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +51,15 @@ impl fmt::Display for Finding {
 
 /// Prints all findings; returns what a start would.
 pub(crate) fn run(start: Start) -> ExitCode {
-    let diagnosis = Diagnosis::of(start);
+    let passed = Passed::look(Activation::take());
+    let mut diagnosis = Diagnosis::of(start);
+    diagnosis.config.iter_mut().for_each(|config| passed.apply(config));
     let mut lines: Vec<_> = diagnosis.errors.iter().map(|err| line("wrong", err)).collect();
     lines.extend(show::warnings(&diagnosis.settings).iter().map(|warning| line("warning", warning)));
     let mut obstacles = 0;
     if let Some(config) = &diagnosis.config {
-        for finding in
-            LOOKS.iter().filter(|look| look.makes_sense(&diagnosis)).flat_map(|look| look.at(config))
+        let looks = LOOKS.iter().filter(|look| look.makes_sense(&diagnosis) && !passed.stands_for(look.what));
+        for finding in passed.findings(config.mode).into_iter().chain(looks.flat_map(|look| look.at(config)))
         {
             obstacles += usize::from(matches!(finding, Finding::Obstacle(_)));
             lines.push(finding.to_string());
@@ -110,6 +116,10 @@ impl Look {
     }
 }
 
+const CLIENTS: &str = "clients";
+const ADMIN_LISTENER: &str = "admin listener";
+const CONTROL_SOCKET: &str = "control socket";
+
 const LOOKS: &[Look] = &[
     Look { what: "command", needs: &[], needs_command: true, look: command },
     Look {
@@ -119,8 +129,14 @@ const LOOKS: &[Look] = &[
         look: descriptors,
     },
     Look {
-        what: "clients",
-        needs: &[&HOST.definition, &PORT.definition, &CONTROL.definition],
+        what: CLIENTS,
+        needs: &[
+            &HOST.definition,
+            &PORT.definition,
+            &LISTEN.definition,
+            &HTTP_REDIRECT.definition,
+            &CONTROL.definition,
+        ],
         needs_command: false,
         look: addresses::clients,
     },
@@ -131,14 +147,14 @@ const LOOKS: &[Look] = &[
         look: certificates::certificates,
     },
     Look {
-        what: "admin listener",
-        needs: &[&PORT.definition, &ADMIN.definition, &CONTROL.definition],
+        what: ADMIN_LISTENER,
+        needs: &[&PORT.definition, &LISTEN.definition, &ADMIN.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::admin,
     },
     Look {
-        what: "control socket",
-        needs: &[&PORT.definition, &CONTROL.definition],
+        what: CONTROL_SOCKET,
+        needs: &[&PORT.definition, &LISTEN.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::control,
     },
@@ -169,7 +185,7 @@ fn command(config: &Config) -> Vec<Finding> {
 fn descriptors(config: &Config) -> Vec<Finding> {
     let Mode::Cluster { workers } = config.mode else { return Vec::new() };
     let budget = match FdBudget::new(descriptors::raise_limit(), workers) {
-        Ok(budget) => budget,
+        Ok(budget) => budget.with_listeners(config.listening.further_sockets(serving_threads())),
         Err(err) => return vec![Finding::Obstacle(err.to_string())],
     };
     vec![match budget.with_max_connections(config.max_connections) {

@@ -40,7 +40,7 @@ use crate::fd_budget::FdBudget;
 use crate::installation;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
-use crate::sockets::Sockets;
+use crate::sockets::{ListenerParts, Sockets};
 use crate::state_dir::StateDir;
 use crate::tls;
 use crate::worker_env;
@@ -57,13 +57,15 @@ pub(crate) fn run(config: &Config, workers: u32, activation: Activation) -> anyh
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     // Before any of it is changed.
     let inherited = Inherited::now();
-    let fd_budget =
-        FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
+    let fd_budget = FdBudget::new(descriptors::raise_limit(), workers)?
+        .with_listeners(config.listening.further_sockets(serving_threads()))
+        .with_max_connections(config.max_connections)?;
     if let Some(why) = &activation.ignored {
         debug!("sockets that were passed are ignored: {why}");
     }
     let tls = config.tls.as_ref().map(|sources| tls::open(sources, &state)).transpose()?;
-    let sockets = Sockets::open(config, activation, tls.clone())?;
+    let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
+    let sockets = Sockets::open(config, activation, &parts)?;
     let state_dir = open_state_dir(config)?;
     let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
@@ -189,8 +191,10 @@ impl Cluster<'_> {
         let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
 
         let control = sockets.control.path.display().to_string();
-        let (address, closing, described) = (sockets.addresses[0], sockets.closing(), sockets.described());
-        let operators = Operators { config, state: &state, supervisor: &handle, address };
+        let (closing, described) = (sockets.closing(), sockets.described());
+        let (address, listeners) = (sockets.clients.address(), sockets.clients.urls());
+        let operators =
+            Operators { config, state: &state, supervisor: &handle, address: address.clone(), listeners };
         operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
         if let Some(tls) = self.tls {
             tokio::spawn(tls::watch(tls, state.clone()));
@@ -198,11 +202,13 @@ impl Cluster<'_> {
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };
-        let threads = listener::serve(sockets.clients, serving_threads(), &serving)
+        // Those of Unix sockets are removed when nothing is served any more.
+        let files = sockets.clients.files;
+        let threads = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
             .context("could not start serving")?;
         let pid = std::process::id();
         let admin = sockets.admin_address.map(|address| format!("http://{address}"));
-        info!(%address, workers, pid, admin, control, "listening on {described}");
+        info!(address, workers, pid, admin, control, "listening on {described}");
 
         let ClusterState { registry, events, .. } = state;
         let (stop_timeout, stream_drain) = (config.stop_timeout, config.limits.stream_drain);
@@ -221,6 +227,7 @@ impl Cluster<'_> {
             reaper::take(&children, std::process::id() != 1);
         }
         threads.join();
+        drop(files);
         code
     }
 }
@@ -229,6 +236,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
     Settings {
         workers: workers as usize,
         max_workers,
+        mode: config.reload_mode,
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,
@@ -242,7 +250,8 @@ struct Operators<'a> {
     config: &'a Config,
     state: &'a ClusterState,
     supervisor: &'a Handle,
-    address: SocketAddr,
+    address: String,
+    listeners: Vec<String>,
 }
 
 impl Operators<'_> {
@@ -255,13 +264,14 @@ impl Operators<'_> {
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         let bundled = matches!(self.config.program, Program::Bundled);
-        let feed = Feed::new(About { address: self.address.to_string(), bundled, started });
+        let feed = Feed::new(About { address: self.address.clone(), bundled, started });
         tokio::spawn(feed.clone().run(self.state.clone()));
         let control = Control {
             state: self.state.clone(),
             samples: Arc::clone(&feed.samples),
             supervisor: self.supervisor.clone(),
-            address: self.address.to_string(),
+            address: self.address.clone(),
+            listeners: self.listeners.clone(),
             admin: admin_address.map(|address| address.to_string()),
             started,
         };
@@ -285,6 +295,6 @@ impl Operators<'_> {
 }
 
 /// One per CPU that this process may use.
-fn serving_threads() -> usize {
+pub(crate) fn serving_threads() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }

@@ -5,6 +5,7 @@ mod chosen;
 mod diagnosis;
 mod files;
 mod limits;
+mod listen;
 mod log;
 mod mode;
 mod place;
@@ -18,9 +19,10 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
-    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
+    ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH,
+    HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
     private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
@@ -36,6 +38,7 @@ use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 use affinity::Affinity;
 use chosen::Chosen;
 pub(crate) use diagnosis::Diagnosis;
+pub(crate) use listen::{ClientListener, Listening};
 pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
@@ -44,6 +47,8 @@ use program::program;
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) mode: Mode,
+    /// Where clients connect.
+    pub(crate) listening: Listening,
     /// Settings of the bundled worker, also where it is the single process. Host,
     /// port and the place of shared state are the cluster's as well.
     pub(crate) worker: worker::Config,
@@ -52,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) directory: PathBuf,
     pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How workers are replaced as planned.
+    pub(crate) reload_mode: ReloadMode,
     /// How long requests in flight may take on shutdown.
     pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
@@ -91,6 +98,11 @@ impl Config {
         let mode = mode(settings)?;
         // Workers would refuse a bad value of their own only after they were started.
         let mut worker = worker::Config::new(settings)?;
+        let listening = Listening::new(settings, mode)?;
+        if let Some(address) = listening.first_address() {
+            (worker.host, worker.port) = (address.ip(), address.port());
+        }
+        worker.crash_enabled = settings.find(&CRASH_ENABLED)?.unwrap_or_else(|| listening.is_loopback());
         let log::Log { telemetry, worker_output } = log::log(settings, command.is_empty())?;
         if let Some(filter) = log::own_filter(settings)?.filter(|_| mode == Mode::Single) {
             worker.telemetry.filter = filter;
@@ -107,6 +119,7 @@ impl Config {
             directory: place.directory,
             files: place.files,
             limits: limits::limits(settings)?,
+            reload_mode: limits::reload_mode(settings)?,
             stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,
@@ -131,15 +144,21 @@ impl Config {
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,
             chosen: Chosen::new(settings)?,
-            admin: Admin::address(settings.find(&ADMIN)?, worker.port),
+            admin: Admin::address(settings.find(&ADMIN)?, listening.listeners.port()),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
             tls: tls::sources(settings, mode)?,
             telemetry,
             worker_output,
             from_files: from_files(settings),
-            warnings: settings.warnings().to_vec(),
+            warnings: settings
+                .warnings()
+                .iter()
+                .cloned()
+                .chain(listening.listeners.warning.clone())
+                .collect(),
             worker,
+            listening,
         })
     }
 
@@ -149,7 +168,7 @@ impl Config {
         found.executable(name)
     }
 
-    /// Where clients connect.
+    /// Where clients connect first, of those that have an address.
     pub(crate) fn listen(&self) -> SocketAddr {
         self.worker.address()
     }

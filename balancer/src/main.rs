@@ -45,7 +45,7 @@ const FAILED: u8 = 1;
 /// Exit code of bad usage or configuration.
 const BAD_USAGE: u8 = 2;
 
-const SINGLE_WITH_SOCKETS: &str = "sockets were passed (LISTEN_FDS), which only a cluster takes: leave out \
+pub(crate) const SINGLE_WITH_SOCKETS: &str = "sockets were passed (LISTEN_FDS), which only a cluster takes: leave out \
      --cluster off (or CLUSTER_ENABLED=false), for example --workers 1";
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use shared_settings::definitions::{self, GROUPS};
-use shared_settings::{Definition, Level, Origin, Settings};
+use shared_settings::{Definition, Level, Listeners, Origin, Settings};
 
 use crate::cli::Start;
 use crate::config::Diagnosis;
@@ -114,7 +114,8 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
             .left_to_program(definition)
             .map(move |origin| format!("{origin} is the program's; the cluster's is {own}"))
     });
-    settings.warnings().iter().cloned().chain(slips).chain(left).collect()
+    let overruled = Listeners::of(settings).ok().and_then(|listeners| listeners.warning);
+    settings.warnings().iter().cloned().chain(slips).chain(left).chain(overruled).collect()
 }
 
 fn as_json(settings: &Settings) -> Value {

@@ -113,7 +113,7 @@ impl Signals {
             _ = self.terminate.recv() => ("SIGTERM", Request::Stop),
             _ = self.interrupt.recv() => ("SIGINT", Request::Stop),
             _ = hangup => {
-                let reload = Request::Change(Command::Reload { reply: None });
+                let reload = Request::Change(Command::Reload { mode: None, reply: None });
                 ("SIGHUP", if self.at_terminal { Request::Stop } else { reload })
             }
             Some(signal) = self.job_control.recv() => {

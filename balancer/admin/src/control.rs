@@ -41,6 +41,8 @@ pub struct Control {
     pub supervisor: Handle,
     /// Where clients connect.
     pub address: String,
+    /// All of these places, as URLs.
+    pub listeners: Vec<String>,
     pub admin: Option<String>,
     pub started: Instant,
 }
@@ -66,6 +68,7 @@ impl Control {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.clone(),
+            listeners: self.listeners.clone(),
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
@@ -79,7 +82,7 @@ impl Control {
     /// of those workers that it has retired.
     async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
         let (progress, mut steps) = mpsc::channel(STEPS);
-        let awaits_drain = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "wait=true"));
+        let awaits_drain = query(uri, "wait") == Some("true");
         let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
             return Response::problem(Problem::new(503, "the cluster is stopping")).into();
@@ -121,7 +124,15 @@ impl Handler for Control {
             (&Method::GET, "/status") => Response::json(200, &self.status()).into(),
             (&Method::GET, "/logs") => logs::reply(&self.state.output, head.uri.query().unwrap_or_default()),
             (&Method::POST, "/reload") => {
-                self.command(&head.uri, |reply| Command::Reload { reply: Some(reply) }).await
+                let mode = query(&head.uri, "mode").map(str::parse).transpose();
+                match mode {
+                    Ok(mode) => {
+                        self.command(&head.uri, |reply| Command::Reload { mode, reply: Some(reply) }).await
+                    }
+                    Err(err) => {
+                        Response::problem(Problem::new(400, format!("the mode of a reload: {err}"))).into()
+                    }
+                }
             }
             (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
@@ -141,6 +152,12 @@ impl Handler for Control {
             _ => read(&self.state, method, path).into(),
         }
     }
+}
+
+/// The value of `name` in the query.
+fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
 /// How many workers the body of a request asks for.

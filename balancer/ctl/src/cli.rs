@@ -1,7 +1,7 @@
 //! The subcommands that talk to a running cluster, as typed.
 
 use clap::{Arg, Args, Subcommand};
-use shared_protocol::Scale;
+use shared_protocol::{ReloadMode, Scale};
 use shared_settings::{Definition, Flags, TakenFlags};
 
 /// What can be asked of a running cluster.
@@ -34,6 +34,10 @@ pub enum Action {
         /// Wait until the old workers are gone
         #[arg(short, long)]
         wait: bool,
+        /// all: as above; one-by-one: each worker ends before its successor starts, and the
+        /// first that fails ends the reload [default: that of the cluster, --reload-mode]
+        #[arg(long, value_name = "all|one-by-one", hide_possible_values = true)]
+        mode: Option<ReloadMode>,
         #[command(flatten)]
         to: Recipient,
     },
@@ -107,6 +111,7 @@ impl TakenFlags for Control {
     fn arg(definition: &Definition, _: &'static str) -> Option<Arg> {
         let help = match definition.flag {
             Some("port") => definition.flag_help("Port where its clients connect"),
+            Some("listen") => definition.flag_help("Where its clients connect, where that is no port"),
             Some("control") => format!(
                 "Its control socket [env: {}] [default: the one that belongs to the port]",
                 definition.variable

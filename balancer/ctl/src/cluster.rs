@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 use shared_http_client::{Address, ClientError, Connection, Limits, Request, Response, Streaming};
-use shared_protocol::Progress;
 use shared_protocol::problem::Problem;
+use shared_protocol::{Progress, Status};
 use tokio::net::UnixStream;
 
 use crate::peer::{Peer, Stranger, own_user};
@@ -81,6 +81,19 @@ impl Cluster {
         }
         let connection = Connection::over(stream, &Address::from(path), LIMITS).await?;
         Ok(Self { connection, path: path.to_owned(), peer })
+    }
+
+    /// As [`Self::connect_to`], for a socket of a process that may have others as well: it is
+    /// a control socket only if it answers as one.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], and when somebody else answers.
+    pub(crate) async fn confirmed(path: &Path, known: u32) -> Result<Self, ConnectError> {
+        let mut cluster = Self::connect_to(path, Some(known)).await?;
+        match cluster.read::<Status>("/status").await {
+            Ok(_) => Ok(cluster),
+            Err(_) => Err(ConnectError::Nobody(path.to_owned())),
+        }
     }
 
     /// It is not the one that is meant after all.

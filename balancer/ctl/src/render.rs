@@ -1,5 +1,7 @@
 //! The cluster as text, for `status` once and for `status --watch` again and again.
 
+mod turns;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -73,9 +75,13 @@ fn word(status: ClusterStatus) -> (&'static str, Colour) {
 /// lately, by pid, if that is known.
 pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<String> {
     let mut lines = vec![title(status, style)];
+    if status.listeners.len() > 1 {
+        lines.push(style.fit(&format!("listens on {}", status.listeners.join(", "))));
+    }
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
     lines.extend(certificates(status, style));
+    lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));
     lines
@@ -100,11 +106,10 @@ fn certificates(status: &Status, style: Style) -> Vec<String> {
 
 fn title(status: &Status, style: Style) -> String {
     let health = &status.health;
-    let scheme = if status.certificates.is_empty() { "http" } else { "https" };
     let (word, colour) = word(health.status);
     let text = style.fit(&format!(
-        "{word} on {scheme}://{}  {}/{} workers online  primary {}, up {}, version {}",
-        status.address,
+        "{word} on {}  {}/{} workers online  primary {}, up {}, version {}",
+        status.listeners.first().cloned().unwrap_or_else(|| format!("http://{}", status.address)),
         health.workers.online,
         health.workers.desired,
         status.list.primary.pid,
@@ -205,6 +210,9 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
         column("IN FLIGHT", 4, &|worker| Some(worker.in_flight.to_string())),
         column("MEMORY", 5, &|worker| worker.rss.clone()),
     ];
+    if turns::is_mixed(&list.workers) {
+        columns.push(column("RELEASE", 0, &|worker| worker.release.map(|release| release.to_string())));
+    }
     if let Some(cpu) = cpu {
         let share =
             |worker: &WorkerStatus| cpu.get(&worker.pid?).map(|share| format!("{:.0}%", share * 100.0));
@@ -315,7 +323,8 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
         }
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
-        Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: None } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: Some(turn) } => turns::draining(*worker, *pid, turn),
         Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
         Progress::Done { workers, after_ms, requests, long_lived } => {
             let left = left_behind(*requests, *long_lived);

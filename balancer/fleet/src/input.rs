@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_protocol::{Generation, ReleaseChanges};
+use shared_protocol::{Generation, ReleaseChanges, ReloadMode};
 
 use super::Load;
 
@@ -50,9 +50,10 @@ pub enum Input {
     /// Answers [`Effect::MeasureStarts`](super::Effect::MeasureStarts): do the processes
     /// that are starting keep the processors busy?
     StartsMeasured { busy: bool },
-    /// Every worker is to be replaced. Without a requester, a reload that is asked
-    /// for during another rollout follows it; with one it is refused.
-    Reload { requester: Option<Requester> },
+    /// Every worker is to be replaced; in the mode that is configured, if none is asked for.
+    /// Without a requester, a reload that is asked for during another rollout follows it;
+    /// with one it is refused.
+    Reload { mode: Option<ReloadMode>, requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
     Scale { to: ScaleTo, requester: Option<Requester> },
     /// All workers are to stop. Their long-lived connections end within this time, and what

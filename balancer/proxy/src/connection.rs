@@ -47,6 +47,7 @@ pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &Liste
     };
     identity.is_tls = stream.is_tls();
     let mut client = Http1Client::new(stream, identity, proxy.limits.half_close);
+    client.hsts.clone_from(&options.hsts);
     if matches!(decision, Decision::Refused(_)) {
         request::refuse_connection(proxy, &mut client).await;
         return client.linger(proxy.limits.linger_timeout).await;

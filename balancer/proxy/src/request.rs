@@ -195,7 +195,12 @@ async fn send(
     response: &Response,
     connection: Option<&'static str>,
 ) -> bool {
-    let options = WriteOptions { request_id: context.id.as_bytes(), is_head: context.is_head, connection };
+    let options = WriteOptions {
+        request_id: context.id.as_bytes(),
+        is_head: context.is_head,
+        connection,
+        hsts: client.hsts.as_deref(),
+    };
     responses::write(response, client.write_buffer.bytes(), options);
     let is_taken = client.flush(proxy.limits.client_timeout).await.is_ok();
     context.finish(proxy, response.status, response.body.len() as u64);

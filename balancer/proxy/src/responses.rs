@@ -20,6 +20,8 @@ pub(crate) struct WriteOptions<'a> {
     pub(crate) is_head: bool,
     /// The value of `Connection`, if it is needed.
     pub(crate) connection: Option<&'static str>,
+    /// That of `Strict-Transport-Security`, if the client is to be told.
+    pub(crate) hsts: Option<&'a str>,
 }
 
 /// Appends `response` to `out`, without its body to a HEAD request.
@@ -34,6 +36,9 @@ pub(crate) fn write(response: &Response, out: &mut Vec<u8>, options: WriteOption
     for (name, value) in &response.extra {
         text::capitalised(out, name);
         text::field(out, b"", value.as_bytes());
+    }
+    if let Some(hsts) = options.hsts {
+        text::field(out, text::HSTS, hsts.as_bytes());
     }
     if let Some(connection) = options.connection {
         text::field(out, b"Connection", connection.as_bytes());
@@ -169,13 +174,18 @@ mod tests {
         write(
             &response,
             &mut out,
-            WriteOptions { request_id: b"id", is_head: false, connection: Some("close") },
+            WriteOptions {
+                request_id: b"id",
+                is_head: false,
+                connection: Some("close"),
+                hsts: Some("max-age=1"),
+            },
         );
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n"),
             "{text}"
         );
-        assert!(text.ends_with("X-Request-Id: id\r\nX-Extra: 2\r\nConnection: close\r\n\r\n1"), "{text}");
+        assert!(text.ends_with("X-Request-Id: id\r\nX-Extra: 2\r\nStrict-Transport-Security: max-age=1\r\nConnection: close\r\n\r\n1"), "{text}");
     }
 }

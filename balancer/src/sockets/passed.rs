@@ -16,7 +16,7 @@ const CONTROL: &str = "control";
 #[derive(Debug, Default)]
 pub(crate) struct ByPurpose {
     /// Those with any other name, as the name of a socket is by default that of its unit.
-    pub(crate) clients: Vec<(Label, TcpListener)>,
+    pub(crate) clients: Vec<(Label, Socket)>,
     pub(crate) admin: Option<(Label, TcpListener)>,
     pub(crate) control: Option<(Label, UnixListener)>,
 }
@@ -46,10 +46,14 @@ impl ByPurpose {
             match label.name.as_str() {
                 ADMIN => only(&mut sorted.admin, tcp(label, socket, "the admin listener")?)?,
                 CONTROL => only(&mut sorted.control, unix(label, socket)?)?,
-                _ => sorted.clients.push(tcp(label, socket, "clients")?),
+                _ => sorted.clients.push((label, socket)),
             }
         }
         Ok(sorted)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.admin.is_none() && self.control.is_none()
     }
 }
 

@@ -12,8 +12,8 @@ use balancer_pool::Worker;
 pub use shared_process::tree::Usage;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{
-    ClusterHealth, ClusterStatus, PrimaryRef, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
-    WorkerState, WorkerStatus, in_flight_text, megabytes,
+    ClusterHealth, ClusterStatus, PrimaryRef, ReleaseId, RestartReason, StoreHealth, WorkerCounts, WorkerId,
+    WorkerList, WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
 /// What a process is to its slot.
@@ -43,6 +43,8 @@ pub struct Entry {
     pub online_since: Option<Instant>,
     pub restarts: u64,
     pub last_reason: Option<RestartReason>,
+    /// What its process was started from, or its next one is.
+    pub release: ReleaseId,
     /// The store, as the worker's last answered probe told it.
     pub store: Option<StoreHealth>,
     /// Why it is not ready, once that is known.
@@ -169,6 +171,7 @@ impl Entry {
             uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
             restarts: self.restarts,
             last_restart: self.last_reason.map(|reason| reason.to_string()),
+            release: Some(self.release),
             requests: self.worker.as_ref().map_or(0, |worker| worker.requests()),
             in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_flight()),
             rss: usage.map(|usage| megabytes(usage.resident)),
@@ -196,6 +199,7 @@ mod tests {
             online_since: None,
             restarts: 0,
             last_reason: None,
+            release: ReleaseId::FIRST,
             store,
             reason: None,
         }

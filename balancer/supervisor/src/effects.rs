@@ -54,12 +54,12 @@ impl<S: System> Supervisor<S> {
                     running.handle.kill();
                 }
             }
-            Effect::OpenRelease => {
-                let opened = self.system.open_release().map_err(|err| err.to_string());
+            Effect::OpenRelease(release) => {
+                let opened = self.system.open_release(release).map_err(|err| err.to_string());
                 self.inputs.push_back(Input::ReleaseOpened(opened));
             }
-            Effect::AdoptRelease => self.system.adopt_release(),
-            Effect::DiscardRelease => self.system.discard_release(),
+            Effect::AdoptRelease(release) => self.system.adopt_release(release),
+            Effect::DropRelease(release) => self.system.drop_release(release),
             Effect::Measure { memory } => {
                 let measured = measure::usage(&self.running, memory);
                 self.inputs.push_back(Input::Measured(measured));

@@ -23,6 +23,7 @@ mod exposure;
 mod handle;
 mod look;
 mod measure;
+mod mixed;
 pub mod notify;
 mod oom;
 pub mod output;

@@ -150,7 +150,9 @@ impl<S: System> Supervisor<S> {
 
     fn on_command(&mut self, command: Command) {
         self.inputs.push_back(match command {
-            Command::Reload { reply } => Input::Reload { requester: self.announcer.requester(reply) },
+            Command::Reload { mode, reply } => {
+                Input::Reload { mode, requester: self.announcer.requester(reply) }
+            }
             Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
             Command::Stop { long_lived } => Input::Stop { long_lived },
             Command::Kill => Input::Kill,
@@ -247,6 +249,7 @@ impl<S: System> Supervisor<S> {
             online_since: member.phase.online_since().map(|since| self.clock.machines(since)),
             restarts: member.history.restarts,
             last_reason: member.history.last_reason,
+            release: member.release,
             store: running.and_then(|running| running.store.clone()),
             reason: self.readiness.reason_of(member),
         }

@@ -220,7 +220,9 @@ impl Listening {
             }
         };
         let at = |text: String| text.trim_start_matches("http://").parse().ok();
-        let address = field("address").or_else(|| field("url")).and_then(at)?;
+        let address = field("address").or_else(|| field("url"))?;
+        // A Unix socket has none.
+        let address = if address.starts_with("unix:") { ([0, 0, 0, 0], 0).into() } else { at(address)? };
         let control = field("control").unwrap_or_default().into();
         Some(Self { address, admin: field("admin").and_then(at), control })
     }

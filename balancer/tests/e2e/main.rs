@@ -24,10 +24,12 @@ mod harness;
 mod healthcheck;
 mod launch;
 mod limits;
+mod listeners;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
 mod logs;
 mod memory;
+mod one_by_one;
 mod operations;
 mod operators;
 #[expect(unreachable_pub, reason = "as above")]

@@ -2,14 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CertificateStatus, ClusterHealth, ReleaseChanges, Sample, WorkerId, WorkerList};
+use crate::{CertificateStatus, ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
 
 /// `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     pub version: String,
+    /// The first one where clients connect, as `127.0.0.1:3100` or `unix:/run/app.sock`.
     pub address: String,
+    /// All of them, as URLs have them; those that redirect come last.
+    #[serde(default)]
+    pub listeners: Vec<String>,
     /// `null` when it is switched off.
     pub admin: Option<String>,
     /// Seconds since the primary's start.
@@ -51,8 +55,14 @@ pub enum Progress {
     Ready { worker: WorkerId, pid: u32, after_ms: u64 },
     /// From now on requests go to the new workers only.
     Switched { workers: usize },
-    /// A worker gets no further requests and finishes what it has.
-    Draining { worker: WorkerId, pid: u32 },
+    /// A worker gets no further requests and finishes what it has; with a `turn`, its
+    /// successor starts after its end.
+    Draining {
+        worker: WorkerId,
+        pid: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<Turn>,
+    },
     /// A worker has ended.
     Stopped { worker: WorkerId, pid: u32 },
     /// The change is complete. Nothing follows. What workers that were replaced still have
@@ -69,7 +79,8 @@ pub enum Progress {
     },
     /// Something that whoever asked for the change should know, and that does not keep it.
     Warning { reason: String },
-    /// Nothing was changed, or all that was has been undone. Nothing follows.
+    /// Nothing was changed, or all that was has been undone, unless `reason` says what is
+    /// left. Nothing follows.
     #[serde(rename_all = "camelCase")]
     Failed {
         reason: String,

@@ -35,7 +35,7 @@ pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
 pub use tls::{TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY};
 pub use workers::{
     CHDIR, DRAIN_SIGNAL, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY,
-    MAX_REQUESTS, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
+    MAX_REQUESTS, RELOAD_MODE, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
@@ -163,6 +163,7 @@ mod tests {
             get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];
             get KILL_TIMEOUT: NO_DURATION;
             find START_PARALLEL: NO_COUNT;
+            get RELOAD_MODE: ["All", "rolling", "one by one"];
             find MAX_MEMORY: ["0", "lots"];
             find MAX_REQUESTS: ["0", "1e3"];
             find MAX_LIFETIME: NO_DURATION;

@@ -141,6 +141,25 @@ impl DrainSignal {
     }
 }
 
+/// How workers are replaced as planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// The new ones start beside the old ones, and take over together.
+    All,
+    /// Each worker ends before its successor starts.
+    OneByOne,
+}
+
+impl ReloadMode {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "all" => Some(Self::All),
+            "one-by-one" => Some(Self::OneByOne),
+            _ => None,
+        }
+    }
+}
+
 /// How the number of workers is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClusterMode {

@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Http1Client {
     pub(crate) fields: FieldBuffer<ProxyField>,
     /// The client sends no more, but may still read.
     pub(crate) has_ended: bool,
+    /// How long it is to use HTTPS only, if it is to be told.
+    pub(crate) hsts: Option<Arc<str>>,
     /// It may do so while it waits for a response.
     half_close: bool,
     scanner: Scanner,
@@ -54,6 +57,7 @@ impl Http1Client {
             identity,
             fields: FieldBuffer::default(),
             has_ended: false,
+            hsts: None,
             half_close,
             scanner: Scanner::for_requests(),
         }

@@ -188,7 +188,8 @@ impl<'a> Exchange<'a> {
                 sticky.cookie_for(request, context.affinity, worker, &response)
             });
             let request_id = &context.id;
-            let headers = ResponseHeaders { worker, request_id, framing, connection, cookie };
+            let hsts = self.client.hsts.as_deref();
+            let headers = ResponseHeaders { worker, request_id, framing, connection, hsts, cookie };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);
         }
         self.upload.has_continued |= is_written && response.status == 100;

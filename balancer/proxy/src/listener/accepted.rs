@@ -60,6 +60,9 @@ pub struct ListenerOptions {
     /// Who connects is a proxy whose `X-Forwarded-*` and `Forwarded` fields are true, as the
     /// permissions of the socket let nobody else connect.
     pub trusts_peers: bool,
+    /// The value of `Strict-Transport-Security`; of listeners that speak HTTPS only (RFC 6797,
+    /// section 7.2).
+    pub hsts: Option<Arc<str>>,
     /// Every request is answered with where it is found over HTTPS.
     pub redirect: Option<Redirect>,
     /// Clients speak TLS.

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Programs, Setting, group};
-use crate::parse::{self, DrainSignal};
+use crate::parse::{self, DrainSignal, ReloadMode};
 
 group! {
     "Workers";
@@ -82,6 +82,17 @@ group! {
         .example("2")
         .help("Most workers that are starting at the same time, for whatever reason")
         .unset("as many as keep the processors busy");
+
+    RELOAD_MODE: Setting<ReloadMode> = Draft::new(
+        "CLUSTER_RELOAD_MODE",
+        "all|one-by-one",
+        "all or one-by-one",
+        ReloadMode::parse,
+    )
+        .flag("reload-mode")
+        .example("one-by-one")
+        .help("How workers are replaced by a reload or because of a limit: all new ones start beside the old ones and take over together; or each worker ends before its successor starts, for programs with a port, a lock or a file per WORKER_ID, and for machines without memory for twice the workers")
+        .default("all");
 
     MAX_MEMORY: Optional<u64> = Draft::size("CLUSTER_MAX_MEMORY", "an amount of memory such as 256MiB or 1GB")
         .flag("max-memory")
