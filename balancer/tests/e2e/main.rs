@@ -49,6 +49,7 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod tls;
 mod tools;
 mod verdicts;
 mod watch;
