@@ -32,10 +32,11 @@ pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &Liste
     let trusts_peers = options.trusts_peers && named.is_none();
     let mut identity = identity(address, proxy.limits.trust_forwarded || trusts_peers);
     // Handshakes are work: who has as many connections as it may gets no further one.
-    let decision = proxy.ip_limit.enter(address, &proxy.counters.connections_refused);
-    if matches!(decision, Decision::Closed) {
-        return;
-    }
+    let (is_refused, _permit) = match proxy.ip_limit.enter(address, &proxy.counters.connections_refused) {
+        Decision::Admitted(permit) => (false, permit),
+        Decision::Refused(permit) => (true, permit),
+        Decision::Closed => return,
+    };
     let stream = match &options.tls {
         None => ClientStream::from(socket),
         // Boxed, so that only these connections have memory for it.
@@ -48,7 +49,7 @@ pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &Liste
     identity.is_tls = stream.is_tls();
     let mut client = Http1Client::new(stream, identity, proxy.limits.half_close);
     client.hsts.clone_from(&options.hsts);
-    if matches!(decision, Decision::Refused(_)) {
+    if is_refused {
         request::refuse_connection(proxy, &mut client).await;
         return client.linger(proxy.limits.linger_timeout).await;
     }
