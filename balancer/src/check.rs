@@ -4,9 +4,9 @@
 mod addresses;
 mod certificates;
 mod files;
+mod finding;
 mod passed;
 
-use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -26,28 +26,8 @@ use crate::config::{Config, Diagnosis, Mode};
 use crate::fd_budget::FdBudget;
 use crate::show::{self, typed};
 use crate::{BAD_USAGE, FAILED};
-use passed::Passed;
-
-/// What one look has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Finding {
-    Fine(String),
-    /// It would start, and yet somebody should know.
-    Warning(String),
-    /// It would not start.
-    Obstacle(String),
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, text) = match self {
-            Self::Fine(text) => ("ok", text),
-            Self::Warning(text) => ("warning", text),
-            Self::Obstacle(text) => ("obstacle", text),
-        };
-        f.write_str(&line(kind, text))
-    }
-}
+use finding::{Finding, line};
+use passed::{ADMIN_LISTENER, CLIENTS, CONTROL_SOCKET, Passed};
 
 /// Prints all findings; returns what a start would.
 pub(crate) fn run(start: Start) -> ExitCode {
@@ -76,10 +56,6 @@ pub(crate) fn run(start: Start) -> ExitCode {
     // Who wants the exit code only may have closed the output.
     let _ = std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes());
     ExitCode::from(code)
-}
-
-fn line(kind: &str, text: impl Display) -> String {
-    format!("{kind:8}  {text}")
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -115,10 +91,6 @@ impl Look {
             .collect()
     }
 }
-
-const CLIENTS: &str = "clients";
-const ADMIN_LISTENER: &str = "admin listener";
-const CONTROL_SOCKET: &str = "control socket";
 
 const LOOKS: &[Look] = &[
     Look { what: "command", needs: &[], needs_command: true, look: command },

@@ -146,6 +146,7 @@ fn proxy(
         config.proxy_limits.clone(),
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
+    proxy.probe_target = config.public_probe();
     proxy.access_log = access_log;
     proxy.affinity = config.affinity.source(config.balancing.strategy)?;
     Ok(Arc::new(proxy))
@@ -219,6 +220,7 @@ impl Cluster<'_> {
             phase,
             closing,
             supervisor: handle,
+            delay: config.shutdown_delay,
             stop_timeout,
             stream_drain,
         };

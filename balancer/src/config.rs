@@ -12,6 +12,7 @@ mod place;
 mod program;
 mod tls;
 mod traffic;
+mod without_effect;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -22,10 +23,10 @@ use std::time::Duration;
 use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH,
-    HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
-    private_variables,
+    HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY,
+    START_PARALLEL, private_variables,
 };
-use shared_settings::{Admin, ConfigError, Settings};
+use shared_settings::{Admin, ConfigError, Listeners, Settings};
 use shared_telemetry::Telemetry;
 
 use balancer_pool::Balancing;
@@ -43,6 +44,7 @@ pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
 use program::program;
+use without_effect::without_effect;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) directory: PathBuf,
     pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How long the cluster serves on after it was told to stop.
+    pub(crate) shutdown_delay: Duration,
     /// How workers are replaced as planned.
     pub(crate) reload_mode: ReloadMode,
     /// How long requests in flight may take on shutdown.
@@ -119,6 +123,7 @@ impl Config {
             directory: place.directory,
             files: place.files,
             limits: limits::limits(settings)?,
+            shutdown_delay: settings.get(&SHUTDOWN_DELAY)?,
             reload_mode: limits::reload_mode(settings)?,
             stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
@@ -151,12 +156,7 @@ impl Config {
             telemetry,
             worker_output,
             from_files: from_files(settings),
-            warnings: settings
-                .warnings()
-                .iter()
-                .cloned()
-                .chain(listening.listeners.warning.clone())
-                .collect(),
+            warnings: warnings(settings),
             worker,
             listening,
         })
@@ -168,10 +168,27 @@ impl Config {
         found.executable(name)
     }
 
+    /// What balancers in front ask to see how a program is, where it may be answered in the
+    /// program's place during a shutdown. `/` is what visitors ask for, too.
+    pub(crate) fn public_probe(&self) -> Option<String> {
+        match (&self.probing.check, &self.program) {
+            (Check::Http(path), Program::Command(_)) if path != "/" && !self.shutdown_delay.is_zero() => {
+                Some(path.clone())
+            }
+            _ => None,
+        }
+    }
+
     /// Where clients connect first, of those that have an address.
     pub(crate) fn listen(&self) -> SocketAddr {
         self.worker.address()
     }
+}
+
+/// What is said at the start.
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+    let overruled = Listeners::of(settings).ok().and_then(|listeners| listeners.warning);
+    settings.warnings().iter().cloned().chain(without_effect(settings)).chain(overruled).collect()
 }
 
 fn from_files(settings: &Settings) -> Vec<(String, OsString)> {

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use shared_settings::definitions::{self, GROUPS};
-use shared_settings::{Definition, Level, Listeners, Origin, Settings};
+use shared_settings::{Definition, Level, Origin, Settings};
 
 use crate::cli::Start;
-use crate::config::Diagnosis;
+use crate::config::{self, Diagnosis};
 use crate::{BAD_USAGE, report_error};
 
 /// Stands for what must not be shown.
@@ -114,8 +114,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
             .left_to_program(definition)
             .map(move |origin| format!("{origin} is the program's; the cluster's is {own}"))
     });
-    let overruled = Listeners::of(settings).ok().and_then(|listeners| listeners.warning);
-    settings.warnings().iter().cloned().chain(slips).chain(left).chain(overruled).collect()
+    config::warnings(settings).into_iter().chain(slips).chain(left).collect()
 }
 
 fn as_json(settings: &Settings) -> Value {

@@ -72,6 +72,7 @@ impl Control {
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
+            shutdown: self.state.registry.shutdown(Instant::now()),
             sample: self.samples.last(),
             certificates: self.state.certificates.all().to_vec(),
             list: self.state.registry.worker_list(Instant::now()),
@@ -81,11 +82,14 @@ impl Control {
     /// Passes on a command and streams what becomes of it; with `?wait=true` up to the end
     /// of those workers that it has retired.
     async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
+        if self.state.registry.is_shutting_down() {
+            return stopping();
+        }
         let (progress, mut steps) = mpsc::channel(STEPS);
         let awaits_drain = query(uri, "wait") == Some("true");
         let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
-            return Response::problem(Problem::new(503, "the cluster is stopping")).into();
+            return stopping();
         }
         let (lines, parts) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -152,6 +156,11 @@ impl Handler for Control {
             _ => read(&self.state, method, path).into(),
         }
     }
+}
+
+/// Nothing is changed any more.
+fn stopping() -> Reply {
+    Response::problem(Problem::new(503, "the cluster is stopping")).into()
 }
 
 /// The value of `name` in the query.

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use shared_protocol::{
-    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, Status, WorkerState, WorkerStatus,
-    in_flight_text,
+    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, ShutdownPhase, Status, WorkerState,
+    WorkerStatus, in_flight_text,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -57,7 +57,7 @@ pub(crate) fn one_line(status: &Status) -> String {
     let rates = status.sample.as_ref().map_or_else(String::new, rates);
     format!(
         "{:<11}  {}/{} workers online  {rates}",
-        word(status.health.status).0,
+        if status.shutdown.is_some() { "stopping" } else { word(status.health.status).0 },
         counts.online,
         counts.desired
     )
@@ -68,6 +68,16 @@ fn word(status: ClusterStatus) -> (&'static str, Colour) {
         ClusterStatus::Ok => ("ok", Colour::Good),
         ClusterStatus::Degraded => ("degraded", Colour::Waiting),
         ClusterStatus::Unavailable => ("unavailable", Colour::Bad),
+    }
+}
+
+/// What stands behind `unavailable` while the cluster shuts down.
+fn shutdown(phase: ShutdownPhase) -> String {
+    match phase {
+        ShutdownPhase::Delay { seconds_left } => {
+            format!(", shutting down: serves for {:.0} s more", seconds_left.ceil())
+        }
+        ShutdownPhase::Draining => ", shutting down: finishes what is in flight".to_owned(),
     }
 }
 
@@ -108,7 +118,8 @@ fn title(status: &Status, style: Style) -> String {
     let health = &status.health;
     let (word, colour) = word(health.status);
     let text = style.fit(&format!(
-        "{word} on {}  {}/{} workers online  primary {}, up {}, version {}",
+        "{word}{} on {}  {}/{} workers online  primary {}, up {}, version {}",
+        status.shutdown.map_or_else(String::new, shutdown),
         status.listeners.first().cloned().unwrap_or_else(|| format!("http://{}", status.address)),
         health.workers.online,
         health.workers.desired,

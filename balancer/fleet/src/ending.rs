@@ -46,18 +46,20 @@ impl Member {
     }
 
     /// A retired process has only long-lived connections: they end, and it is told so.
-    pub fn only_long_lived(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn only_long_lived(&mut self, handles_terminate: bool, limits: &Limits, now: Instant) -> Vec<Effect> {
         let Phase::Draining { until, next, .. } = self.phase else { return vec![] };
         let left = until.saturating_duration_since(now);
-        self.end_long_lived(limits.long_lived(left), next, limits, now)
+        self.end_long_lived(limits.long_lived(left), next, handles_terminate, limits, now)
     }
 
-    /// The long-lived connections of the process end within `over`, and it is told so;
-    /// `next` follows its end.
+    /// The long-lived connections of the process end within `over`, and it is told so, unless
+    /// SIGTERM is what would tell it and it does not handle that: it gets it last then. `next`
+    /// follows its end.
     fn end_long_lived(
         &mut self,
         over: Duration,
         next: AfterExit,
+        handles_terminate: bool,
         limits: &Limits,
         now: Instant,
     ) -> Vec<Effect> {
@@ -66,7 +68,8 @@ impl Member {
         };
         let generation = process.generation;
         let close = Effect::Close { generation, over: Some(over) };
-        if limits.drain_signal == DrainSignal::Terminate {
+        let is_told = handles_terminate || seeded(Bug::TellsWhoDiesOfIt);
+        if limits.drain_signal == DrainSignal::Terminate && is_told {
             let mut effects = self.stop(next, limits, now);
             if seeded(Bug::TellsTwice) {
                 self.phase = Phase::Draining { process, until: now + over, next };
@@ -95,7 +98,13 @@ impl Member {
     }
 
     /// The cluster stops. The process may keep its long-lived connections for a while.
-    pub fn stop_for_good(&mut self, long_lived: Duration, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn stop_for_good(
+        &mut self,
+        long_lived: Duration,
+        handles_terminate: bool,
+        limits: &Limits,
+        now: Instant,
+    ) -> Vec<Effect> {
         if long_lived.is_zero() || !matches!(self.phase, Phase::Online { .. } | Phase::Draining { .. }) {
             let mut effects = self.stop(AfterExit::StayDown, limits, now);
             // One that was told to end during a drain has the time of the stop from now on.
@@ -108,7 +117,8 @@ impl Member {
             return effects;
         }
         let is_awaited = matches!(self.phase, Phase::Draining { .. });
-        let mut effects = self.end_long_lived(long_lived, AfterExit::StayDown, limits, now);
+        let mut effects =
+            self.end_long_lived(long_lived, AfterExit::StayDown, handles_terminate, limits, now);
         if let Some(generation) = self.generation().filter(|_| !is_awaited) {
             effects.push(Effect::AwaitDrain(generation));
         }

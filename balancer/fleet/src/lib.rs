@@ -147,9 +147,10 @@ impl Fleet {
             }
             Input::Reload { mode, requester } => self.reload(mode, requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
-            Input::Stop { long_lived } => {
-                self.stop(now, |member, limits| member.stop_for_good(long_lived, limits, now));
-            }
+            Input::Stop { long_lived, told_last } => self.stop(now, |member, limits| {
+                let handles_terminate = member.generation().is_none_or(|own| !told_last.contains(&own));
+                member.stop_for_good(long_lived, handles_terminate, limits, now)
+            }),
             Input::Kill => self.stop(now, |member, limits| member.kill(limits, now)),
             Input::Tick => self.on_tick(now),
         }
@@ -174,6 +175,11 @@ impl Fleet {
     /// When limits are next to be looked at.
     fn next_check(&self) -> Option<Instant> {
         (!self.settings.recycle.is_off() && !self.is_stopping()).then_some(self.recycle.next)
+    }
+
+    /// Is this what tells programs that only long-lived connections are left?
+    pub fn tells_by(&self, signal: DrainSignal) -> bool {
+        self.settings.limits.drain_signal == signal
     }
 
     /// All members, in no order.

@@ -43,9 +43,10 @@ impl Fleet {
                     self.eject(index, generation, hang, now);
                 }
             }
-            Report::OnlyLongLived => {
+            Report::OnlyLongLived { handles_terminate } => {
                 let limits = self.drain_limits(worker);
-                self.effects.extend(self.members[index].only_long_lived(&limits, now));
+                let effects = self.members[index].only_long_lived(handles_terminate, &limits, now);
+                self.effects.extend(effects);
             }
             Report::Drained => self.effects.extend(self.members[index].drained(&limits, now)),
             Report::Exited(exit) => self.on_exited(index, generation, exit, now),

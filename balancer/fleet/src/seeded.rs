@@ -52,6 +52,8 @@ pub(super) enum Bug {
     LeavesConnections,
     /// A process that was told to end early is told so again at the end of its drain.
     TellsTwice,
+    /// A process that does not handle SIGTERM gets it while it has long-lived connections.
+    TellsWhoDiesOfIt,
     /// A worker that misses its probes is hung, whatever it has in hand.
     KillsTheBusy,
     /// A worker is hung because its clients do not go on.

@@ -77,6 +77,8 @@ fn result_of(err: &io::Error) -> HandshakeResult {
         }
         TlsError::PeerIncompatible(
             PeerIncompatible::SupportedVersionsExtensionRequired
+            // Came with TLS 1.2 (RFC 5246, section 7.4.1.4.1).
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic,

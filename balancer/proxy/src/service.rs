@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::buffer_memory;
 use crate::connection;
 use crate::listener::{AcceptedSocket, ListenerOptions, Service};
@@ -14,6 +16,10 @@ impl Service for Proxy {
 
     async fn serve(&self, socket: AcceptedSocket, options: &ListenerOptions) {
         connection::serve(self, socket, options).await;
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.pool.withdrawals()
     }
 
     fn maintain(&self) {

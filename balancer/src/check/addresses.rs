@@ -15,8 +15,8 @@ use shared_settings::listen::Place;
 
 use balancer_ctl::Listening;
 
-use super::Finding;
 use super::files::{can_create_in, parent};
+use super::finding::Finding;
 use crate::config::{ClientListener, Config, Mode};
 
 /// The name of the process that passes sockets to services.

@@ -10,7 +10,7 @@ use worker::config::State;
 use balancer_access_log::Target;
 use balancer_supervisor::process::Program;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::config::Config;
 
 /// The bundled workers' shared state; somebody else's program keeps its own.

@@ -3,11 +3,16 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::SINGLE_WITH_SOCKETS;
 use crate::activation::{Activation, ActivationError, Label, Socket};
 use crate::config::{Config, Mode};
 use crate::sockets::{self, ByPurpose};
+
+// Names of the looks that are spared when a socket has been passed.
+pub(super) const CLIENTS: &str = "clients";
+pub(super) const ADMIN_LISTENER: &str = "admin listener";
+pub(super) const CONTROL_SOCKET: &str = "control socket";
 
 pub(super) struct Passed {
     /// What a start would be told as well.
@@ -40,9 +45,9 @@ impl Passed {
     pub(super) fn stands_for(&self, what: &str) -> bool {
         let Ok(passed) = &self.result else { return false };
         match what {
-            super::CLIENTS => !passed.clients.is_empty(),
-            super::ADMIN_LISTENER => passed.admin.is_some(),
-            super::CONTROL_SOCKET => passed.control.is_some(),
+            CLIENTS => !passed.clients.is_empty(),
+            ADMIN_LISTENER => passed.admin.is_some(),
+            CONTROL_SOCKET => passed.control.is_some(),
             _ => false,
         }
     }
@@ -57,20 +62,15 @@ impl Passed {
         }
         let ignored = self.ignored.iter().map(|why| Finding::Warning(format!("passed sockets: {why}")));
         let tcp = |(label, socket): &(Label, TcpListener)| {
-            fine(super::ADMIN_LISTENER, label, socket.local_addr().ok().as_ref().map(SocketAddr::to_string))
+            fine(ADMIN_LISTENER, label, socket.local_addr().ok().as_ref().map(SocketAddr::to_string))
         };
         let unix = |(label, socket): &(Label, UnixListener)| {
             let address = socket.local_addr().ok();
             let path = address.as_ref().and_then(|address| address.as_pathname());
-            fine(super::CONTROL_SOCKET, label, path.map(|path| path.display().to_string()))
+            fine(CONTROL_SOCKET, label, path.map(|path| path.display().to_string()))
         };
         ignored
-            .chain(
-                passed
-                    .clients
-                    .iter()
-                    .map(|(label, socket)| fine(super::CLIENTS, label, sockets::place(socket))),
-            )
+            .chain(passed.clients.iter().map(|(label, socket)| fine(CLIENTS, label, sockets::place(socket))))
             .chain(passed.admin.iter().map(tcp))
             .chain(passed.control.iter().map(unix))
             .collect()

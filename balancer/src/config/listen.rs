@@ -63,7 +63,7 @@ impl Listening {
             listeners.all.iter().filter(|listen| listen.tls).find_map(|listen| listen.place.port());
         for listen in &redirects {
             let port = listen.https_port.or(https_port).ok_or_else(|| no_https(listen, &origin))?;
-            if let Some(other) = all.iter().find(|other| other.listen.place == listen.place) {
+            if let Some(other) = all.iter().find(|other| other.listen.place.is_same(&listen.place)) {
                 return Err(ConfigError::Conflict(format!(
                     "{} is in {} and in {origin}: requests there are either served or redirected",
                     listen.place, other.origin

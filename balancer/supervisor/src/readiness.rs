@@ -12,7 +12,7 @@ use balancer_state::registry::Reason;
 use shared_protocol::{Generation, LeftRunning, WorkerId};
 
 use crate::announce::Notice;
-use crate::diagnosis::{Cause, Facts, ended, last_lines};
+use crate::diagnosis::{Cause, Facts, ended, last_lines, says_port_in_use};
 use crate::look::{Look, Subject};
 use crate::mixed::{HINT, says_taken};
 use crate::probe::{Check, Healthy, Miss};
@@ -193,7 +193,9 @@ impl<S: System> Supervisor<S> {
             }
             // The one of the process that has just ended.
             ClusterEvent::PortPolicyChanged { worker, .. } => {
-                self.readiness.reasons.get(worker).map(|(_, reason)| Arc::clone(reason))
+                let (generation, reason) = self.readiness.reasons.get(worker)?;
+                let port = self.running.get(&(*generation)?)?.worker.as_ref()?.address.port();
+                says_port_in_use(&reason.last_lines, port).then(|| Arc::clone(reason))
             }
             ClusterEvent::GaveUp { tries, workers } => {
                 let reason = self.hopeless(*tries, *workers);

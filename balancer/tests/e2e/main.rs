@@ -41,6 +41,7 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod shutdown_delay;
 mod signals;
 mod socketio;
 mod state_dir;
@@ -50,6 +51,7 @@ mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
 mod tls;
+mod told_last;
 mod tools;
 mod verdicts;
 mod watch;

@@ -19,6 +19,9 @@ pub struct Status {
     /// Seconds since the primary's start.
     pub uptime_seconds: f64,
     pub health: ClusterHealth,
+    /// Absent while it is not shutting down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<ShutdownPhase>,
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,
@@ -27,6 +30,17 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     #[serde(flatten)]
     pub list: WorkerList,
+}
+
+/// How far a shutdown has come.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "phase")]
+pub enum ShutdownPhase {
+    /// It serves as before, and `/health` says that it will not for long.
+    #[serde(rename_all = "camelCase")]
+    Delay { seconds_left: f64 },
+    /// It finishes what is in flight.
+    Draining,
 }
 
 /// `POST /scale`: `{"workers":4}` for a number, `{"add":1}` and `{"add":-1}` for a change.

@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use certificate::CertificateStatus;
-pub use control::{Progress, Scale, Status};
+pub use control::{Progress, Scale, ShutdownPhase, Status};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;

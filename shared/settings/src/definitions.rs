@@ -35,7 +35,8 @@ pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
 pub use tls::{TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY};
 pub use workers::{
     CHDIR, DRAIN_SIGNAL, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY,
-    MAX_REQUESTS, RELOAD_MODE, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
+    MAX_REQUESTS, RELOAD_MODE, SHUTDOWN_DELAY, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT,
+    STREAM_DRAIN_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
@@ -159,6 +160,7 @@ mod tests {
             find ENV_FILE: [",", "a.env,,b.env"];
             find CHDIR: ["a\0b"];
             get DRAIN_TIMEOUT: NO_DURATION;
+            get SHUTDOWN_DELAY: ["5", "-1s", "9000years"];
             get STARTUP_TIMEOUT: NO_DURATION;
             get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];
             get KILL_TIMEOUT: NO_DURATION;

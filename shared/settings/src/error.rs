@@ -15,11 +15,11 @@ pub enum ConfigError {
         value: String,
         origin: Box<Origin>,
         /// What is wrong with it, and a semicolon, or nothing.
-        why: String,
+        why: Box<str>,
         expects: &'static str,
         example: String,
         /// What to do where the value may not be meant for the cluster, or nothing.
-        hint: String,
+        hint: Box<str>,
     },
     #[error(
         "invalid value from {origin} (not shown as it may hold a password): {reason}; \
@@ -63,7 +63,7 @@ impl ConfigError {
             (definition.variable, definition.expects, example(definition, &origin));
         let why = definition.why_wrong.and_then(|why| why(&value)).map(|why| why + "; ").unwrap_or_default();
         let (hint, origin) = (hint(definition, &origin), Box::new(origin));
-        Self::Invalid { setting, value, origin, why, expects, example, hint }
+        Self::Invalid { setting, value, origin, why: why.into(), expects, example, hint: hint.into() }
     }
 
     pub(crate) fn invalid_secret(definition: &Definition, reason: String, origin: Origin) -> Self {

@@ -193,7 +193,7 @@ impl Place {
     }
 
     /// Both cannot be had; any free port can be had several times.
-    fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(one), Self::Tcp(two)) => one == two && one.port() != 0,
             (Self::Unix { path: one, .. }, Self::Unix { path: two, .. }) => one == two,

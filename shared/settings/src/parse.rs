@@ -40,6 +40,11 @@ pub(crate) fn hsts(text: &str) -> Option<Duration> {
     (Duration::from_secs(1)..=LONGEST).contains(&duration).then_some(duration)
 }
 
+/// As [`duration`], or zero for none.
+pub(crate) fn duration_or_none(text: &str) -> Option<Duration> {
+    if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { duration(text) }
+}
+
 /// An amount of bytes, such as `64KiB`; `0` for none.
 pub(crate) fn bytes_or_none(text: &str) -> Option<u64> {
     text.parse().ok().map(|size: ByteSize| size.as_u64())

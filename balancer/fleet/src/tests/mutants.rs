@@ -31,6 +31,7 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::StopForgetsDrains, "has more time than the stop"),
     (Bug::LeavesConnections, "keeps what it has"),
     (Bug::TellsTwice, "is told to end a second time"),
+    (Bug::TellsWhoDiesOfIt, "would die of SIGTERM"),
     (Bug::KillsTheBusy, "is taken for hung with"),
     (Bug::BlamesTheClient, "is taken for hung with Clients in hand"),
     (Bug::SparesTheStalled, "has stood still for"),

@@ -116,6 +116,11 @@ impl Running {
         !(self.ready || self.terminated || self.killed || self.leaving)
     }
 
+    /// It does not handle SIGTERM.
+    fn dies_of_terminate(&self) -> bool {
+        self.worker == WorkerId(2)
+    }
+
     /// At `now` this is found in its hand.
     fn hold(&mut self, hand: Hand, now: Instant) {
         self.hand = hand;
@@ -381,6 +386,12 @@ impl World {
         looked_at.map_or(Ok(()), |of| self.check_stalled(of))
     }
 
+    /// Processes that would die of SIGTERM: those of the second worker.
+    fn told_last(&self) -> Vec<Generation> {
+        let dying = self.running.iter().filter(|running| running.dies_of_terminate());
+        dying.map(|running| running.generation).collect()
+    }
+
     fn input(&mut self, step: Step) -> Option<Input> {
         let report = |generation, report| Some(Input::Process { generation, report });
         let why = || "it does not".to_owned();
@@ -423,7 +434,10 @@ impl World {
             Step::NotProbed(of) => probed(of, ProbeResult::Unknown { why: why() }),
             Step::CouldNotStart(of) => report(of, Report::CouldNotStart { why: why() }),
             Step::Leaving(of) => report(of, Report::Leaving),
-            Step::OnlyLongLived(of) => report(of, Report::OnlyLongLived),
+            Step::OnlyLongLived(of) => {
+                let handles_terminate = !self.told_last().contains(&of);
+                report(of, Report::OnlyLongLived { handles_terminate })
+            }
             Step::Drained(of) => report(of, Report::Drained),
             Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false, cause: None })),
             Step::Reload(mode, reply) => Some(Input::Reload { mode, requester: self.requester(reply) }),
@@ -435,7 +449,7 @@ impl World {
             }
             Step::Stop(long_lived) => {
                 self.commands = self.commands.saturating_sub(1);
-                Some(Input::Stop { long_lived })
+                Some(Input::Stop { long_lived, told_last: self.told_last() })
             }
             Step::Kill => {
                 self.commands = self.commands.saturating_sub(1);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::accepted::{AcceptedSocket, ListenerOptions};
 
 /// Serves the connections of a thread.
@@ -11,6 +13,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Serves one connection until it ends.
     fn serve(&self, socket: AcceptedSocket, options: &ListenerOptions) -> impl Future<Output = ()> + Send;
+
+    /// Changes when [`Self::maintain`] is to be called before its time.
+    fn changes(&self) -> watch::Receiver<()>;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);

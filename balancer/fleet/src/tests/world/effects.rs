@@ -114,6 +114,14 @@ impl World {
         if running.terminated && matches!(effect, Effect::Terminate(_)) {
             return Err(format!("process {of} is told to end a second time"));
         }
+        let is_early = match step {
+            Some(Step::OnlyLongLived(_)) => true,
+            Some(Step::Stop(long_lived)) => !long_lived.is_zero() && (running.serves || running.drains),
+            _ => false,
+        };
+        if is_early && running.dies_of_terminate() && matches!(effect, Effect::Terminate(_)) {
+            return Err(format!("process {of} would die of SIGTERM and gets it early"));
+        }
         if misplaced {
             return Err(format!("{effect:?} comes at the wrong time"));
         }
