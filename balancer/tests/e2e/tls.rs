@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -77,7 +78,7 @@ fn workers_learn_that_the_client_speaks_https() {
     let directory = certificates.path().to_str().unwrap();
     let options = ["--tls-dir", directory, "--strategy", "sticky"];
     let cluster = Balancer::program(1, &options).start_ready();
-    let mut session = connect(cluster.address, &trusting(&[own.clone()]), "a.test").unwrap();
+    let mut session = connect(cluster.address, &trusting(from_ref(&own)), "a.test").unwrap();
     let answer = ask(&mut session, "/headers").unwrap();
     assert!(answer.contains("\"x-forwarded-proto\":\"https\""), "{answer}");
     assert!(answer.contains("; Secure"), "the cookie is for HTTPS only: {answer}");
@@ -113,7 +114,7 @@ fn handshakes_that_stop_halfway_keep_nobody_else_and_end_in_time() {
     let beginnings: [&[u8]; 3] = [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"];
     let halves: Vec<_> = (0..500).map(|index| begin(&cluster, beginnings[index % 3])).collect();
     for _ in 0..20 {
-        let mut session = connect(cluster.address, &trusting(&[own.clone()]), "a.test").unwrap();
+        let mut session = connect(cluster.address, &trusting(from_ref(&own)), "a.test").unwrap();
         assert!(ask(&mut session, "/cluster/info").unwrap().contains(" 200 "));
     }
     eventually("all are over", || (handshakes(&cluster, "timeout") == 500).then_some(()));
@@ -123,7 +124,7 @@ fn handshakes_that_stop_halfway_keep_nobody_else_and_end_in_time() {
     }
     // The permits are back.
     let sessions: Vec<_> =
-        (0..200).map(|_| connect(cluster.address, &trusting(&[own.clone()]), "a.test").unwrap()).collect();
+        (0..200).map(|_| connect(cluster.address, &trusting(from_ref(&own)), "a.test").unwrap()).collect();
     assert_eq!(sessions.len(), 200);
 }
 
@@ -213,7 +214,7 @@ fn certificates_are_exchanged_under_handshakes_and_the_next_one_has_the_newest()
         };
         let (code, out, err) = cluster.operate(&["reload"]);
         assert_eq!(code, 0, "{out}{err}");
-        let session = connect(cluster.address, &trusting(&[newest.clone()]), "a.test").unwrap();
+        let session = connect(cluster.address, &trusting(from_ref(&newest)), "a.test").unwrap();
         assert_eq!(leaf(&session), newest);
     }
     assert!(load.finish() > 0);
@@ -233,7 +234,7 @@ fn a_broken_pair_is_refused_by_a_reload_and_the_one_before_stays() {
     // SIGHUP reads it again as well.
     let newest = write_pair(certificates.path(), "a.pem", &["a.test"]);
     cluster.signal(Signal::HUP);
-    eventually("it is used", || connect(cluster.address, &trusting(&[newest.clone()]), "a.test").ok());
+    eventually("it is used", || connect(cluster.address, &trusting(from_ref(&newest)), "a.test").ok());
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn files_that_have_changed_are_used_without_a_reload() {
     write_pair(certificates.path(), "a.pem", &["a.test"]);
     let cluster = cluster(certificates.path(), &[]);
     let newest = write_pair(certificates.path(), "a.pem", &["a.test"]);
-    eventually("it is used", || connect(cluster.address, &trusting(&[newest.clone()]), "a.test").ok());
+    eventually("it is used", || connect(cluster.address, &trusting(from_ref(&newest)), "a.test").ok());
     assert_eq!(cluster.metric("reloads_total{outcome=\"done\"}"), 0);
 }
 
