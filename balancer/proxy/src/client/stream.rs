@@ -4,7 +4,7 @@
 //! connection and asks the kernel about the socket when it is dropped. The request path
 //! has buffers of its own, which it holds only while there are bytes in them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -57,6 +57,24 @@ impl AsyncWrite for ClientStream {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(session) => session.poll_write(cx, bytes),
         }
+    }
+
+    /// A TLS session writes what it has of a handshake in one go, and its last alert only so.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            // Nothing here writes so, and what is taken must be known as one sequence.
+            Self::Tls(session) => session.poll_write(cx, parts.first().map_or(&[], |part| part)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        !self.is_tls()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
