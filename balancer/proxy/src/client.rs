@@ -2,6 +2,8 @@
 
 mod http1;
 mod stream;
+mod tls;
 
 pub(crate) use http1::{Http1Client, NextHead};
 pub(crate) use stream::ClientStream;
+pub(crate) use tls::TlsSession;

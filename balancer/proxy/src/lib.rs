@@ -17,8 +17,7 @@
 //! does everything for one client: nothing is handed between threads, and no lock is
 //! taken.
 //!
-//! A client speaks HTTP/1 today ([`client`]). TLS becomes another kind of client
-//! stream, and HTTP/2 another kind of client beside it, which meet the same exchange.
+//! A client speaks HTTP/1 today ([`client`]), within TLS or without ([`handshake`]), and HTTP/2 another kind of client beside it, which meet the same exchange.
 
 mod affinity;
 mod attempts;
@@ -35,6 +34,7 @@ mod fault;
 mod fault_log;
 mod field;
 pub mod forwarded;
+mod handshake;
 mod hash_key;
 pub mod headers;
 mod ip_limit;

@@ -8,6 +8,7 @@ use balancer_pool::traffic::Traffic;
 use shared_protocol::{RestartReason, WorkerId};
 
 use crate::faults::{Rejections, WorkerFault};
+use crate::handshakes::Handshakes;
 
 /// How a reload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Counters {
     pub connections_refused: AtomicU64,
     /// Connections that were closed because of the PROXY protocol.
     pub proxy_protocol: ProxyProtocolStats,
+    /// TLS handshakes, by how they ended.
+    pub handshakes: Handshakes,
     /// What is kept in memory for slow clients.
     pub buffers: BufferStats,
     /// Lines of the access log that were lost; the log itself adds to it.

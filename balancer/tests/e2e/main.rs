@@ -50,6 +50,7 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod tls;
 mod told_last;
 mod tools;
 mod upgrade;

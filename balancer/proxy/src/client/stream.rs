@@ -4,20 +4,29 @@
 //! connection and asks the kernel about the socket when it is dropped. The request path
 //! has buffers of its own, which it holds only while there are bytes in them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::tls::TlsSession;
 use crate::listener::AcceptedSocket;
 
-/// The byte stream of a client. A TLS session becomes another variant.
+/// The byte stream of a client.
 #[derive(Debug)]
 pub(crate) enum ClientStream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// In a box, as a session is some hundred bytes that other connections do not need.
+    Tls(Box<TlsSession>),
+}
+
+impl ClientStream {
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
 }
 
 impl From<AcceptedSocket> for ClientStream {
@@ -35,6 +44,7 @@ impl AsyncRead for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tls(session) => session.poll_read(cx, room),
         }
     }
 }
@@ -45,13 +55,33 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(session) => session.poll_write(cx, bytes),
         }
+    }
+
+    /// A TLS session writes what it has of a handshake in one go, and its last alert only so.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            // Nothing here writes so, and what is taken must be known as one sequence.
+            Self::Tls(session) => session.poll_write(cx, parts.first().map_or(&[], |part| part)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        !self.is_tls()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(session) => session.poll_flush(cx),
         }
     }
 
@@ -59,6 +89,7 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(session) => session.poll_shutdown(cx),
         }
     }
 }
