@@ -14,11 +14,13 @@ pub struct ClientIdentity {
     /// The client is a known proxy: what it says of where its requests come from is
     /// passed on and added to.
     pub is_trusted: bool,
+    /// It speaks HTTP/2.
+    pub is_http2: bool,
 }
 
 impl ClientIdentity {
     pub fn new(address: IpAddr, is_trusted: bool) -> Self {
-        Self { address: address.to_canonical().to_string(), is_trusted }
+        Self { address: address.to_canonical().to_string(), is_trusted, is_http2: false }
     }
 }
 

@@ -17,8 +17,8 @@
 //! does everything for one client: nothing is handed between threads, and no lock is
 //! taken.
 //!
-//! A client speaks HTTP/1 today ([`client`]). TLS becomes another kind of client
-//! stream, and HTTP/2 another kind of client beside it, which meet the same exchange.
+//! A client speaks HTTP/1 ([`client`]) or HTTP/2 ([`http2`]), whose streams become client
+//! streams of one request each. TLS becomes another kind of client stream.
 
 mod affinity;
 mod attempts;
@@ -37,6 +37,7 @@ mod field;
 pub mod forwarded;
 mod hash_key;
 pub mod headers;
+mod http2;
 mod ip_limit;
 mod limits;
 pub mod listener;

@@ -39,6 +39,8 @@ pub struct ProxyLimits {
     pub half_close: bool,
     /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` fields are true.
     pub trust_forwarded: bool,
+    /// A client may speak HTTP/2 without having been offered it.
+    pub h2c: bool,
 }
 
 impl Default for ProxyLimits {
@@ -60,6 +62,7 @@ impl Default for ProxyLimits {
             max_tunnels: None,
             half_close: false,
             trust_forwarded: false,
+            h2c: false,
         }
     }
 }

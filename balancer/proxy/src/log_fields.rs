@@ -17,9 +17,18 @@ pub(crate) fn of_request(
     identity: &ClientIdentity,
     id: &RequestId,
 ) -> Box<LogFields> {
+    let mut http2_line = Vec::new();
+    let mut request_line = first_line(head, head.len());
+    if identity.is_http2
+        && let Some(line) = request_line.and_then(|line| line.strip_suffix(b"HTTP/1.1"))
+    {
+        http2_line.extend_from_slice(line);
+        http2_line.extend_from_slice(b"HTTP/2.0");
+        request_line = Some(&http2_line);
+    }
     Box::new(LogFields::new(RequestText {
         client: Some(forwarded::client_address(&request.fields, identity)),
-        request_line: first_line(head, head.len()),
+        request_line,
         referer: request.fields.first_named(b"referer"),
         user_agent: request.fields.first_named(b"user-agent"),
         request_id: Some(id.as_bytes()),

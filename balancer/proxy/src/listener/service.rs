@@ -1,6 +1,7 @@
 //! What the serving threads run.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -11,10 +12,17 @@ pub trait Service: Send + Sync + 'static {
     const MAINTENANCE_INTERVAL: Duration;
 
     /// Serves one connection until it ends.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
+    fn serve(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);
+
+    /// Runs on every serving thread once its listeners have closed.
+    fn drain(&self);
 
     /// The last thing that happens on the thread's event loop.
     fn end(&self);

@@ -121,6 +121,7 @@ impl<A: Service> Serving<A> {
                 }
             }
         }
+        self.app.drain();
         // Connections live on this event loop: it goes on until the program ends. An
         // error means that the sender is gone, which is the same.
         loop {

@@ -1,0 +1,94 @@
+//! One connection from its preface to its end, and each of its requests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Method, Request};
+use tokio::sync::watch;
+
+use super::bounds;
+use super::drain;
+use super::driver::{Driver, Event};
+use super::meter::Meter;
+use super::state::{ActiveRequest, ConnectionState};
+use crate::client::{self, ClientStream, Http1Client, Http2Stream, NextHead};
+use crate::forwarded::ClientIdentity;
+use crate::proxy::Proxy;
+use crate::read_buffer::ReadBuffer;
+use crate::request::{self, AfterResponse};
+use crate::timer;
+
+/// Serves the requests of a client that speaks HTTP/2 until its connection ends. `early` is
+/// what has been read of it.
+pub(crate) async fn serve(
+    proxy: &Arc<Proxy>,
+    stream: ClientStream,
+    early: ReadBuffer,
+    identity: ClientIdentity,
+) {
+    let identity = ClientIdentity { is_http2: true, ..identity };
+    let state = Arc::new(ConnectionState::default());
+    let handshake = bounds::builder().handshake(Meter::new(stream, early, Arc::clone(&state)));
+    let Some(Ok(connection)) = timer::timeout(proxy.limits.head_timeout, handshake).await else { return };
+    let mut driver = Driver::new(proxy, connection, Arc::clone(&state));
+    let mut draining = drain::watch();
+    loop {
+        tokio::select! {
+            biased;
+            () = leave(&mut draining), if !driver.is_leaving() => driver.leave(true),
+            event = driver.next() => match event {
+                Event::Request(request, responder) => {
+                    let active = ActiveRequest::begin(&state);
+                    tokio::spawn(carry_out(Arc::clone(proxy), identity.clone(), request, responder, active));
+                }
+                Event::Ended => return,
+            },
+            () = state.changed.notified() => {}
+        }
+    }
+}
+
+/// Returns when the cluster is going away.
+async fn leave(draining: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the thread.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+/// Has one request carried out.
+async fn carry_out(
+    proxy: Arc<Proxy>,
+    identity: ClientIdentity,
+    request: Request<RecvStream>,
+    responder: SendResponse<Bytes>,
+    active: ActiveRequest,
+) {
+    let (request, body) = request.into_parts();
+    let (mut head, is_head) = (Vec::with_capacity(512), request.method == Method::HEAD);
+    let written = client::write_head(&request, body.is_end_stream(), &mut head);
+    drop(request);
+    let stream = match &written {
+        Ok(kind) => Http2Stream::new(head, *kind, is_head, body, responder),
+        Err(_) => Http2Stream::refused(is_head, body, responder),
+    };
+    let mut client =
+        Http1Client::new(ClientStream::Http2(Box::new(stream)), identity, proxy.limits.half_close);
+    let after = match written {
+        Err(error) => request::refuse(&proxy, &mut client, error).await,
+        Ok(_) => match client.next_head(&proxy.limits).await {
+            NextHead::Closed => AfterResponse::Abort,
+            NextHead::Refused(error) => request::refuse(&proxy, &mut client, error).await,
+            NextHead::Complete(length) => request::handle(&proxy, &mut client, length).await,
+        },
+    };
+    if let ClientStream::Http2(stream) = &mut client.stream {
+        match after {
+            AfterResponse::Abort => stream.abort(),
+            AfterResponse::NextRequest | AfterResponse::Close | AfterResponse::Linger => stream.finish(),
+        }
+        if stream.was_reset() {
+            active.note_reset();
+        }
+    }
+}
