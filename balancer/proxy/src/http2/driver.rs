@@ -37,8 +37,10 @@ enum Phase {
     Open,
     /// The client was asked to send no further requests, and is to confirm that. Until
     /// then, for a while, requests may be on their way: the shutdown waits for them.
-    Leaving { waiting: Option<(OpenRequest, Instant)> },
-    /// Nothing is read any more, and what the client is told has until then to leave.
+    Leaving {
+        waiting: Option<(OpenRequest, Instant)>,
+    },
+    /// Nothing is read any more, and the client has until then to take what it is told.
     Closing(Instant),
 }
 
@@ -48,7 +50,6 @@ struct Seen {
     begun: u64,
     active: u64,
     written: u64,
-    is_shut: bool,
 }
 
 /// What happens on a connection.
@@ -72,7 +73,7 @@ impl<'a> Driver<'a> {
             resets: Bucket::new(RESETS, RESETS_PER_SECOND, now),
             phase: Phase::Open,
             moved: now,
-            seen: Seen { begun: 0, active: 0, written: 0, is_shut: false },
+            seen: Seen { begun: 0, active: 0, written: 0 },
         }
     }
 
@@ -147,15 +148,7 @@ impl<'a> Driver<'a> {
     /// Notes whether the client has moved since the last look.
     fn look(&mut self, now: Instant) {
         let state = &self.state;
-        let seen = Seen {
-            begun: self.seen.begun,
-            active: state.active(),
-            written: state.written(),
-            is_shut: state.is_shut(),
-        };
-        if seen.is_shut && !matches!(self.phase, Phase::Closing(_)) {
-            self.phase = Phase::Closing(now + self.proxy.limits.linger_timeout);
-        }
+        let seen = Seen { begun: self.seen.begun, active: state.active(), written: state.written() };
         if seen != self.seen {
             (self.seen, self.moved) = (seen, now);
         }
@@ -166,6 +159,8 @@ impl<'a> Driver<'a> {
     fn deadline(&self) -> Option<(Due, Instant)> {
         let limits = &self.proxy.limits;
         match &self.phase {
+            // It ends by itself.
+            _ if self.state.is_shut() => None,
             Phase::Closing(until) => Some((Due::End, *until)),
             _ if self.state.is_blocked() => Some((Due::Stalled, self.moved + limits.client_timeout)),
             Phase::Leaving { waiting: Some((_, until)) } => Some((Due::Confirmation, *until)),

@@ -6,15 +6,17 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::bounds::{IDLE_FRAMES, IDLE_FRAMES_PER_SECOND};
 use super::bucket::Bucket;
 use super::state::ConnectionState;
 use crate::client::ClientStream;
 use crate::read_buffer::ReadBuffer;
-use crate::timer;
+use crate::timer::{self, Timer};
 
 /// Length of the client's preface in bytes (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
@@ -30,12 +32,31 @@ pub(super) struct Meter {
     frames: Frames,
     idle_frames: Bucket,
     state: Arc<ConnectionState>,
+    linger_timeout: Duration,
+    /// Until when it lingers, once the sending side has ended.
+    lingers_until: Option<Instant>,
+    timer: Timer,
 }
 
 impl Meter {
-    pub(super) fn new(stream: ClientStream, early: ReadBuffer, state: Arc<ConnectionState>) -> Self {
+    /// At its end it reads on for `linger_timeout` at most.
+    pub(super) fn new(
+        stream: ClientStream,
+        early: ReadBuffer,
+        state: Arc<ConnectionState>,
+        linger_timeout: Duration,
+    ) -> Self {
         let idle_frames = Bucket::new(IDLE_FRAMES, IDLE_FRAMES_PER_SECOND, timer::now());
-        Self { stream, early, frames: Frames::default(), idle_frames, state }
+        Self {
+            stream,
+            early,
+            frames: Frames::default(),
+            idle_frames,
+            state,
+            linger_timeout,
+            lingers_until: None,
+            timer: Timer::default(),
+        }
     }
 
     fn count(&mut self, bytes: &[u8]) {
@@ -90,16 +111,21 @@ impl AsyncWrite for Meter {
     /// that is closed with bytes unread is reset, and the client may lose the last frames.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.state.is_shut() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            this.state.set_shut();
-        }
+        let until = match this.lingers_until {
+            Some(until) => until,
+            None => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                this.state.set_shut();
+                *this.lingers_until.insert(timer::now() + this.linger_timeout)
+            }
+        };
         loop {
             let mut memory = [0; LEFTOVERS];
             let mut room = ReadBuf::new(&mut memory);
-            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut room))?;
-            if room.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+            match Pin::new(&mut this.stream).poll_read(cx, &mut room)? {
+                Poll::Ready(()) if !room.filled().is_empty() && timer::now() < until => {}
+                Poll::Pending if !this.timer.poll(until, cx) => return Poll::Pending,
+                _ => return Poll::Ready(Ok(())),
             }
         }
     }

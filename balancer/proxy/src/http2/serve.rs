@@ -30,7 +30,8 @@ pub(crate) async fn serve(
 ) {
     let identity = ClientIdentity { is_http2: true, ..identity };
     let state = Arc::new(ConnectionState::default());
-    let handshake = bounds::builder().handshake(Meter::new(stream, early, Arc::clone(&state)));
+    let meter = Meter::new(stream, early, Arc::clone(&state), proxy.limits.linger_timeout);
+    let handshake = bounds::builder().handshake(meter);
     let Some(Ok(connection)) = timer::timeout(proxy.limits.head_timeout, handshake).await else { return };
     let mut driver = Driver::new(proxy, connection, Arc::clone(&state));
     let mut draining = drain::watch();

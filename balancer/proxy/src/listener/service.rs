@@ -12,11 +12,7 @@ pub trait Service: Send + Sync + 'static {
     const MAINTENANCE_INTERVAL: Duration;
 
     /// Serves one connection until it ends.
-    fn serve(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> impl Future<Output = ()> + Send;
+    fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);

@@ -143,6 +143,11 @@ impl Relay {
         Self { address, pool, counters, phase }
     }
 
+    /// Closes the listeners, as the shutdown of the cluster does first.
+    pub fn close(&self) {
+        self.phase.send_replace(Phase::Closing);
+    }
+
     /// Sends `bytes` on a connection of their own.
     pub fn send(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();

@@ -8,6 +8,7 @@ mod buffers;
 mod faults;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
+mod http2;
 mod leaving;
 mod mutations;
 mod oddities;

@@ -173,7 +173,8 @@ mod tests {
         let (head, kind) = written(get("http://a:1/b?c").header("x-a", "1"), true).unwrap();
         assert_eq!(head, "GET /b?c HTTP/1.1\r\nhost: a:1\r\nx-a: 1\r\n\r\n");
         assert_eq!(kind, RequestKind::Empty);
-        let (head, kind) = written(get("/").header("host", "a").header("content-length", "3"), false).unwrap();
+        let (head, kind) =
+            written(get("/").header("host", "a").header("content-length", "3"), false).unwrap();
         assert_eq!(head, "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n");
         assert_eq!(kind, RequestKind::Length);
         let (head, kind) = written(Request::put("http://a/"), false).unwrap();
@@ -203,8 +204,7 @@ mod tests {
     #[test]
     fn a_websocket_is_asked_for_as_in_http_1() {
         let request = || Request::connect("http://a/chat").header("sec-websocket-version", "13");
-        let (head, kind) =
-            written(request().extension(Protocol::from_static("websocket")), false).unwrap();
+        let (head, kind) = written(request().extension(Protocol::from_static("websocket")), false).unwrap();
         assert_eq!(kind, RequestKind::Tunnel);
         assert!(head.starts_with("GET /chat HTTP/1.1\r\nhost: a\r\nsec-websocket-version: 13\r\n"), "{head}");
         let key = head.split("sec-websocket-key: ").nth(1).unwrap();
