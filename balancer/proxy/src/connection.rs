@@ -7,6 +7,7 @@ use crate::client::{ClientStream, Http1Client, NextHead};
 use crate::forwarded::ClientIdentity;
 use crate::http2;
 use crate::ip_limit::Decision;
+use crate::limits::Http2;
 use crate::proxy::Proxy;
 use crate::request::{self, AfterResponse};
 
@@ -23,7 +24,7 @@ pub(crate) async fn serve(proxy: &Arc<Proxy>, stream: ClientStream, address: IpA
         Decision::Closed => return,
     };
     let mut head = client.next_head(&proxy.limits).await;
-    if proxy.limits.h2c
+    if proxy.limits.http2 == Http2::On
         && let NextHead::Complete(length) = head
         && http2::is_preface(&client.read_buffer.bytes()[..length])
     {

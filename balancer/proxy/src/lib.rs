@@ -65,6 +65,6 @@ mod write_buffer;
 pub use affinity::AffinitySource;
 pub use field::ProxyField;
 pub use hash_key::HashKeySource;
-pub use limits::ProxyLimits;
+pub use limits::{Http2, ProxyLimits};
 pub use open_requests::OpenRequests;
 pub use proxy::Proxy;

@@ -39,8 +39,18 @@ pub struct ProxyLimits {
     pub half_close: bool,
     /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` fields are true.
     pub trust_forwarded: bool,
-    /// A client may speak HTTP/2 without having been offered it.
-    pub h2c: bool,
+    /// Where clients may speak HTTP/2.
+    pub http2: Http2,
+}
+
+/// Where clients may speak HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    Off,
+    /// Where TLS lets them choose it.
+    Tls,
+    /// Also without TLS, when they know beforehand (RFC 9113, section 3.3).
+    On,
 }
 
 impl Default for ProxyLimits {
@@ -62,7 +72,7 @@ impl Default for ProxyLimits {
             max_tunnels: None,
             half_close: false,
             trust_forwarded: false,
-            h2c: false,
+            http2: Http2::Tls,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use balancer_proxy::ProxyLimits;
+use balancer_proxy::{Http2, ProxyLimits};
 
 use crate::harness::{Relay, TIMEOUT, Upstream};
 
@@ -129,7 +130,9 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 pub fn limits() -> ProxyLimits {
-    ProxyLimits { h2c: true, ..ProxyLimits::default() }
+    // Clients here mostly wait for the relay to close.
+    let linger_timeout = Duration::from_millis(100);
+    ProxyLimits { http2: Http2::On, linger_timeout, ..ProxyLimits::default() }
 }
 
 /// A relay that takes HTTP/2, in front of `upstream`.
@@ -149,6 +152,7 @@ impl Client {
 
     pub fn with_settings(relay: &Relay, settings: &[(u16, u32)]) -> Self {
         let mut client = Self { stream: relay.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") };
+        client.stream.set_nodelay(true).unwrap();
         let mut payload = Vec::new();
         for (id, value) in settings {
             payload.extend_from_slice(&id.to_be_bytes());
