@@ -60,7 +60,7 @@ fn curl_gets_what_http_1_gets() {
 #[test]
 #[ignore = "needs curl and node: bash .ci/setup"]
 fn curl_uploads_and_downloads_megabytes() {
-    let cluster = Balancer::program(1, &["--health-path", "/pid"]).with(&ON).start_ready();
+    let cluster = Balancer::program(1, &["--health-path", "/pid", "--http2", "on"]).start_ready();
     let file = cluster.directory().join("upload");
     std::fs::write(&file, vec![b'x'; 3_000_000]).unwrap();
     let data = format!("@{}", file.display());
@@ -129,7 +129,7 @@ fn reloads_and_killed_workers_lose_no_request() {
     }
     let result = clients.stop();
     assert_eq!(result["wrong"], serde_json::json!([]), "{result}");
-    assert!(result["answered"].as_u64().unwrap() > 500, "{result}");
+    assert!(result["answered"].as_u64().unwrap() > 100, "{result}");
     assert_eq!(result["connections"], 3, "a client's connection outlives workers: {result}");
 }
 
