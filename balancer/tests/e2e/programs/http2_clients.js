@@ -4,7 +4,7 @@
 const http2 = require('http2');
 
 const [url, clients, path] = process.argv.slice(2);
-const result = { answered: 0, connections: 0, wrong: [] };
+const result = { answered: 0, connections: 0, refused: 0, wrong: [] };
 let isOver = false;
 
 function request(session) {
@@ -15,6 +15,8 @@ function request(session) {
     stream.on('response', (headers) => { status = headers[':status']; });
     stream.on('data', (data) => { length += data.length; });
     stream.on('error', (error) => {
+      // A connection that was not made counts by itself.
+      if (error.code === 'ECONNREFUSED') return;
       // The balancer says that it has not begun it, so that it may be sent again.
       const isRefused = stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM;
       if (!isRefused) result.wrong.push(`${error.code}: ${error.message}`);
@@ -34,19 +36,23 @@ async function client() {
     result.connections += 1;
     let isLeaving = false;
     session.on('goaway', () => { isLeaving = true; });
-    session.on('error', (error) => { isLeaving = true; result.wrong.push(`connection: ${error.code}`); });
+    session.on('error', (error) => {
+      isLeaving = true;
+      if (error.code === 'ECONNREFUSED') result.refused += 1;
+      else result.wrong.push(`connection: ${error.code}`);
+    });
     session.on('close', () => { isLeaving = true; });
     const loops = Array.from({ length: 10 }, async () => {
       while (!isOver && !isLeaving && !session.closed && !session.destroyed) await request(session);
     });
     await Promise.all(loops);
     session.close();
+    if (isLeaving) await new Promise((resolve) => { setTimeout(resolve, 20); });
   }
 }
 
 process.stdin.resume();
 process.stdin.on('end', () => { isOver = true; });
 Promise.all(Array.from({ length: Number(clients) }, client)).then(() => {
-  console.log(JSON.stringify(result));
-  process.exit(0);
+  process.stdout.write(JSON.stringify(result), () => process.exit(0));
 });
