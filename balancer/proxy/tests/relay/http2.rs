@@ -8,3 +8,4 @@ mod downgrade;
 mod floods;
 mod frames;
 mod requests;
+mod websockets;

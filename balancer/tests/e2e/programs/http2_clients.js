@@ -15,8 +15,6 @@ function request(session) {
     stream.on('response', (headers) => { status = headers[':status']; });
     stream.on('data', (data) => { length += data.length; });
     stream.on('error', (error) => {
-      // A connection that was not made counts by itself.
-      if (error.code === 'ECONNREFUSED') return;
       // The balancer says that it has not begun it, so that it may be sent again.
       const isRefused = stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM;
       if (!isRefused) result.wrong.push(`${error.code}: ${error.message}`);
@@ -42,6 +40,10 @@ async function client() {
       else result.wrong.push(`connection: ${error.code}`);
     });
     session.on('close', () => { isLeaving = true; });
+    await new Promise((resolve) => {
+      session.on('connect', resolve);
+      session.on('close', resolve);
+    });
     const loops = Array.from({ length: 10 }, async () => {
       while (!isOver && !isLeaving && !session.closed && !session.destroyed) await request(session);
     });
