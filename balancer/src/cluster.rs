@@ -12,12 +12,10 @@ use std::time::Instant;
 use anyhow::Context;
 use shared_process::inherited::Inherited;
 use shared_process::{descriptors, job_control};
-use shared_settings::definitions::ADMIN;
-use shared_settings::describe_bind_error;
 use shared_telemetry::{Lost, TelemetryGuard, terminal};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use worker::config::State;
 
 use balancer_access_log::AccessLog;
@@ -35,12 +33,13 @@ use balancer_supervisor::process::Program;
 use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
 
+use crate::activation::Activation;
 use crate::config::Config;
-use crate::control;
 use crate::fd_budget::FdBudget;
 use crate::installation;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
+use crate::sockets::Sockets;
 use crate::state_dir::StateDir;
 use crate::worker_env;
 
@@ -48,7 +47,7 @@ use crate::worker_env;
 ///
 /// # Errors
 /// When something that the cluster needs cannot be had. No worker is left then.
-pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(config: &Config, workers: u32, activation: Activation) -> anyhow::Result<ExitCode> {
     // Before any thread is started: all of them have to.
     job_control::block().context("could not block signals")?;
     let state = ClusterState { pool: Arc::new(Pool::new(config.balancing)), ..ClusterState::default() };
@@ -58,7 +57,10 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let inherited = Inherited::now();
     let fd_budget =
         FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
-    let sockets = Sockets::bind(config)?;
+    if let Some(why) = &activation.ignored {
+        debug!("sockets that were passed are ignored: {why}");
+    }
+    let sockets = Sockets::open(config, activation)?;
     let state_dir = open_state_dir(config)?;
     let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
@@ -88,34 +90,6 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
         supervisor,
     };
     runtime.block_on(cluster.run(commands))
-}
-
-/// The listening sockets, all bound before anything is started.
-struct Sockets {
-    clients: TcpListener,
-    address: SocketAddr,
-    admin: Option<TcpListener>,
-    admin_address: Option<SocketAddr>,
-    control: ControlSocket,
-    control_places: Places,
-}
-
-impl Sockets {
-    fn bind(config: &Config) -> anyhow::Result<Self> {
-        let clients = bind(config.listen())?;
-        let address = clients.local_addr().context("could not read the bound address")?;
-        let admin = config.admin.map(bind).transpose().with_context(|| {
-            format!("no admin listener (set {} to another address, or to off)", ADMIN.names())
-        })?;
-        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
-        let control_places = control::places(config.control.as_deref(), address.port());
-        let control = ControlSocket::bind(&control_places)?;
-        Ok(Self { clients, address, admin, admin_address, control, control_places })
-    }
-}
-
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    listener::bind(address).map_err(|err| anyhow::Error::msg(describe_bind_error(address, &err)))
 }
 
 /// Where lines are counted that are read too slowly.
@@ -206,16 +180,17 @@ impl Cluster<'_> {
         let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
 
         let control = sockets.control.path.display().to_string();
-        let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
+        let (address, closing, described) = (sockets.addresses[0], sockets.closing(), sockets.described());
+        let operators = Operators { config, state: &state, supervisor: &handle, address };
         operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };
         let threads = listener::serve(sockets.clients, serving_threads(), &serving)
             .context("could not start serving")?;
-        let (address, pid) = (sockets.address, std::process::id());
+        let pid = std::process::id();
         let admin = sockets.admin_address.map(|address| format!("http://{address}"));
-        info!(%address, workers, pid, admin, control, "listening on http://{address}");
+        info!(%address, workers, pid, admin, control, "listening on {described}");
 
         let ClusterState { registry, events, .. } = state;
         let (stop_timeout, stream_drain) = (config.stop_timeout, config.limits.stream_drain);
@@ -224,6 +199,7 @@ impl Cluster<'_> {
             events,
             open: self.open,
             phase,
+            closing,
             supervisor: handle,
             stop_timeout,
             stream_drain,

@@ -1,6 +1,7 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
 mod affinity;
+mod chosen;
 mod diagnosis;
 mod files;
 mod limits;
@@ -32,6 +33,7 @@ use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
 use affinity::Affinity;
+use chosen::Chosen;
 pub(crate) use diagnosis::Diagnosis;
 pub(crate) use mode::Mode;
 use mode::mode;
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
     pub(crate) access_log: Option<balancer_access_log::Settings>,
+    /// What of the places below somebody has chosen.
+    pub(crate) chosen: Chosen,
     /// Address of the admin listener, if there is to be one.
     pub(crate) admin: Option<SocketAddr>,
     /// Names under which the admin listener may be asked, besides addresses and localhost.
@@ -123,6 +127,7 @@ impl Config {
             proxy_limits: traffic::proxy_limits(settings)?,
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,
+            chosen: Chosen::new(settings)?,
             admin: Admin::address(settings.find(&ADMIN)?, worker.port),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,

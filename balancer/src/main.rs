@@ -8,6 +8,7 @@
 //!     signals ──► shutdown: stop accepting, finish, stop workers
 //! ```
 
+mod activation;
 mod check;
 mod cli;
 mod cluster;
@@ -19,6 +20,7 @@ mod misuse;
 mod show;
 mod shutdown;
 mod signals;
+mod sockets;
 mod state_dir;
 mod worker_env;
 
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use shared_settings::Settings;
 
+use activation::Activation;
 use balancer_ctl::healthcheck;
 use balancer_supervisor::{process, shim};
 use cli::{Cli, Start, Subcommands};
@@ -40,6 +43,9 @@ use shared_protocol::WORKER_ID_VAR;
 const FAILED: u8 = 1;
 /// Exit code of bad usage or configuration.
 const BAD_USAGE: u8 = 2;
+
+const SINGLE_WITH_SOCKETS: &str = "sockets were passed (LISTEN_FDS), which only a cluster takes: leave out \
+     --cluster off (or CLUSTER_ENABLED=false), for example --workers 1";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -63,15 +69,23 @@ fn main() -> ExitCode {
 
 /// Serves, as a cluster or as a single process, until a signal ends it.
 fn serve(start: Start) -> ExitCode {
+    let activation = Activation::take();
     let settings = Settings::load_with_command(start.flags, start.command);
     let config = match settings.and_then(|settings| Config::new(&settings, settings.command())) {
         Ok(config) => config,
         Err(err) => return report_error(&err.into(), BAD_USAGE),
     };
+    let activation = match activation {
+        Ok(activation) => activation,
+        Err(err) => return report_error(&err.into(), FAILED),
+    };
+    if config.mode == Mode::Single && !activation.passed.is_empty() {
+        return report_error(&anyhow::Error::msg(SINGLE_WITH_SOCKETS), BAD_USAGE);
+    }
     match config.mode {
         Mode::Single => worker::run(&config.worker),
         Mode::Cluster { workers } => {
-            cluster::run(&config, workers).unwrap_or_else(|err| report_error(&err, FAILED))
+            cluster::run(&config, workers, activation).unwrap_or_else(|err| report_error(&err, FAILED))
         }
     }
 }

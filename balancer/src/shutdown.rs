@@ -35,6 +35,8 @@ pub(crate) struct Shutdown {
     pub(crate) events: Arc<Events>,
     pub(crate) open: OpenRequests,
     pub(crate) phase: watch::Sender<Phase>,
+    /// How the listener closes.
+    pub(crate) closing: Phase,
     pub(crate) supervisor: Handle,
     pub(crate) stop_timeout: Duration,
     /// At most so long for long-lived connections; never longer than what is left.
@@ -64,7 +66,7 @@ impl Shutdown {
         notify::stopping();
         // From now on each response closes its connection.
         self.registry.set_draining();
-        self.phase.send_replace(Phase::Closing);
+        self.phase.send_replace(self.closing);
         let code = tokio::select! {
             code = self.finish() => code,
             _ = &mut supervisor => {
@@ -96,7 +98,7 @@ impl Shutdown {
     async fn gave_up(self, ended: Ended) -> anyhow::Result<ExitCode> {
         notify::stopping();
         self.registry.set_draining();
-        self.phase.send_replace(Phase::Closing);
+        self.phase.send_replace(self.closing);
         // In vain when there are too many of them.
         let _ = timeout(LAST_ANSWERS, self.quiet()).await;
         self.phase.send_replace(Phase::Ended);

@@ -113,6 +113,16 @@ impl Snapshot {
             let count = counters.http2.count(ending);
             closed.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
+        let help = "Connections closed because of the PROXY protocol, by what was wrong";
+        let mut closed =
+            encoder.encode_descriptor("proxy_protocol_rejections", help, None, MetricType::Counter)?;
+        let protocol = &counters.proxy_protocol;
+        for (what, count) in [("source", &protocol.wrong_source), ("header", &protocol.wrong_header)] {
+            let labels = [("wrong", what)];
+            closed
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(&count.load(Relaxed), None)?;
+        }
         let buffers = &counters.buffers;
         let help = "Memory that is held by bodies and responses of slow clients";
         encoder

@@ -3,7 +3,9 @@
 mod http1;
 mod http2;
 mod stream;
+mod tls;
 
 pub(crate) use http1::{Http1Client, NextHead};
 pub(crate) use http2::{Http2Stream, write_head};
 pub(crate) use stream::ClientStream;
+pub(crate) use tls::TlsSession;

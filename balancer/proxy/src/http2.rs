@@ -18,4 +18,4 @@ mod state;
 
 pub(crate) use drain::begin as drain;
 pub(crate) use preface::is_preface;
-pub(crate) use serve::serve;
+pub(crate) use serve::{refuse, serve};

@@ -18,7 +18,7 @@
 //! taken.
 //!
 //! A client speaks HTTP/1 ([`client`]) or HTTP/2 ([`http2`]), whose streams become client
-//! streams of one request each. TLS becomes another kind of client stream.
+//! streams of one request each; within TLS or without ([`handshake`]).
 
 mod affinity;
 mod attempts;
@@ -35,6 +35,7 @@ mod fault;
 mod fault_log;
 mod field;
 pub mod forwarded;
+mod handshake;
 mod hash_key;
 pub mod headers;
 mod http2;
@@ -45,9 +46,12 @@ mod log_fields;
 mod open_requests;
 mod policy;
 mod proxy;
+mod proxy_header;
+mod proxy_protocol;
 mod read_ahead;
 mod read_buffer;
 mod receive;
+mod redirect;
 mod request;
 mod request_line;
 mod responses;
@@ -68,3 +72,5 @@ pub use hash_key::HashKeySource;
 pub use limits::{Http2, ProxyLimits};
 pub use open_requests::OpenRequests;
 pub use proxy::Proxy;
+pub use proxy_protocol::ProxySources;
+pub use redirect::{AcmeChallenges, Redirect};

@@ -53,6 +53,15 @@ pub enum Http2 {
     On,
 }
 
+impl Http2 {
+    /// What a client may choose from in a TLS handshake, the preferred one first (ALPN; RFC
+    /// 9113, section 3.2).
+    pub fn alpn_protocols(self) -> Vec<Vec<u8>> {
+        let http2 = (self != Self::Off).then(|| b"h2".to_vec());
+        http2.into_iter().chain([b"http/1.1".to_vec()]).collect()
+    }
+}
+
 impl Default for ProxyLimits {
     fn default() -> Self {
         let seconds = Duration::from_secs;

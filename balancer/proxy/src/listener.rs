@@ -3,11 +3,14 @@
 //! connections (socket(7), SO_REUSEPORT). Were all to accept from the same socket, each
 //! connection would wake them all.
 
+mod accepted;
+mod acceptor;
 mod handoff;
 mod service;
 mod socket;
 mod threads;
 
+pub use accepted::{AcceptedSocket, ListenerOptions};
 pub use service::Service;
-pub use socket::bind;
+pub use socket::{Listener, bind};
 pub use threads::{Phase, Serving, Threads, serve};

@@ -18,6 +18,7 @@ use crate::fault_log::FaultLog;
 use crate::ip_limit::IpLimit;
 use crate::limits::ProxyLimits;
 use crate::open_requests::OpenRequests;
+use crate::proxy_protocol::RefusalLog;
 use crate::retry_budget::RetryBudget;
 
 /// The request path's configuration and its links to the rest of the program.
@@ -37,6 +38,7 @@ pub struct Proxy {
     pub(crate) connector: TransportConnector,
     pub(crate) retry_budget: RetryBudget,
     pub(crate) fault_log: FaultLog,
+    pub(crate) refusal_log: RefusalLog,
 }
 
 impl Proxy {
@@ -61,6 +63,7 @@ impl Proxy {
             connector: TransportConnector::new(None),
             retry_budget: RetryBudget::default(),
             fault_log: FaultLog::default(),
+            refusal_log: RefusalLog::default(),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::exchange::Outcome;
 use crate::fault::{self, Fault};
 use crate::field::ProxyField;
 use crate::headers;
+use crate::listener::ListenerOptions;
 use crate::proxy::Proxy;
 use crate::responses::{self, WriteOptions};
 use crate::upload::{self, Upload};
@@ -40,14 +41,19 @@ enum Answer {
 }
 
 /// Handles the request whose head is the first `length` bytes of the read buffer.
-pub(crate) async fn handle(proxy: &Proxy, client: &mut Http1Client, length: usize) -> AfterResponse {
+pub(crate) async fn handle(
+    proxy: &Proxy,
+    client: &mut Http1Client,
+    length: usize,
+    options: &ListenerOptions,
+) -> AfterResponse {
     let head = &client.read_buffer.bytes()[..length];
     let request = match RequestHead::parse(head, &mut client.fields) {
         Ok(request) => request,
         Err(error) => return refuse(proxy, client, error).await,
     };
     let mut context = RequestContext::new(proxy, head, &request, &client.identity);
-    let answer = match own_response(proxy, &request) {
+    let answer = match own_response(proxy, &request, options) {
         Some(response) => Answer::Own(response),
         None => {
             let mut buffer = WriteBuffer::default();
@@ -95,7 +101,14 @@ const TOO_MANY_CONNECTIONS: HttpError = HttpError::new(
 );
 
 /// The balancer's own response, to a request that is not for workers.
-fn own_response(proxy: &Proxy, request: &RequestHead<'_, ProxyField>) -> Option<Response> {
+fn own_response(
+    proxy: &Proxy,
+    request: &RequestHead<'_, ProxyField>,
+    options: &ListenerOptions,
+) -> Option<Response> {
+    if let Some(redirect) = &options.redirect {
+        return Some(redirect.response(request));
+    }
     let max_request_body = proxy.limits.max_request_body;
     if matches!(request.framing, Framing::Length(length) if length > max_request_body) {
         return Some(responses::for_http_error(upload::body_too_large(max_request_body)));

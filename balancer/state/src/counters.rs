@@ -8,6 +8,7 @@ use balancer_pool::traffic::Traffic;
 use shared_protocol::{RestartReason, WorkerId};
 
 use crate::faults::{Rejections, WorkerFault};
+use crate::handshakes::Handshakes;
 use crate::http2::Http2Endings;
 
 /// How a reload ended.
@@ -24,6 +25,10 @@ pub struct Counters {
     pub primary: Arc<Traffic>,
     /// Clients that had too many connections open already.
     pub connections_refused: AtomicU64,
+    /// Connections that were closed because of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocolStats,
+    /// TLS handshakes, by how they ended.
+    pub handshakes: Handshakes,
     /// What is kept in memory for slow clients.
     pub buffers: BufferStats,
     /// Lines of the access log that were lost; the log itself adds to it.
@@ -39,6 +44,15 @@ pub struct Counters {
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,
+}
+
+/// Connections that were closed because nobody could say for whom they were.
+#[derive(Debug, Default)]
+pub struct ProxyProtocolStats {
+    /// From an address whose header is not believed.
+    pub wrong_source: AtomicU64,
+    /// Without a header, or with one that is not valid or not whole in time.
+    pub wrong_header: AtomicU64,
 }
 
 /// What is kept in memory for slow clients: bodies of requests until they are whole,

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod access_log;
+mod activation;
 mod api;
 mod balancing;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]

@@ -1,5 +1,6 @@
 //! Identities, states, names and JSON bodies that more than one program uses.
 
+mod certificate;
 mod control;
 mod event;
 mod output;
@@ -13,6 +14,7 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use certificate::CertificateStatus;
 pub use control::{Progress, Scale, Status};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};

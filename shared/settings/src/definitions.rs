@@ -21,10 +21,10 @@ pub use bundled_worker::{
 };
 pub use clients::{
     BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES, CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT,
-    HTTP2, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY, MIN_BODY_RATE,
-    RESPONSE_TIMEOUT, TRUST_FORWARDED,
+    HSTS, HTTP_REDIRECT, HTTP2, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY,
+    MIN_BODY_RATE, RESPONSE_TIMEOUT, TRUST_FORWARDED,
 };
-pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, MAX_WORKERS, PORT, WORKERS};
+pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, LISTEN, MAX_WORKERS, PORT, WORKERS};
 pub use health::{
     HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS,
     HEALTH_TIMEOUT,
@@ -150,6 +150,7 @@ mod tests {
             get CLUSTER_ENABLED: ["maybe"];
             get HOST: ["not a host"];
             get PORT: ["65536", "-1", "http"];
+            find LISTEN: ["127.0.0.1", ":3100", "unix:"];
             find CONFIG: ["a\0b"];
             find STATE_DIR: ["a\0b"];
             find ENV_FILE: [",", "a.env,,b.env"];
@@ -186,6 +187,8 @@ mod tests {
             find MAX_CONNECTIONS: ["0"];
             find MAX_CONNECTIONS_PER_IP: ["0", "4294967296"];
             get TRUST_FORWARDED: ["maybe"];
+            find HTTP_REDIRECT: ["80?mode=660", "https://0.0.0.0:80"];
+            find HSTS: ["0s", "500ms", "11years", "forever"];
             get HALF_CLOSE: ["maybe"];
             find CRASH_ENABLED: ["maybe"];
             get WORKER_THREADS: ["0", "65"];

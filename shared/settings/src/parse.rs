@@ -33,6 +33,13 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= YEAR)
 }
 
+/// How long browsers remember that a site speaks HTTPS: a second to ten years.
+pub(crate) fn hsts(text: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+    let duration = humantime::parse_duration(text).ok()?;
+    (Duration::from_secs(1)..=LONGEST).contains(&duration).then_some(duration)
+}
+
 /// An amount of bytes, such as `64KiB`; `0` for none.
 pub(crate) fn bytes_or_none(text: &str) -> Option<u64> {
     text.parse().ok().map(|size: ByteSize| size.as_u64())

@@ -9,15 +9,40 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::http2::Http2Stream;
+use super::tls::TlsSession;
+use crate::listener::AcceptedSocket;
 
-/// The byte stream of a client. A TLS session becomes another variant.
+/// The byte stream of a client.
 pub(crate) enum ClientStream {
     Tcp(TcpStream),
+    Unix(UnixStream),
+    /// In a box, as a session is some hundred bytes that other connections do not need.
+    Tls(Box<TlsSession>),
     /// One stream of an HTTP/2 connection.
     Http2(Box<Http2Stream>),
+}
+
+impl ClientStream {
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Has the client chosen HTTP/2 in its handshake (RFC 9113, section 3.2)?
+    pub(crate) fn has_chosen_http2(&self) -> bool {
+        matches!(self, Self::Tls(session) if session.session().alpn_protocol() == Some(b"h2"))
+    }
+}
+
+impl From<AcceptedSocket> for ClientStream {
+    fn from(socket: AcceptedSocket) -> Self {
+        match socket {
+            AcceptedSocket::Tcp(stream, _) => Self::Tcp(stream),
+            AcceptedSocket::Unix(stream) => Self::Unix(stream),
+        }
+    }
 }
 
 impl AsyncRead for ClientStream {
@@ -26,6 +51,8 @@ impl AsyncRead for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
             Self::Http2(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tls(session) => session.poll_read(cx, room),
         }
     }
 }
@@ -36,6 +63,8 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Http2(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(session) => session.poll_write(cx, bytes),
         }
     }
 
@@ -43,6 +72,8 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Http2(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(session) => session.poll_flush(cx),
         }
     }
 
@@ -50,6 +81,8 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Http2(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(session) => session.poll_shutdown(cx),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One connection from its preface to its end, and each of its requests.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
 use http::{Method, Request};
 use tokio::sync::watch;
 
@@ -15,19 +16,14 @@ use super::meter::Meter;
 use super::state::{ActiveRequest, ConnectionState};
 use crate::client::{self, ClientStream, Http1Client, Http2Stream, NextHead};
 use crate::forwarded::ClientIdentity;
+use crate::listener::ListenerOptions;
 use crate::proxy::Proxy;
-use crate::read_buffer::ReadBuffer;
 use crate::request::{self, AfterResponse};
 use crate::timer;
 
-/// Serves the requests of a client that speaks HTTP/2 until its connection ends. `early` is
-/// what has been read of it.
-pub(crate) async fn serve(
-    proxy: &Arc<Proxy>,
-    stream: ClientStream,
-    early: ReadBuffer,
-    identity: ClientIdentity,
-) {
+/// Serves the requests of a client that speaks HTTP/2 until its connection ends.
+pub(crate) async fn serve(proxy: &Arc<Proxy>, options: &Arc<ListenerOptions>, client: Http1Client) {
+    let Http1Client { stream, read_buffer: early, identity, .. } = client;
     let identity = ClientIdentity { is_http2: true, ..identity };
     let state = Arc::new(ConnectionState::default());
     let meter = Meter::new(stream, early, Arc::clone(&state), proxy.limits.linger_timeout);
@@ -42,12 +38,26 @@ pub(crate) async fn serve(
             event = driver.next() => match event {
                 Event::Request(request, responder) => {
                     let active = ActiveRequest::begin(&state);
-                    tokio::spawn(carry_out(Arc::clone(proxy), identity.clone(), request, responder, active));
+                    let (proxy, options) = (Arc::clone(proxy), Arc::clone(options));
+                    tokio::spawn(carry_out(proxy, options, identity.clone(), request, responder, active));
                 }
                 Event::Ended => return,
             },
             () = state.changed.notified() => {}
         }
+    }
+}
+
+/// Ends the connection of a client that has as many as it may.
+pub(crate) async fn refuse(proxy: &Proxy, client: Http1Client) {
+    let limits = &proxy.limits;
+    let Http1Client { stream, read_buffer, .. } = client;
+    let meter = Meter::new(stream, read_buffer, Arc::default(), limits.linger_timeout);
+    let handshake = bounds::builder().handshake::<_, Bytes>(meter);
+    if let Some(Ok(mut connection)) = timer::timeout(limits.head_timeout, handshake).await {
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        // How the client takes it does not matter.
+        let _ = timer::timeout(limits.head_timeout, poll_fn(|cx| connection.poll_closed(cx))).await;
     }
 }
 
@@ -60,6 +70,7 @@ async fn leave(draining: &mut watch::Receiver<bool>) {
 /// Has one request carried out.
 async fn carry_out(
     proxy: Arc<Proxy>,
+    options: Arc<ListenerOptions>,
     identity: ClientIdentity,
     request: Request<RecvStream>,
     responder: SendResponse<Bytes>,
@@ -80,7 +91,7 @@ async fn carry_out(
         Ok(_) => match client.next_head(&proxy.limits).await {
             NextHead::Closed => AfterResponse::Abort,
             NextHead::Refused(error) => request::refuse(&proxy, &mut client, error).await,
-            NextHead::Complete(length) => request::handle(&proxy, &mut client, length).await,
+            NextHead::Complete(length) => request::handle(&proxy, &mut client, length, &options).await,
         },
     };
     if let ClientStream::Http2(stream) = &mut client.stream {

@@ -1,10 +1,9 @@
 //! What the serving threads run.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use super::accepted::{AcceptedSocket, ListenerOptions};
 
 /// Serves the connections of a thread.
 pub trait Service: Send + Sync + 'static {
@@ -12,7 +11,11 @@ pub trait Service: Send + Sync + 'static {
     const MAINTENANCE_INTERVAL: Duration;
 
     /// Serves one connection until it ends.
-    fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
+    fn serve(
+        self: &Arc<Self>,
+        socket: AcceptedSocket,
+        options: &Arc<ListenerOptions>,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use balancer_access_log::AccessLog;
 use balancer_pool::{Pool, Worker};
-use balancer_proxy::listener::{self, Phase, Serving};
+use balancer_proxy::listener::{self, Listener, Phase, Serving};
 use balancer_proxy::{OpenRequests, Proxy, ProxyLimits};
 use balancer_state::counters::Counters;
 use shared_protocol::{Generation, WorkerId};
@@ -137,9 +137,9 @@ impl Relay {
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let serving =
             Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
-        let listener = listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = listener.local_addr().unwrap();
-        listener::serve(listener, 1, &serving).unwrap();
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.address().unwrap().unwrap();
+        listener::serve(vec![listener], 1, &serving).unwrap();
         Self { address, pool, counters, phase }
     }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Setting, group};
+use crate::listen::{self, Listen};
 use crate::parse;
 
 group! {
@@ -119,6 +120,34 @@ group! {
              without TLS when they know beforehand (on), as gRPC clients and proxies do. Workers get HTTP/1.1",
         )
         .default("tls");
+    HTTP_REDIRECT: Optional<Vec<Listen>> = Draft::new(
+        "CLUSTER_HTTP_REDIRECT",
+        "ADDR",
+        "addresses with a port for plain HTTP, with commas between them",
+        |text| listen::redirects(text).ok(),
+    )
+        .flag("http-redirect")
+        .repeatable()
+        .list()
+        .why_wrong(|text| listen::redirects(text).err().map(|err| err.to_string()))
+        .example("0.0.0.0:80")
+        .more_examples(&[("clients reach HTTPS on another port than is bound", "0.0.0.0:8080?https-port=443")])
+        .help(
+            "Where plain HTTP is answered with a redirect to the same address over HTTPS (301, and 308 for \
+             methods other than GET and HEAD)",
+        )
+        .unset("nowhere");
+
+    HSTS: Optional<Duration> =
+        Draft::new("CLUSTER_HSTS", "DURATION", "a duration from 1s to 10 years such as 1h, 30days or 1year", parse::hsts)
+            .flag("hsts")
+            .hyphen_values()
+            .example("30days")
+            .help(
+                "How long browsers are to use HTTPS only (Strict-Transport-Security), in responses over HTTPS \
+                 that have no such field of their own",
+            )
+            .unset("no such field");
 
     HALF_CLOSE: Setting<bool> = Draft::boolean("CLUSTER_HALF_CLOSE")
         .flag("half-close")
