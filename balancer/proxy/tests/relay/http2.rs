@@ -8,4 +8,5 @@ mod downgrade;
 mod floods;
 mod frames;
 mod requests;
+mod tls;
 mod websockets;

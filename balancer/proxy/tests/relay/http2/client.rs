@@ -29,6 +29,8 @@ pub const FLOW_CONTROL_ERROR: u32 = 3;
 pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// The fields of a request that nothing is wrong with.
 pub const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
@@ -140,8 +142,8 @@ pub fn relay(upstream: &Upstream) -> Relay {
     Relay::start(&[upstream.address], limits())
 }
 
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    pub stream: S,
 }
 
 impl Client {
@@ -151,7 +153,7 @@ impl Client {
     }
 
     pub fn with_settings(relay: &Relay, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self { stream: relay.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") };
+        let mut client = Self { stream: relay.send(PREFACE) };
         client.stream.set_nodelay(true).unwrap();
         let mut payload = Vec::new();
         for (id, value) in settings {
@@ -159,9 +161,32 @@ impl Client {
             payload.extend_from_slice(&value.to_be_bytes());
         }
         client.send(SETTINGS, 0, 0, &payload);
-        assert_eq!(client.read().unwrap().kind, SETTINGS);
-        client.send(SETTINGS, ACK, 0, &[]);
+        client.acknowledge();
         client
+    }
+
+    /// Has the relay ended the connection, or does it within the time of a test?
+    pub fn ends(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        while self.read().is_some() {}
+        true
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Connects on `stream`, and exchanges settings.
+    pub fn on(stream: S) -> Self {
+        let mut client = Self { stream };
+        client.stream.write_all(PREFACE).unwrap();
+        client.send(SETTINGS, 0, 0, &[]);
+        client.acknowledge();
+        client
+    }
+
+    /// Takes the relay's settings.
+    fn acknowledge(&mut self) {
+        assert_eq!(self.read().unwrap().kind, SETTINGS);
+        self.send(SETTINGS, ACK, 0, &[]);
     }
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -240,13 +265,6 @@ impl Client {
                 return Some(frame.code());
             }
         }
-    }
-
-    /// Has the relay ended the connection, or does it within the time of a test?
-    pub fn ends(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        while self.read().is_some() {}
-        true
     }
 
     /// Waits until all frames before have been read: a ping comes back behind them.
