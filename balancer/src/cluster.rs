@@ -137,6 +137,7 @@ fn proxy(
         config.proxy_limits.clone(),
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
+    proxy.probe_target = config.public_probe();
     proxy.access_log = access_log;
     proxy.affinity = config.affinity.source(config.balancing.strategy)?;
     Ok(Arc::new(proxy))
@@ -201,6 +202,7 @@ impl Cluster<'_> {
             phase,
             closing,
             supervisor: handle,
+            delay: config.shutdown_delay,
             stop_timeout,
             stream_drain,
         };
@@ -217,6 +219,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
     Settings {
         workers: workers as usize,
         max_workers,
+        mode: config.reload_mode,
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,

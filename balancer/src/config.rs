@@ -10,6 +10,7 @@ mod mode;
 mod place;
 mod program;
 mod traffic;
+mod without_effect;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -17,9 +18,10 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
-    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, START_PARALLEL,
+    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY, START_PARALLEL,
     private_variables,
 };
 use shared_settings::{Admin, ConfigError, Settings};
@@ -39,6 +41,7 @@ pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
 use program::program;
+use without_effect::without_effect;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -51,6 +54,10 @@ pub(crate) struct Config {
     pub(crate) directory: PathBuf,
     pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How long the cluster serves on after it was told to stop.
+    pub(crate) shutdown_delay: Duration,
+    /// How workers are replaced as planned.
+    pub(crate) reload_mode: ReloadMode,
     /// How long requests in flight may take on shutdown.
     pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
@@ -104,6 +111,8 @@ impl Config {
             directory: place.directory,
             files: place.files,
             limits: limits::limits(settings)?,
+            shutdown_delay: settings.get(&SHUTDOWN_DELAY)?,
+            reload_mode: limits::reload_mode(settings)?,
             stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,
@@ -134,7 +143,7 @@ impl Config {
             telemetry,
             worker_output,
             from_files: from_files(settings),
-            warnings: settings.warnings().to_vec(),
+            warnings: warnings(settings),
             worker,
         })
     }
@@ -145,10 +154,26 @@ impl Config {
         found.executable(name)
     }
 
+    /// What balancers in front ask to see how a program is, where it may be answered in the
+    /// program's place during a shutdown. `/` is what visitors ask for, too.
+    pub(crate) fn public_probe(&self) -> Option<String> {
+        match (&self.probing.check, &self.program) {
+            (Check::Http(path), Program::Command(_)) if path != "/" && !self.shutdown_delay.is_zero() => {
+                Some(path.clone())
+            }
+            _ => None,
+        }
+    }
+
     /// Where clients connect.
     pub(crate) fn listen(&self) -> SocketAddr {
         self.worker.address()
     }
+}
+
+/// What is said at the start.
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+    settings.warnings().iter().cloned().chain(without_effect(settings)).collect()
 }
 
 fn from_files(settings: &Settings) -> Vec<(String, OsString)> {

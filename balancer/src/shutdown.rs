@@ -1,5 +1,7 @@
-//! The graceful shutdown of the cluster, in order: announce it, stop accepting,
-//! finish the requests in flight, stop the workers, and only then close connections.
+//! The graceful shutdown of the cluster, in order: announce it, serve on for the delay, stop
+//! accepting, finish the requests in flight, stop the workers, and only then close connections.
+
+mod delay;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub(crate) struct Shutdown {
     /// How the listener closes.
     pub(crate) closing: Phase,
     pub(crate) supervisor: Handle,
+    /// So long everything goes on as before, but for the answers about health.
+    pub(crate) delay: Duration,
     pub(crate) stop_timeout: Duration,
     /// At most so long for long-lived connections; never longer than what is left.
     pub(crate) stream_drain: Option<Duration>,
@@ -60,10 +64,13 @@ impl Shutdown {
             // Otherwise the supervisor ends only on command.
             ended = &mut supervisor => return self.gave_up(ended).await,
         };
+        if let Err(ended) = self.serve_on(signal, &mut signals, supervisor.as_mut()).await {
+            return self.gave_up(ended).await;
+        }
         let open = self.open.count();
         info!(signal, open, "shutting down: {}", self.waits_for(open, signals.at_terminal()));
         self.events.note(EventKind::Shutdown, None, None, format!("shutting down because of {signal}"));
-        notify::stopping();
+        notify::stopping("finishing requests");
         // From now on each response closes its connection.
         self.registry.set_draining();
         self.phase.send_replace(self.closing);
@@ -96,7 +103,7 @@ impl Shutdown {
     /// The supervisor has ended by itself: requests that wait for a worker are answered, as
     /// there will be none.
     async fn gave_up(self, ended: Ended) -> anyhow::Result<ExitCode> {
-        notify::stopping();
+        notify::stopping("finishing requests");
         self.registry.set_draining();
         self.phase.send_replace(self.closing);
         // In vain when there are too many of them.

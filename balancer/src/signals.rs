@@ -75,6 +75,13 @@ impl Signals {
         self.at_terminal
     }
 
+    /// The signal that was received last has ended a part of the shutdown: it may be delivered
+    /// again as well.
+    pub(crate) fn count_anew(&mut self) {
+        self.stop_requests = StopRequests::default();
+        self.stop_requests.counts(Instant::now());
+    }
+
     /// Carries out what signals ask for until one asks the primary to stop; returns
     /// the name of that one. Once one has, only SIGTERM and SIGINT count, and only when they
     /// are no repetition of it ([`shared_process::signals::REPEAT_WINDOW`]).
@@ -113,7 +120,7 @@ impl Signals {
             _ = self.terminate.recv() => ("SIGTERM", Request::Stop),
             _ = self.interrupt.recv() => ("SIGINT", Request::Stop),
             _ = hangup => {
-                let reload = Request::Change(Command::Reload { reply: None });
+                let reload = Request::Change(Command::Reload { mode: None, reply: None });
                 ("SIGHUP", if self.at_terminal { Request::Stop } else { reload })
             }
             Some(signal) = self.job_control.recv() => {

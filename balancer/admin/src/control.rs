@@ -69,6 +69,7 @@ impl Control {
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
+            shutdown: self.state.registry.shutdown(Instant::now()),
             sample: self.samples.last(),
             list: self.state.registry.worker_list(Instant::now()),
         }
@@ -77,11 +78,14 @@ impl Control {
     /// Passes on a command and streams what becomes of it; with `?wait=true` up to the end
     /// of those workers that it has retired.
     async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
+        if self.state.registry.is_shutting_down() {
+            return stopping();
+        }
         let (progress, mut steps) = mpsc::channel(STEPS);
-        let awaits_drain = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "wait=true"));
+        let awaits_drain = query(uri, "wait") == Some("true");
         let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
-            return Response::problem(Problem::new(503, "the cluster is stopping")).into();
+            return stopping();
         }
         let (lines, parts) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -120,7 +124,15 @@ impl Handler for Control {
             (&Method::GET, "/status") => Response::json(200, &self.status()).into(),
             (&Method::GET, "/logs") => logs::reply(&self.state.output, head.uri.query().unwrap_or_default()),
             (&Method::POST, "/reload") => {
-                self.command(&head.uri, |reply| Command::Reload { reply: Some(reply) }).await
+                let mode = query(&head.uri, "mode").map(str::parse).transpose();
+                match mode {
+                    Ok(mode) => {
+                        self.command(&head.uri, |reply| Command::Reload { mode, reply: Some(reply) }).await
+                    }
+                    Err(err) => {
+                        Response::problem(Problem::new(400, format!("the mode of a reload: {err}"))).into()
+                    }
+                }
             }
             (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
@@ -140,6 +152,17 @@ impl Handler for Control {
             _ => read(&self.state, method, path).into(),
         }
     }
+}
+
+/// Nothing is changed any more.
+fn stopping() -> Reply {
+    Response::problem(Problem::new(503, "the cluster is stopping")).into()
+}
+
+/// The value of `name` in the query.
+fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
 /// How many workers the body of a request asks for.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use shared_protocol::problem::Problem;
-use shared_protocol::{ClusterHealth, Sample, WorkerList};
+use shared_protocol::{ClusterHealth, Sample, ShutdownPhase, WorkerList};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -42,8 +42,8 @@ struct Now<'a> {
     address: &'a str,
     bundled: bool,
     uptime_seconds: u64,
-    /// It is shutting down.
-    draining: bool,
+    /// `null` while it is not shutting down.
+    shutdown: Option<ShutdownPhase>,
     health: ClusterHealth,
     #[serde(flatten)]
     list: WorkerList,
@@ -142,7 +142,7 @@ impl Feed {
             address: &about.address,
             bundled: about.bundled,
             uptime_seconds: about.started.elapsed().as_secs(),
-            draining: state.registry.is_draining(),
+            shutdown: state.registry.shutdown(Instant::now()),
             health: state.registry.health(),
             list: state.registry.worker_list(Instant::now()),
             sample: self.samples.last(),

@@ -13,7 +13,7 @@ use shared_protocol::{ClusterStatus, WorkerId, WorkerState};
 use balancer_pool::QueueStats;
 use balancer_pool::traffic::{BOUNDS, Traffic};
 use balancer_state::ClusterState;
-use balancer_state::counters::SlotCounters;
+use balancer_state::counters::{ReloadOutcome, SlotCounters};
 use balancer_state::faults::{Rejection, WorkerFault};
 use balancer_state::http2::Http2Ending;
 use balancer_state::registry::{Entry, Role, Usage, Usages};
@@ -147,12 +147,15 @@ impl Snapshot {
     }
 
     fn reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let (done, rolled_back) = self.0.counters.reloads();
-        let counts = [("done", done), ("rolled-back", rolled_back)];
+        let outcomes = [
+            ("done", ReloadOutcome::Done),
+            ("rolled-back", ReloadOutcome::RolledBack),
+            ("partial", ReloadOutcome::Partial),
+        ];
         let mut reloads =
             encoder.encode_descriptor("reloads", "Reloads by outcome", None, MetricType::Counter)?;
-        for (outcome, count) in counts {
-            let labels = [("outcome", outcome)];
+        for (name, outcome) in outcomes {
+            let (labels, count) = ([("outcome", name)], self.0.counters.reloads(outcome));
             let mut metric_encoder = reloads.encode_family(&labels)?;
             metric_encoder.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }

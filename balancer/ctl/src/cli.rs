@@ -1,7 +1,7 @@
 //! The subcommands that talk to a running cluster, as typed.
 
 use clap::{Arg, Args, Subcommand};
-use shared_protocol::Scale;
+use shared_protocol::{ReloadMode, Scale};
 use shared_settings::{Definition, Flags, TakenFlags};
 
 /// What can be asked of a running cluster.
@@ -34,6 +34,10 @@ pub enum Action {
         /// Wait until the old workers are gone
         #[arg(short, long)]
         wait: bool,
+        /// all: as above; one-by-one: each worker ends before its successor starts, and the
+        /// first that fails ends the reload [default: that of the cluster, --reload-mode]
+        #[arg(long, value_name = "all|one-by-one", hide_possible_values = true)]
+        mode: Option<ReloadMode>,
         #[command(flatten)]
         to: Recipient,
     },

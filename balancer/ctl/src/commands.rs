@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use shared_http_client::Request;
-use shared_protocol::Status;
+use shared_protocol::{ReloadMode, Status};
 use shared_settings::Settings;
 use shared_telemetry::terminal;
 
@@ -42,13 +42,13 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 let pinned = target.pinned(&cluster);
                 logs::run(cluster, &pinned, which, to.json).await
             }
-            Action::Reload { wait, .. } => {
-                let request = Request::post_empty(path_to("/reload", *wait));
+            Action::Reload { wait, mode, .. } => {
+                let request = Request::post_empty(path_to("/reload", *wait, *mode));
                 target.connect().await?.change(request, to.json).await
             }
             Action::Scale { workers, wait, .. } => {
                 let body = serde_json::to_value(workers)?;
-                let request = Request::post(path_to("/scale", *wait), &body);
+                let request = Request::post(path_to("/scale", *wait, None), &body);
                 target.connect().await?.change(request, to.json).await
             }
             Action::Stop { .. } => target.connect().await?.stop(to.json).await,
@@ -56,9 +56,11 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Where a change is asked for, and whether its end is waited for.
-fn path_to(change: &str, wait: bool) -> String {
-    if wait { format!("{change}?wait=true") } else { change.to_owned() }
+/// Where a change is asked for, whether its end is waited for, and how it is to be made.
+fn path_to(change: &str, wait: bool, mode: Option<ReloadMode>) -> String {
+    let wait = wait.then(|| "wait=true".to_owned());
+    let query: Vec<_> = wait.into_iter().chain(mode.map(|mode| format!("mode={mode}"))).collect();
+    if query.is_empty() { change.to_owned() } else { format!("{change}?{}", query.join("&")) }
 }
 
 /// Shows the cluster that is meant, or where nobody has said which, those that run.

@@ -1,12 +1,14 @@
 //! The cluster as text, for `status` once and for `status --watch` again and again.
 
+mod turns;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use shared_protocol::{
-    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, Status, WorkerState, WorkerStatus,
-    in_flight_text,
+    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, ShutdownPhase, Status, WorkerState,
+    WorkerStatus, in_flight_text,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -55,7 +57,7 @@ pub(crate) fn one_line(status: &Status) -> String {
     let rates = status.sample.as_ref().map_or_else(String::new, rates);
     format!(
         "{:<11}  {}/{} workers online  {rates}",
-        word(status.health.status).0,
+        if status.shutdown.is_some() { "stopping" } else { word(status.health.status).0 },
         counts.online,
         counts.desired
     )
@@ -69,12 +71,23 @@ fn word(status: ClusterStatus) -> (&'static str, Colour) {
     }
 }
 
+/// What stands behind `unavailable` while the cluster shuts down.
+fn shutdown(phase: ShutdownPhase) -> String {
+    match phase {
+        ShutdownPhase::Delay { seconds_left } => {
+            format!(", shutting down: serves for {:.0} s more", seconds_left.ceil())
+        }
+        ShutdownPhase::Draining => ", shutting down: finishes what is in flight".to_owned(),
+    }
+}
+
 /// The cluster at one moment. `cpu` is the share of a core that a process has used
 /// lately, by pid, if that is known.
 pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<String> {
     let mut lines = vec![title(status, style)];
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
+    lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));
     lines
@@ -84,7 +97,8 @@ fn title(status: &Status, style: Style) -> String {
     let health = &status.health;
     let (word, colour) = word(health.status);
     let text = style.fit(&format!(
-        "{word} on http://{}  {}/{} workers online  primary {}, up {}, version {}",
+        "{word}{} on http://{}  {}/{} workers online  primary {}, up {}, version {}",
+        status.shutdown.map_or_else(String::new, shutdown),
         status.address,
         health.workers.online,
         health.workers.desired,
@@ -186,6 +200,9 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
         column("IN FLIGHT", 4, &|worker| Some(worker.in_flight.to_string())),
         column("MEMORY", 5, &|worker| worker.rss.clone()),
     ];
+    if turns::is_mixed(&list.workers) {
+        columns.push(column("RELEASE", 0, &|worker| worker.release.map(|release| release.to_string())));
+    }
     if let Some(cpu) = cpu {
         let share =
             |worker: &WorkerStatus| cpu.get(&worker.pid?).map(|share| format!("{:.0}%", share * 100.0));
@@ -296,7 +313,8 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
         }
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
-        Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: None } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: Some(turn) } => turns::draining(*worker, *pid, turn),
         Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
         Progress::Done { workers, after_ms, requests, long_lived } => {
             let left = left_behind(*requests, *long_lived);

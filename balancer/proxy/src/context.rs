@@ -48,9 +48,11 @@ pub(crate) struct RequestContext {
     /// The kind of what went wrong.
     pub(crate) fault: Option<&'static str>,
     started: Instant,
+    /// How long the head of the response took, where the response has no end of its own.
+    head_took: Option<Duration>,
     /// Set only where there is an access log.
     log_fields: Option<Box<LogFields>>,
-    pub(crate) open: OpenRequest,
+    open: OpenRequest,
 }
 
 /// The part that workers had in a request.
@@ -110,6 +112,7 @@ impl RequestContext {
             upstream: UpstreamStats::default(),
             fault: None,
             started: Instant::now(),
+            head_took: None,
             log_fields: has_log.then(|| log_fields::of_request(head, request, identity, &id)),
             open: proxy.open.enter(),
         }
@@ -135,6 +138,7 @@ impl RequestContext {
             upstream: UpstreamStats::default(),
             fault: None,
             started: Instant::now(),
+            head_took: None,
             log_fields: has_log.then(|| log_fields::of_refused(bytes, identity, &id)),
             open: proxy.open.enter(),
         }
@@ -156,6 +160,13 @@ impl RequestContext {
         RequestName([method, path, self.id.as_bytes()])
     }
 
+    /// The response is a connection that lives for as long as somebody wants it: an upgraded
+    /// one, or an event stream. Its life says nothing of how fast the worker is.
+    pub(crate) fn become_long_lived(&mut self) {
+        self.open.become_long_lived();
+        self.head_took = Some(self.started.elapsed());
+    }
+
     /// The request is over: counts and logs it. `sent` is the length of the response's
     /// body in bytes.
     pub(crate) fn finish(&mut self, proxy: &Proxy, status: u16, sent: u64) {
@@ -169,7 +180,8 @@ impl RequestContext {
             sent,
             fault: self.fault,
         };
-        proxy.record(self.upstream.traffic.as_deref(), summary, self.log_fields.take());
+        let latency = self.head_took.unwrap_or(summary.total);
+        proxy.record(self.upstream.traffic.as_deref(), latency, summary, self.log_fields.take());
     }
 }
 

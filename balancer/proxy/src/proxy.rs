@@ -1,7 +1,7 @@
 //! What the request path reads. It writes nothing but counters and the access log.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pingora::connectors::TransportConnector;
 
@@ -25,6 +25,9 @@ use crate::retry_budget::RetryBudget;
 pub struct Proxy {
     /// `/health` and `/cluster/workers` are answered here, and not by workers.
     pub own_routes: bool,
+    /// Where balancers in front ask how a program is, which is answered here once the cluster
+    /// shuts down. With a query, only that very target.
+    pub probe_target: Option<String>,
     /// What leads requests to their workers, if the strategy asks for it.
     pub affinity: AffinitySource,
     pub access_log: AccessLog,
@@ -51,6 +54,7 @@ impl Proxy {
     ) -> Self {
         Self {
             own_routes: true,
+            probe_target: None,
             affinity: AffinitySource::None,
             access_log: AccessLog::default(),
             buffer_memory: Arc::new(BufferMemory::new(limits.buffer_memory, Arc::clone(&counters))),
@@ -68,23 +72,34 @@ impl Proxy {
     }
 
     /// The primary's own response, if the route is its own.
-    pub(crate) fn own_response(&self, method: &[u8], path: &[u8]) -> Option<Response> {
+    pub(crate) fn own_response(&self, method: &[u8], target: &[u8]) -> Option<Response> {
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
         if !self.own_routes {
-            return None;
+            let is_unhealthy = self.registry.is_shutting_down() && self.is_probe(method, target, path);
+            return is_unhealthy.then(|| Response::json(503, &self.registry.health()));
         }
         let (method, path) = (std::str::from_utf8(method).ok()?, std::str::from_utf8(path).ok()?);
         balancer_state::response::own(&self.registry, method, path)
     }
 
+    /// Does a balancer in front ask how the program is? HAProxy does so with OPTIONS unless it
+    /// is told otherwise (its configuration manual, `option httpchk`).
+    fn is_probe(&self, method: &[u8], target: &[u8], path: &[u8]) -> bool {
+        let is_one = |probe: &str| [target, path].contains(&probe.as_bytes());
+        matches!(method, b"GET" | b"HEAD" | b"OPTIONS") && self.probe_target.as_deref().is_some_and(is_one)
+    }
+
     /// Counts and logs a finished request; called once for each. `traffic` is that of
-    /// the last worker that got the request, if any did.
+    /// the last worker that got the request, if any did; `latency` is what counts as the time
+    /// that the request took.
     pub(crate) fn record(
         &self,
         traffic: Option<&Traffic>,
+        latency: Duration,
         summary: RequestSummary,
         fields: Option<Box<LogFields>>,
     ) {
-        traffic.unwrap_or(&self.counters.primary).record(summary.status, summary.total);
+        traffic.unwrap_or(&self.counters.primary).record(summary.status, latency);
         self.retry_budget.deposit();
         if let Some(fields) = fields {
             self.access_log.write(Record { fields, at: SystemTime::now(), summary });

@@ -113,8 +113,7 @@ fn own_response(
     if matches!(request.framing, Framing::Length(length) if length > max_request_body) {
         return Some(responses::for_http_error(upload::body_too_large(max_request_body)));
     }
-    let path = request.resource.path.split(|&byte| byte == b'?').next().unwrap_or_default();
-    proxy.own_response(request.method, path)
+    proxy.own_response(request.method, request.resource.path)
 }
 
 /// Ends a request that was handed to workers: answers the client if it has seen no

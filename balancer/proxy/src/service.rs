@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::buffer_memory;
 use crate::connection;
 use crate::http2;
@@ -16,6 +18,10 @@ impl Service for Proxy {
 
     async fn serve(self: &Arc<Self>, socket: AcceptedSocket, options: &Arc<ListenerOptions>) {
         connection::serve(self, socket, options).await;
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.pool.withdrawals()
     }
 
     fn maintain(&self) {

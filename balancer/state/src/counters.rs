@@ -16,6 +16,8 @@ use crate::http2::Http2Endings;
 pub enum ReloadOutcome {
     Done,
     RolledBack,
+    /// Some workers were replaced, one by one, and then it ended.
+    Partial,
 }
 
 /// Everything that is counted.
@@ -44,6 +46,7 @@ pub struct Counters {
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,
+    reloads_partial: AtomicU64,
 }
 
 /// Connections that were closed because nobody could say for whom they were.
@@ -117,10 +120,17 @@ impl Counters {
         std::iter::once(primary).chain(workers).collect()
     }
 
-    /// Reloads that were done, and those that were rolled back.
-    pub fn reloads(&self) -> (u64, u64) {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (count(&self.reloads_done), count(&self.reloads_rolled_back))
+    /// How many reloads have ended in this way.
+    pub fn reloads(&self, outcome: ReloadOutcome) -> u64 {
+        self.count_of(outcome).load(Ordering::Relaxed)
+    }
+
+    fn count_of(&self, outcome: ReloadOutcome) -> &AtomicU64 {
+        match outcome {
+            ReloadOutcome::Done => &self.reloads_done,
+            ReloadOutcome::RolledBack => &self.reloads_rolled_back,
+            ReloadOutcome::Partial => &self.reloads_partial,
+        }
     }
 
     /// Notes that a process of slot `id` was replaced.
@@ -134,11 +144,7 @@ impl Counters {
     }
 
     pub fn reloaded(&self, outcome: ReloadOutcome) {
-        let count = match outcome {
-            ReloadOutcome::Done => &self.reloads_done,
-            ReloadOutcome::RolledBack => &self.reloads_rolled_back,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+        self.count_of(outcome).fetch_add(1, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Slot>> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_protocol::Progress;
+use shared_protocol::{Progress, ReloadMode};
 use tokio::sync::mpsc;
 
 use balancer_fleet::ScaleTo;
@@ -27,9 +27,9 @@ pub struct Reply {
 /// What the supervisor can be told.
 #[derive(Debug)]
 pub enum Command {
-    /// Replace all workers. Without a reply, a reload that is asked for during
-    /// another rollout follows it.
-    Reload { reply: Option<Reply> },
+    /// Replace all workers, in the mode that is configured if none is given. Without a
+    /// reply, a reload that is asked for during another rollout follows it.
+    Reload { mode: Option<ReloadMode>, reply: Option<Reply> },
     /// Change the number of workers; a reply matters as for a reload.
     Scale { to: ScaleTo, reply: Option<Reply> },
     /// Stop all workers, whose long-lived connections end within this time. Each has the

@@ -23,8 +23,9 @@ pub fn reloading() {
     }
 }
 
-pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("finishing requests")]);
+/// The cluster is going away; `status` says to a person what it still does.
+pub fn stopping(status: &str) {
+    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

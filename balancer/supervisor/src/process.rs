@@ -103,7 +103,10 @@ pub enum ProcessReport {
     /// It is about to stop.
     Leaving,
     /// It was withdrawn, and has only long-lived connections.
-    OnlyLongLived,
+    OnlyLongLived {
+        /// As far as the kernel knows.
+        may_handle_terminate: bool,
+    },
     /// It was withdrawn, and has nothing in flight.
     Drained,
     Exited {

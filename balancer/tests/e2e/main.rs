@@ -29,6 +29,7 @@ mod limits;
 mod load;
 mod logs;
 mod memory;
+mod one_by_one;
 mod operations;
 mod operators;
 #[expect(unreachable_pub, reason = "as above")]
@@ -40,6 +41,7 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod shutdown_delay;
 mod signals;
 mod socketio;
 mod state_dir;
@@ -48,6 +50,7 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod told_last;
 mod tools;
 mod verdicts;
 mod watch;

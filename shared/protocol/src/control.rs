@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterHealth, ReleaseChanges, Sample, WorkerId, WorkerList};
+use crate::{ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
 
 /// `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,11 +15,25 @@ pub struct Status {
     /// Seconds since the primary's start.
     pub uptime_seconds: f64,
     pub health: ClusterHealth,
+    /// Absent while it is not shutting down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<ShutdownPhase>,
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,
     #[serde(flatten)]
     pub list: WorkerList,
+}
+
+/// How far a shutdown has come.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "phase")]
+pub enum ShutdownPhase {
+    /// It serves as before, and `/health` says that it will not for long.
+    #[serde(rename_all = "camelCase")]
+    Delay { seconds_left: f64 },
+    /// It finishes what is in flight.
+    Draining,
 }
 
 /// `POST /scale`: `{"workers":4}` for a number, `{"add":1}` and `{"add":-1}` for a change.
@@ -48,8 +62,14 @@ pub enum Progress {
     Ready { worker: WorkerId, pid: u32, after_ms: u64 },
     /// From now on requests go to the new workers only.
     Switched { workers: usize },
-    /// A worker gets no further requests and finishes what it has.
-    Draining { worker: WorkerId, pid: u32 },
+    /// A worker gets no further requests and finishes what it has; with a `turn`, its
+    /// successor starts after its end.
+    Draining {
+        worker: WorkerId,
+        pid: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<Turn>,
+    },
     /// A worker has ended.
     Stopped { worker: WorkerId, pid: u32 },
     /// The change is complete. Nothing follows. What workers that were replaced still have
@@ -66,7 +86,8 @@ pub enum Progress {
     },
     /// Something that whoever asked for the change should know, and that does not keep it.
     Warning { reason: String },
-    /// Nothing was changed, or all that was has been undone. Nothing follows.
+    /// Nothing was changed, or all that was has been undone, unless `reason` says what is
+    /// left. Nothing follows.
     #[serde(rename_all = "camelCase")]
     Failed {
         reason: String,

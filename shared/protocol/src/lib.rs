@@ -6,6 +6,7 @@ mod event;
 mod output;
 pub mod problem;
 mod release;
+mod reload;
 mod restart;
 mod sample;
 
@@ -15,10 +16,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use certificate::CertificateStatus;
-pub use control::{Progress, Scale, Status};
+pub use control::{Progress, Scale, ShutdownPhase, Status};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;
+pub use reload::{ReleaseId, ReloadMode, Turn, UnknownReloadMode};
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
 
@@ -180,6 +182,11 @@ pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "crash"))]
     pub last_restart: Option<String>,
+    /// The release that it runs, or starts from next: 1 is the one that the cluster was
+    /// started with, and each reload opens the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, example = 1))]
+    pub release: Option<ReleaseId>,
     /// Requests handed to this process by the balancer.
     pub requests: u64,
     /// Requests that this process is working on for the balancer.

@@ -33,7 +33,8 @@ pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT, WORKER_
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
 pub use workers::{
     CHDIR, DRAIN_SIGNAL, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY,
-    MAX_REQUESTS, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
+    MAX_REQUESTS, RELOAD_MODE, SHUTDOWN_DELAY, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT,
+    STREAM_DRAIN_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
@@ -156,10 +157,12 @@ mod tests {
             find ENV_FILE: [",", "a.env,,b.env"];
             find CHDIR: ["a\0b"];
             get DRAIN_TIMEOUT: NO_DURATION;
+            get SHUTDOWN_DELAY: ["5", "-1s", "9000years"];
             get STARTUP_TIMEOUT: NO_DURATION;
             get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];
             get KILL_TIMEOUT: NO_DURATION;
             find START_PARALLEL: NO_COUNT;
+            get RELOAD_MODE: ["All", "rolling", "one by one"];
             find MAX_MEMORY: ["0", "lots"];
             find MAX_REQUESTS: ["0", "1e3"];
             find MAX_LIFETIME: NO_DURATION;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::accepted::{AcceptedSocket, ListenerOptions};
 
 /// Serves the connections of a thread.
@@ -16,6 +18,9 @@ pub trait Service: Send + Sync + 'static {
         socket: AcceptedSocket,
         options: &Arc<ListenerOptions>,
     ) -> impl Future<Output = ()> + Send;
+
+    /// Changes when [`Self::maintain`] is to be called before its time.
+    fn changes(&self) -> watch::Receiver<()>;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);

@@ -87,6 +87,7 @@ impl<A: Service> Serving<A> {
         // A connection that was accepted while there was no permit for it.
         let mut held = None;
         let mut maintenance = tokio::time::interval(A::MAINTENANCE_INTERVAL);
+        let mut changes = self.app.changes();
         loop {
             tokio::select! {
                 accepted = next(&mut listeners, &self.permits, &mut held, is_failing) => match accepted {
@@ -105,6 +106,7 @@ impl<A: Service> Serving<A> {
                 },
                 Some(connection) = handoff.received.recv() => self.take(connection),
                 _ = maintenance.tick() => self.app.maintain(),
+                Ok(()) = changes.changed() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
             }
         }
@@ -123,6 +125,7 @@ impl<A: Service> Serving<A> {
             tokio::select! {
                 Some(connection) = handoff.received.recv() => self.take(connection),
                 _ = maintenance.tick() => self.app.maintain(),
+                Ok(()) = changes.changed() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase == Phase::Ended) => break,
             }
         }

@@ -5,6 +5,7 @@
 
 mod bodies;
 mod buffers;
+mod drains;
 mod faults;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
