@@ -2,6 +2,7 @@
 //! starting one, in a line for each finding, as `nginx -t` does. It leaves nothing behind.
 
 mod addresses;
+mod certificates;
 mod files;
 
 use std::fmt::{self, Display};
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    ACCESS_LOG, ADMIN, CONTROL, HOST, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR, WORKERS,
+    ACCESS_LOG, ADMIN, CONTROL, HOST, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR, TLS_CERT, TLS_CLIENT_CA,
+    TLS_DIR, TLS_KEY, WORKERS,
 };
 
 use balancer_supervisor::process::Program;
@@ -121,6 +123,12 @@ const LOOKS: &[Look] = &[
         needs: &[&HOST.definition, &PORT.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::clients,
+    },
+    Look {
+        what: "TLS",
+        needs: &[&TLS_CERT.definition, &TLS_KEY.definition, &TLS_DIR.definition, &TLS_CLIENT_CA.definition],
+        needs_command: false,
+        look: certificates::certificates,
     },
     Look {
         what: "admin listener",

@@ -32,6 +32,7 @@ use balancer_supervisor::output::{OutputMode, OutputSettings, WorkerOutput};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
+use balancer_tls::Tls;
 
 use crate::activation::Activation;
 use crate::config::Config;
@@ -41,6 +42,7 @@ use crate::shutdown::Shutdown;
 use crate::signals::Signals;
 use crate::sockets::Sockets;
 use crate::state_dir::StateDir;
+use crate::tls;
 use crate::worker_env;
 
 /// Runs a cluster that starts with `workers` workers, until a signal ends it.
@@ -60,7 +62,9 @@ pub(crate) fn run(config: &Config, workers: u32, activation: Activation) -> anyh
     if let Some(why) = &activation.ignored {
         debug!("sockets that were passed are ignored: {why}");
     }
-    let sockets = Sockets::open(config, activation)?;
+    let protocols = config.proxy_limits.http2.alpn_protocols();
+    let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
+    let sockets = Sockets::open(config, activation, tls.clone())?;
     let state_dir = open_state_dir(config)?;
     let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
@@ -69,8 +73,11 @@ pub(crate) fn run(config: &Config, workers: u32, activation: Activation) -> anyh
     };
     let open = OpenRequests::default();
     let proxy = proxy(config, &state, open.clone(), access_log.clone())?;
-    let reopened = access_log.clone();
-    let (supervisor, commands) = Handle::new(move || reopened.reopen());
+    let (reopened, reloaded) = (access_log.clone(), tls.clone());
+    let (supervisor, commands) = Handle::new(move || {
+        reopened.reopen();
+        reloaded.as_deref().map(tls::reload).unwrap_or_default()
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -85,6 +92,7 @@ pub(crate) fn run(config: &Config, workers: u32, activation: Activation) -> anyh
         state,
         open,
         proxy,
+        tls,
         access_log,
         output: Arc::new(output),
         supervisor,
@@ -155,6 +163,8 @@ struct Cluster<'a> {
     state: ClusterState,
     open: OpenRequests,
     proxy: Arc<Proxy>,
+    /// If clients speak TLS.
+    tls: Option<Arc<Tls>>,
     access_log: AccessLog,
     output: Arc<WorkerOutput>,
     supervisor: Handle,
@@ -184,6 +194,9 @@ impl Cluster<'_> {
         let (address, closing, described) = (sockets.addresses[0], sockets.closing(), sockets.described());
         let operators = Operators { config, state: &state, supervisor: &handle, address };
         operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
+        if let Some(tls) = self.tls {
+            tokio::spawn(tls::watch(tls, state.clone()));
+        }
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };

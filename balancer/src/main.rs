@@ -22,6 +22,7 @@ mod shutdown;
 mod signals;
 mod sockets;
 mod state_dir;
+mod tls;
 mod worker_env;
 
 use std::ffi::OsString;

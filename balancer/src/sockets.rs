@@ -4,6 +4,7 @@
 mod passed;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use anyhow::Context;
 use shared_settings::definitions::ADMIN;
@@ -11,7 +12,8 @@ use shared_settings::{Admin, describe_bind_error};
 use tracing::warn;
 
 use balancer_admin::control::{ControlSocket, Places};
-use balancer_proxy::listener::{self, Listener, Phase};
+use balancer_proxy::listener::{self, Listener, ListenerOptions, Phase};
+use balancer_tls::Tls;
 
 use crate::activation::Activation;
 use crate::config::Config;
@@ -30,6 +32,7 @@ pub(crate) struct Sockets {
     pub(crate) control_places: Places,
     /// Those for clients were passed.
     pub(crate) are_inherited: bool,
+    pub(crate) speaks_tls: bool,
 }
 
 impl Sockets {
@@ -37,7 +40,11 @@ impl Sockets {
     ///
     /// # Errors
     /// When a socket that was passed is not fit for its purpose, or another cannot be bound.
-    pub(crate) fn open(config: &Config, activation: Activation) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        config: &Config,
+        activation: Activation,
+        tls: Option<Arc<Tls>>,
+    ) -> anyhow::Result<Self> {
         let ignored = activation.ignored.clone();
         let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
         let mut without_effect = Vec::new();
@@ -51,6 +58,9 @@ impl Sockets {
         } else {
             vec![bind_for_clients(config.listen(), ignored)?]
         };
+        let speaks_tls = tls.is_some();
+        let options = || ListenerOptions { tls: tls.clone(), ..ListenerOptions::default() };
+        let clients: Vec<_> = clients.into_iter().map(|listener| listener.with(options())).collect();
         let addresses = clients.iter().map(Listener::address).collect::<Result<Vec<_>, _>>();
         let addresses = addresses.context("could not read the bound address")?;
         if are_inherited {
@@ -87,7 +97,16 @@ impl Sockets {
             let choices = without_effect.join(", ");
             warn!("the sockets that were passed are used, and this has no effect: {choices}");
         }
-        Ok(Self { clients, addresses, admin, admin_address, control, control_places, are_inherited })
+        Ok(Self {
+            clients,
+            addresses,
+            admin,
+            admin_address,
+            control,
+            control_places,
+            are_inherited,
+            speaks_tls,
+        })
     }
 
     /// How the listeners for clients close when the cluster ends.
@@ -97,7 +116,8 @@ impl Sockets {
 
     /// For the log: where clients connect.
     pub(crate) fn described(&self) -> String {
-        let urls: Vec<_> = self.addresses.iter().map(|address| format!("http://{address}")).collect();
+        let scheme = if self.speaks_tls { "https" } else { "http" };
+        let urls: Vec<_> = self.addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
         let inherited = if self.are_inherited { " (inherited)" } else { "" };
         format!("{}{inherited}", urls.join(", "))
     }

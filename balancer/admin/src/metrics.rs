@@ -1,6 +1,8 @@
 //! The metrics as text that Prometheus scrapes (OpenMetrics 1.0), aggregated over
 //! all workers. What is not counted all the time is looked up here.
 
+mod tls;
+
 use std::fmt::Error;
 use std::sync::atomic::AtomicU64;
 
@@ -63,6 +65,7 @@ impl Collector for Snapshot {
         requests(&mut encoder, &slots)?;
         worker_faults(&mut encoder, &slots)?;
         self.traffic(&mut encoder)?;
+        tls::encode(&mut encoder, &self.0)?;
         replacements(&mut encoder, &slots)?;
         self.reloads(&mut encoder)
     }

@@ -4,7 +4,7 @@ mod turns;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shared_protocol::{
     ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, ShutdownPhase, Status, WorkerState,
@@ -88,16 +88,35 @@ pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: St
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
     lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
+    lines.extend(certificates(status, style));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));
     lines
 }
 
+/// The certificate that ends first; all those that are worth a warning.
+fn certificates(status: &Status, style: Style) -> Vec<String> {
+    let now = SystemTime::now();
+    let warnings: Vec<_> = status.certificates.iter().filter_map(|one| one.warning(now)).collect();
+    if !warnings.is_empty() {
+        return warnings.iter().map(|warning| style.alarm(warning)).collect();
+    }
+    let first = status.certificates.iter().min_by_key(|one| one.not_after);
+    let line = first.map(|first| match status.certificates.len() {
+        1 => format!("the certificate for {} {}", first.name, first.expiry(now)),
+        all => {
+            format!("{all} certificates, the first to end is that for {}: {}", first.name, first.expiry(now))
+        }
+    });
+    line.map(|line| style.fit(&line)).into_iter().collect()
+}
+
 fn title(status: &Status, style: Style) -> String {
     let health = &status.health;
+    let scheme = if status.certificates.is_empty() { "http" } else { "https" };
     let (word, colour) = word(health.status);
     let text = style.fit(&format!(
-        "{word}{} on http://{}  {}/{} workers online  primary {}, up {}, version {}",
+        "{word}{} on {scheme}://{}  {}/{} workers online  primary {}, up {}, version {}",
         status.shutdown.map_or_else(String::new, shutdown),
         status.address,
         health.workers.online,

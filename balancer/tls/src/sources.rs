@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::client_ca::{self, ClientCaError};
 use crate::directory::{self, DirectoryError};
 use crate::files::PairFiles;
 
@@ -39,6 +40,14 @@ impl Sources {
             pairs.extend(directory::pairs(directory)?);
         }
         Ok(pairs)
+    }
+
+    /// Could the authorities of clients be used, if there are to be any?
+    ///
+    /// # Errors
+    /// When their file cannot be read, or has something else in it.
+    pub fn check_client_ca(&self) -> Result<(), ClientCaError> {
+        self.client_ca.as_deref().map(client_ca::verifier).transpose().map(drop)
     }
 
     /// What all files look like now, links followed, as certbot and Kubernetes exchange links.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
+use crate::{CertificateStatus, ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
 
 /// `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Status {
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,
+    /// The certificates that clients get, the default one first; none where they speak plain HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
     #[serde(flatten)]
     pub list: WorkerList,
 }
