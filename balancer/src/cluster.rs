@@ -78,7 +78,8 @@ pub(crate) fn run(
     if let Some(why) = &activation.ignored {
         debug!("sockets that were passed are ignored: {why}");
     }
-    let tls = config.tls.as_ref().map(|sources| tls::open(sources, &state)).transpose()?;
+    let protocols = config.proxy_limits.http2.alpn_protocols();
+    let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
     let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
     let handover = successor.as_ref().map(|successor| &successor.handover);
     let sockets = Sockets::open(config, activation, handover, &parts)?;

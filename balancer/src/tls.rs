@@ -18,16 +18,17 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 /// Time between two warnings of the same certificate.
 const WARN_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// HTTP/1.1 alone.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
-
-/// Reads all certificates. What operators see of them is kept up to date in `state`.
+/// Reads all certificates, for clients that may choose one of `protocols` (ALPN). What
+/// operators see of them is kept up to date in `state`.
 ///
 /// # Errors
 /// When one of them cannot be used.
-pub(crate) fn open(sources: &Sources, state: &ClusterState) -> anyhow::Result<Arc<Tls>> {
+pub(crate) fn open(
+    sources: &Sources,
+    protocols: Vec<Vec<u8>>,
+    state: &ClusterState,
+) -> anyhow::Result<Arc<Tls>> {
     let certificates = Arc::clone(&state.certificates);
-    let protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
     let tls = Tls::new(sources.clone(), protocols, move |all| certificates.set(all));
     let tls = tls.with_context(|| format!("no TLS (set {} or {})", TLS_CERT.names(), TLS_DIR.names()))?;
     warn_of_dates(state);

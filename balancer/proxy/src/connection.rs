@@ -1,20 +1,23 @@
 //! A client's connection from its first request to its end.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use balancer_http1::HttpError;
 
 use crate::client::{ClientStream, Http1Client, NextHead};
 use crate::forwarded::ClientIdentity;
 use crate::handshake::{self, Opened};
+use crate::http2;
 use crate::ip_limit::Decision;
+use crate::limits::Http2;
 use crate::listener::{AcceptedSocket, ListenerOptions};
 use crate::proxy::Proxy;
 use crate::proxy_protocol;
 use crate::request::{self, AfterResponse};
 
 /// Serves requests until the connection ends.
-pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &ListenerOptions) {
+pub(crate) async fn serve(proxy: &Arc<Proxy>, socket: AcceptedSocket, options: &Arc<ListenerOptions>) {
     let named = match &options.proxy_protocol {
         None => None,
         Some(sources) => {
@@ -50,11 +53,25 @@ pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &Liste
     let mut client = Http1Client::new(stream, identity, proxy.limits.half_close);
     client.hsts.clone_from(&options.hsts);
     if is_refused {
+        if client.stream.has_chosen_http2() {
+            return Box::pin(http2::refuse(proxy, client)).await;
+        }
         request::refuse_connection(proxy, &mut client).await;
         return client.linger(proxy.limits.linger_timeout).await;
     }
+    if client.stream.has_chosen_http2() {
+        return Box::pin(http2::serve(proxy, options, client)).await;
+    }
+    let mut head = client.next_head(&proxy.limits).await;
+    if proxy.limits.http2 == Http2::On
+        && !client.identity.is_tls
+        && let NextHead::Complete(length) = head
+        && http2::is_preface(&client.read_buffer.bytes()[..length])
+    {
+        return Box::pin(http2::serve(proxy, options, client)).await;
+    }
     loop {
-        let after = match client.next_head(&proxy.limits).await {
+        let after = match head {
             NextHead::Closed => return client.end().await,
             NextHead::Refused(error) => request::refuse(proxy, &mut client, error).await,
             NextHead::Complete(length) => request::handle(proxy, &mut client, length, options).await,
@@ -68,6 +85,7 @@ pub(crate) async fn serve(proxy: &Proxy, socket: AcceptedSocket, options: &Liste
                 return client.linger(proxy.limits.linger_timeout).await;
             }
         }
+        head = client.next_head(&proxy.limits).await;
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct RequestContext {
     /// The method is idempotent (RFC 9110, section 9.2.2).
     pub(crate) is_idempotent: bool,
     pub(crate) is_1_1: bool,
+    /// A body of the response ends with its stream.
+    pub(crate) is_http2: bool,
     /// The client may send another request on its connection.
     pub(crate) keeps_alive: bool,
     pub(crate) upgrades: bool,
@@ -100,6 +102,7 @@ impl RequestContext {
             is_head: request.method == b"HEAD",
             is_idempotent: is_idempotent(request.method),
             is_1_1: request.is_1_1,
+            is_http2: identity.is_http2,
             keeps_alive: request.keeps_alive(),
             upgrades: request.upgrades,
             expects_continue: request.expects_continue,
@@ -125,6 +128,7 @@ impl RequestContext {
             is_head: bytes.starts_with(b"HEAD "),
             is_idempotent: false,
             is_1_1: true,
+            is_http2: identity.is_http2,
             keeps_alive: false,
             upgrades: false,
             expects_continue: false,

@@ -14,18 +14,20 @@ pub struct ClientIdentity {
     /// The client is a known proxy: what it says of where its requests come from is
     /// passed on and added to.
     pub is_trusted: bool,
+    /// It speaks HTTP/2.
+    pub is_http2: bool,
     /// The connection is a TLS session.
     pub is_tls: bool,
 }
 
 impl ClientIdentity {
     pub fn new(address: IpAddr, is_trusted: bool) -> Self {
-        Self { address: address.to_canonical().to_string(), is_trusted, is_tls: false }
+        Self { address: address.to_canonical().to_string(), is_trusted, is_tls: false, is_http2: false }
     }
 
     /// The peer of a Unix socket, which has no address. nginx calls it the same.
     pub fn unix(is_trusted: bool) -> Self {
-        Self { address: UNIX.to_owned(), is_trusted, is_tls: false }
+        Self { address: UNIX.to_owned(), is_trusted, is_tls: false, is_http2: false }
     }
 }
 

@@ -9,6 +9,7 @@ use shared_protocol::{RestartReason, WorkerId};
 
 use crate::faults::{Rejections, WorkerFault};
 use crate::handshakes::Handshakes;
+use crate::http2::Http2Endings;
 
 /// How a reload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Counters {
     pub output_dropped: Arc<AtomicU64>,
     /// Valid requests that the balancer rejected.
     pub rejections: Rejections,
+    /// HTTP/2 connections that ended because of what their clients did.
+    pub http2: Http2Endings,
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod events;
 pub mod faults;
 pub mod handshakes;
+pub mod http2;
 pub mod output;
 pub mod registry;
 pub mod response;

@@ -22,6 +22,7 @@ mod freeze;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+mod http2;
 mod launch;
 mod limits;
 mod listeners;

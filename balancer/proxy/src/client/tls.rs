@@ -16,7 +16,6 @@ use super::stream::ClientStream;
 /// flushes nothing at the end. So a write that is pending may have been taken already, and
 /// **must go on with the same bytes**, to which others may have been appended. The request
 /// path does so, as each connection carries one sequence of bytes.
-#[derive(Debug)]
 pub(crate) struct TlsSession {
     stream: TlsStream<ClientStream>,
     /// Bytes that the session has taken and the kernel may not have yet.
