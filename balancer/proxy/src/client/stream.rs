@@ -20,7 +20,7 @@ pub(crate) enum ClientStream {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// In a box, as a session is some hundred bytes that other connections do not need.
-    Tls(Box<TlsSession>),
+    Tls(Box<TlsSession<Self>>),
     /// One stream of an HTTP/2 connection.
     Http2(Box<Http2Stream>),
 }

@@ -7,8 +7,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::stream::ClientStream;
-
 /// A session whose handshake is done.
 ///
 /// What was written counts as written once the kernel has it, as with a socket, and not when
@@ -16,14 +14,14 @@ use super::stream::ClientStream;
 /// flushes nothing at the end. So a write that is pending may have been taken already, and
 /// **must go on with the same bytes**, to which others may have been appended. The request
 /// path does so, as each connection carries one sequence of bytes.
-pub(crate) struct TlsSession {
-    stream: TlsStream<ClientStream>,
+pub(crate) struct TlsSession<S> {
+    stream: TlsStream<S>,
     /// Bytes that the session has taken and the kernel may not have yet.
     taken: usize,
 }
 
-impl TlsSession {
-    pub(crate) fn new(stream: TlsStream<ClientStream>) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsSession<S> {
+    pub(crate) fn new(stream: TlsStream<S>) -> Self {
         Self { stream, taken: 0 }
     }
 

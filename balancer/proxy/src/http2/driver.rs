@@ -53,6 +53,7 @@ struct Seen {
 }
 
 /// What happens on a connection.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and nearly all of them are requests")]
 pub(super) enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     Ended,

@@ -92,10 +92,10 @@ fn long_bodies_go_both_ways() {
     let server = Server::start(&upstream, ProxyLimits::default());
     let mut client = Client::on(server.connect(&["h2"]).0);
     let body: Vec<u8> = (0..LENGTH).map(|index| (index % 251) as u8).collect();
-    // Less than the relay's windows at a time.
     let length = body.len().to_string();
     client.headers(1, 0, &[&POST[..], &[("content-length", &length)]].concat());
-    let mut room = 128_i64 << 10;
+    // What holds until the relay's settings are acknowledged (RFC 9113, section 6.9.2).
+    let mut room = 65_535_i64;
     let mut pieces = body.chunks(16_000).peekable();
     while let Some(piece) = pieces.next() {
         while room < piece.len() as i64 {
