@@ -11,6 +11,8 @@ use shared_protocol::{
     WorkerStatus, in_flight_text,
 };
 
+use crate::maintenance;
+
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
 pub(crate) const HEAD: usize = 5;
 
@@ -90,6 +92,7 @@ pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: St
     }
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
+    lines.extend(status.maintenance.map(|maintenance| style.alarm(&maintenance::line(maintenance))));
     lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));

@@ -18,7 +18,9 @@ use crate::fault_log::FaultLog;
 use crate::ip_limit::IpLimit;
 use crate::limits::ProxyLimits;
 use crate::open_requests::OpenRequests;
+use crate::pages::ErrorPages;
 use crate::proxy_protocol::RefusalLog;
+use crate::responses;
 use crate::retry_budget::RetryBudget;
 
 /// The request path's configuration and its links to the rest of the program.
@@ -31,6 +33,8 @@ pub struct Proxy {
     /// What leads requests to their workers, if the strategy asks for it.
     pub affinity: AffinitySource,
     pub access_log: AccessLog,
+    /// One's own pages for errors of the balancer itself.
+    pub error_pages: Arc<ErrorPages>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) counters: Arc<Counters>,
@@ -57,6 +61,7 @@ impl Proxy {
             probe_target: None,
             affinity: AffinitySource::None,
             access_log: AccessLog::default(),
+            error_pages: Arc::default(),
             buffer_memory: Arc::new(BufferMemory::new(limits.buffer_memory, Arc::clone(&counters))),
             pool,
             registry,
@@ -80,6 +85,15 @@ impl Proxy {
         }
         let (method, path) = (std::str::from_utf8(method).ok()?, std::str::from_utf8(path).ok()?);
         balancer_state::response::own(&self.registry, method, path)
+    }
+
+    /// The response to a request for workers while there is maintenance. Balancers in front
+    /// are let through to the workers: they are to go on sending their clients here, where
+    /// these learn that there is maintenance.
+    pub(crate) fn maintenance_response(&self, method: &[u8], target: &[u8]) -> Option<Response> {
+        let retry_after = self.registry.maintenance.retry_after()?;
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+        (!self.is_probe(method, target, path)).then(|| responses::for_maintenance(retry_after))
     }
 
     /// Does a balancer in front ask how the program is? HAProxy does so with OPTIONS unless it

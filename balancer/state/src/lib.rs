@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod events;
 pub mod faults;
+pub mod maintenance;
 pub mod output;
 pub mod registry;
 pub mod response;

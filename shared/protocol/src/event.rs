@@ -31,6 +31,7 @@ pub enum EventKind {
     Reload,
     Scale,
     Limit,
+    Maintenance,
     Shutdown,
 }
 
@@ -52,6 +53,7 @@ impl fmt::Display for EventKind {
             Self::Reload => "reload",
             Self::Scale => "scale",
             Self::Limit => "limit",
+            Self::Maintenance => "maintenance",
             Self::Shutdown => "shutdown",
         })
     }

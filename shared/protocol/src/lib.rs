@@ -14,7 +14,7 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use control::{Progress, Scale, ShutdownPhase, Status};
+pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;
