@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn maintenance_begins_changes_and_ends_and_each_is_one_event() {
         let state = ClusterState::default();
-        let on = |seconds: u32| begin(&state, format!("{{\"retryAfterSeconds\":{seconds}}}").as_bytes()).status;
+        let on =
+            |seconds: u32| begin(&state, format!("{{\"retryAfterSeconds\":{seconds}}}").as_bytes()).status;
         assert_eq!(now(&state.registry), None);
         assert_eq!([on(60), on(60), on(90)], [200; 3]);
         assert_eq!(now(&state.registry), Some(Maintenance { retry_after_seconds: 90 }));
@@ -69,8 +70,15 @@ mod tests {
     #[test]
     fn what_is_no_maintenance_changes_nothing() {
         let state = ClusterState::default();
-        for bad in ["", "{}", "[]", "{\"retryAfterSeconds\":0}", "{\"retryAfterSeconds\":-1}",
-            "{\"retryAfterSeconds\":2592001}", "{\"retryAfterSeconds\":1,\"x\":2}"] {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            "{\"retryAfterSeconds\":0}",
+            "{\"retryAfterSeconds\":-1}",
+            "{\"retryAfterSeconds\":2592001}",
+            "{\"retryAfterSeconds\":1,\"x\":2}",
+        ] {
             let response = begin(&state, bad.as_bytes());
             assert_eq!(response.status, 400, "{bad}");
             assert!(response.detail.unwrap().contains("{\"retryAfterSeconds\":60}"));

@@ -24,7 +24,9 @@ pub(crate) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let wanted = match (to_be, retry_after) {
         (Switch::Off, None) => None,
-        (Switch::Off, Some(_)) => bail!("--retry-after goes with on: balancer maintenance on --retry-after 10m"),
+        (Switch::Off, Some(_)) => {
+            bail!("--retry-after goes with on: balancer maintenance on --retry-after 10m")
+        }
         (Switch::On, seconds) => {
             Some(Maintenance { retry_after_seconds: seconds.unwrap_or(RETRY_AFTER_SECONDS) })
         }

@@ -49,7 +49,13 @@ pub(crate) fn for_client(
         None => Response::new(status, response.content_type, response.body.clone()),
     };
     let extra = response.extra.iter().cloned().chain(page.extra).chain([("vary", "Accept".to_owned())]);
-    Some(Response { extra: extra.collect(), content_type: page.content_type, status, detail: None, body: page.body })
+    Some(Response {
+        extra: extra.collect(),
+        content_type: page.content_type,
+        status,
+        detail: None,
+        body: page.body,
+    })
 }
 
 impl Words<'_> {
@@ -96,7 +102,9 @@ impl Words<'_> {
                 "Down for maintenance",
                 "The service is being worked on and will be back soon. Please try again in a little while.",
             ),
-            413 => ("That is too large", "The service does not take as much as was sent. Send less at a time."),
+            413 => {
+                ("That is too large", "The service does not take as much as was sent. Send less at a time.")
+            }
             414 | 431 => (
                 "The request is too large",
                 "The address or the cookies of this site are too long. Use a shorter address, or delete \

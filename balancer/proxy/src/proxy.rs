@@ -30,6 +30,8 @@ pub struct Proxy {
     /// Where balancers in front ask how a program is, which is answered here once the cluster
     /// shuts down. With a query, only that very target.
     pub probe_target: Option<String>,
+    /// Where they ask while it does not shut down; as `probe_target`.
+    pub health_target: Option<String>,
     /// What leads requests to their workers, if the strategy asks for it.
     pub affinity: AffinitySource,
     pub access_log: AccessLog,
@@ -59,6 +61,7 @@ impl Proxy {
         Self {
             own_routes: true,
             probe_target: None,
+            health_target: None,
             affinity: AffinitySource::None,
             access_log: AccessLog::default(),
             error_pages: Arc::default(),
@@ -80,7 +83,8 @@ impl Proxy {
     pub(crate) fn own_response(&self, method: &[u8], target: &[u8]) -> Option<Response> {
         let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
         if !self.own_routes {
-            let is_unhealthy = self.registry.is_shutting_down() && self.is_probe(method, target, path);
+            let is_unhealthy =
+                self.registry.is_shutting_down() && is_probe(&self.probe_target, method, target, path);
             return is_unhealthy.then(|| Response::json(503, &self.registry.health()));
         }
         let (method, path) = (std::str::from_utf8(method).ok()?, std::str::from_utf8(path).ok()?);
@@ -93,14 +97,8 @@ impl Proxy {
     pub(crate) fn maintenance_response(&self, method: &[u8], target: &[u8]) -> Option<Response> {
         let retry_after = self.registry.maintenance.retry_after()?;
         let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
-        (!self.is_probe(method, target, path)).then(|| responses::for_maintenance(retry_after))
-    }
-
-    /// Does a balancer in front ask how the program is? HAProxy does so with OPTIONS unless it
-    /// is told otherwise (its configuration manual, `option httpchk`).
-    fn is_probe(&self, method: &[u8], target: &[u8], path: &[u8]) -> bool {
-        let is_one = |probe: &str| [target, path].contains(&probe.as_bytes());
-        matches!(method, b"GET" | b"HEAD" | b"OPTIONS") && self.probe_target.as_deref().is_some_and(is_one)
+        (!is_probe(&self.health_target, method, target, path))
+            .then(|| responses::for_maintenance(retry_after))
     }
 
     /// Counts and logs a finished request; called once for each. `traffic` is that of
@@ -120,4 +118,11 @@ impl Proxy {
         }
         tracing::trace!(?summary, "request finished");
     }
+}
+
+/// Does a balancer in front ask how the program is, where it is asked at `probe`? HAProxy does
+/// so with OPTIONS unless it is told otherwise (its configuration manual, `option httpchk`).
+fn is_probe(probe: &Option<String>, method: &[u8], target: &[u8], path: &[u8]) -> bool {
+    let is_one = |probe: &str| [target, path].contains(&probe.as_bytes());
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS") && probe.as_deref().is_some_and(is_one)
 }

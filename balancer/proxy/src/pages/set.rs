@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn a_set_with_a_bad_page_is_refused_by_the_name_of_that_page() {
-        for name in ["50x.html", "502.htm", "200.html", "600.html", "+50.html", "index.html", "502", "502.html.bak"] {
+        for name in
+            ["50x.html", "502.htm", "200.html", "600.html", "+50.html", "index.html", "502", "502.html.bak"]
+        {
             let error = set(&[(name, b"x")]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("502.html"), "{error}");
         }

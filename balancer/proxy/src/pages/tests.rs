@@ -83,7 +83,8 @@ fn the_policy_allows_the_style_of_the_page() {
 fn base64(bytes: &[u8]) -> String {
     let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let groups = bytes.chunks(3).map(|group| {
-        let bits = group.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - group.len()));
+        let bits = group.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+            << (8 * (3 - group.len()));
         let place = |n: usize| if n <= group.len() { digits[bits >> (18 - 6 * n) & 63] } else { b'=' };
         (0..4).map(|n| char::from(place(n))).collect::<String>()
     });
