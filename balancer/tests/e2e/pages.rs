@@ -57,7 +57,7 @@ fn maintenance_lets_requests_in_flight_end_and_answers_all_others() {
     let mut stream = BufReader::new(TcpStream::connect(cluster.address).unwrap());
     stream.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
     stream.get_mut().write_all(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    let mut tick = |stream: &mut BufReader<TcpStream>| {
+    let tick = |stream: &mut BufReader<TcpStream>| {
         let mut line = String::new();
         while !line.contains("data: ") {
             line.clear();
@@ -71,7 +71,7 @@ fn maintenance_lets_requests_in_flight_end_and_answers_all_others() {
 
     let said = maintenance(&cluster, &["on", "--retry-after", "10m"]);
     assert!(said.contains("600 s"), "{said}");
-    let refused = ask(&cluster, "GET", "/pid?x", "*/*");
+    let refused = ask(&cluster, "GET", "/mode?x", "*/*");
     assert!(refused.problem(503).contains("maintenance"));
     assert_eq!(refused.header("retry-after"), Some("600"));
     let page = ask(&cluster, "GET", "/", BROWSER);
