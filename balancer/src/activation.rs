@@ -7,10 +7,14 @@
 use std::env;
 use std::fmt;
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use listenfd::ListenFd;
+use rustix::net::sockopt;
+
+use crate::upgrade;
 
 const PID: &str = "LISTEN_PID";
 const COUNT: &str = "LISTEN_FDS";
@@ -106,6 +110,24 @@ impl Activation {
         let passed =
             labels.into_iter().enumerate().map(|(index, label)| take(&mut descriptors, index, label));
         Ok(Self { passed: passed.collect::<Result<_, _>>()?, ignored: None })
+    }
+}
+
+impl Activation {
+    /// Takes the channel to a predecessor out of what was passed, if it is there: it is named so,
+    /// and does not listen.
+    pub(crate) fn take_channel(&mut self) -> Option<UnixStream> {
+        let is_channel = |passed: &Passed| match &passed.socket {
+            Socket::Unix(socket) => {
+                passed.label.name == upgrade::CHANNEL && sockopt::socket_acceptconn(socket) == Ok(false)
+            }
+            Socket::Tcp(_) => false,
+        };
+        let index = self.passed.iter().position(is_channel)?;
+        match self.passed.remove(index).socket {
+            Socket::Unix(socket) => Some(OwnedFd::from(socket).into()),
+            Socket::Tcp(_) => None,
+        }
     }
 }
 

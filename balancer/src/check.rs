@@ -2,6 +2,7 @@
 //! starting one, in a line for each finding, as `nginx -t` does. It leaves nothing behind.
 
 mod addresses;
+mod certificates;
 mod files;
 mod finding;
 mod passed;
@@ -13,7 +14,7 @@ use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
     ACCESS_LOG, ADMIN, CONTROL, ERROR_PAGES, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL,
-    STATE_DIR, WORKERS,
+    STATE_DIR, TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, WORKERS,
 };
 
 use balancer_supervisor::process::Program;
@@ -110,6 +111,12 @@ const LOOKS: &[Look] = &[
         ],
         needs_command: false,
         look: addresses::clients,
+    },
+    Look {
+        what: "TLS",
+        needs: &[&TLS_CERT.definition, &TLS_KEY.definition, &TLS_DIR.definition, &TLS_CLIENT_CA.definition],
+        needs_command: false,
+        look: certificates::certificates,
     },
     Look {
         what: ADMIN_LISTENER,

@@ -10,6 +10,7 @@ mod log;
 mod mode;
 mod place;
 mod program;
+mod tls;
 mod traffic;
 mod without_effect;
 
@@ -85,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) admin_hosts: Vec<String>,
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
+    /// Where certificates come from, if clients speak TLS.
+    pub(crate) tls: Option<balancer_tls::Sources>,
     pub(crate) telemetry: Telemetry,
     /// How lines of workers come out.
     pub(crate) worker_output: OutputMode,
@@ -153,6 +156,7 @@ impl Config {
             admin: Admin::address(settings.find(&ADMIN)?, listening.listeners.port()),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
+            tls: tls::sources(settings, mode)?,
             telemetry,
             worker_output,
             from_files: from_files(settings),

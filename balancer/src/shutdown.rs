@@ -3,6 +3,7 @@
 
 mod delay;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::signals::Signals;
+use crate::upgrade::{Predecessor, Succeeded};
 use balancer_proxy::OpenRequests;
 use balancer_proxy::listener::Phase;
 use balancer_state::events::Events;
@@ -39,6 +41,9 @@ pub(crate) struct Shutdown {
     pub(crate) phase: watch::Sender<Phase>,
     /// How the listener closes.
     pub(crate) closing: Phase,
+    pub(crate) predecessor: Predecessor,
+    /// Operators are not served any more from then on.
+    pub(crate) leaving: watch::Sender<bool>,
     pub(crate) supervisor: Handle,
     /// So long everything goes on as before, but for the answers about health.
     pub(crate) delay: Duration,
@@ -54,13 +59,14 @@ impl Shutdown {
     /// # Errors
     /// When the supervisor has given up, because no worker ever got ready; says why.
     pub(crate) async fn run(
-        self,
+        mut self,
         mut signals: Signals,
         supervisor: impl Future<Output = Ended>,
     ) -> anyhow::Result<ExitCode> {
         tokio::pin!(supervisor);
         let signal = tokio::select! {
             signal = signals.stop() => signal,
+            succeeded = self.predecessor.succeeded() => return self.leave(succeeded, signals, supervisor).await,
             // Otherwise the supervisor ends only on command.
             ended = &mut supervisor => return self.gave_up(ended).await,
         };
@@ -73,7 +79,36 @@ impl Shutdown {
         notify::stopping("finishing requests");
         // From now on each response closes its connection.
         self.registry.set_draining();
+        self.predecessor.close();
         self.phase.send_replace(self.closing);
+        self.end(signals, supervisor).await
+    }
+
+    /// Another cluster serves from now on, and this one finishes what it has. A signal that comes
+    /// now is meant for both, and for this one says nothing new.
+    async fn leave(
+        mut self,
+        succeeded: Succeeded,
+        mut signals: Signals,
+        supervisor: Pin<&mut impl Future<Output = Ended>>,
+    ) -> anyhow::Result<ExitCode> {
+        let open = self.open.count();
+        let waits_for = self.waits_for(open, signals.at_terminal());
+        info!(open, "succeeded by pid {}: {waits_for}", succeeded.pid);
+        self.registry.set_draining();
+        self.predecessor.close();
+        self.leaving.send_replace(true);
+        self.phase.send_replace(Phase::Leaving);
+        signals.expect_stop();
+        self.end(signals, supervisor).await
+    }
+
+    /// Finishes what there is, stops the workers and ends.
+    async fn end(
+        self,
+        mut signals: Signals,
+        mut supervisor: Pin<&mut impl Future<Output = Ended>>,
+    ) -> anyhow::Result<ExitCode> {
         let code = tokio::select! {
             code = self.finish() => code,
             _ = &mut supervisor => {

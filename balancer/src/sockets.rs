@@ -5,21 +5,22 @@ mod clients;
 mod passed;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use anyhow::Context;
+use shared_process::unix_socket::Ownership;
+use shared_protocol::Handover;
 use shared_settings::definitions::ADMIN;
 use shared_settings::{Admin, describe_bind_error};
 use tracing::warn;
 
 use balancer_admin::control::{ControlSocket, Places};
-use balancer_proxy::AcmeChallenges;
 use balancer_proxy::listener::{self, Phase};
 
 use crate::activation::{Activation, Socket};
 use crate::config::Config;
 use crate::control;
-pub(crate) use clients::Clients;
+pub(crate) use clients::{Clients, ListenerParts};
 pub(crate) use passed::ByPurpose;
 
 #[derive(Debug)]
@@ -40,19 +41,23 @@ impl Sockets {
     pub(crate) fn open(
         config: &Config,
         activation: Activation,
-        challenges: &Arc<AcmeChallenges>,
+        handover: Option<&Handover>,
+        parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
+        if let Some(handover) = handover {
+            return Self::succeed(config, activation, handover, parts);
+        }
         let ignored = activation.ignored.clone();
         let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
         let mut without_effect = Vec::new();
 
         let clients = if clients.is_empty() {
-            Clients::bind(config, challenges).map_err(|err| match &ignored {
+            Clients::bind(config, parts).map_err(|err| match &ignored {
                 Some(why) => anyhow::Error::msg(format!("{err}; {why}")),
                 None => err,
             })?
         } else {
-            Clients::inherit(clients, config, challenges)?
+            Clients::inherit(clients, config, parts)?
         };
         let port = clients.addresses().first().map(SocketAddr::port);
         if clients.are_inherited {
@@ -94,6 +99,68 @@ impl Sockets {
             warn!("the sockets that were passed are used, and this has no effect: {choices}");
         }
         Ok(Self { clients, admin, admin_address, control, control_places })
+    }
+
+    /// Takes over those of a predecessor that are where this configuration has them too, and
+    /// binds what else there is to be.
+    fn succeed(
+        config: &Config,
+        activation: Activation,
+        handover: &Handover,
+        parts: &ListenerParts,
+    ) -> anyhow::Result<Self> {
+        let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
+        let clients = if handover.are_inherited {
+            Clients::inherit(clients, config, parts)?
+        } else {
+            Clients::succeed(clients, handover, config, parts)?
+        };
+        let port = clients.addresses().first().map(SocketAddr::port);
+        let wanted = match port {
+            Some(port) => admin_place(config, port, clients.are_inherited),
+            None => config.admin,
+        };
+        let admin = admin.map(|(_, socket)| socket).filter(|socket| {
+            let address = socket.local_addr().ok();
+            let same = |wanted: SocketAddr| {
+                address.is_some_and(|address| {
+                    wanted == address || (wanted.port() == 0 && wanted.ip() == address.ip())
+                })
+            };
+            wanted.is_some_and(same)
+        });
+        let admin = match admin {
+            Some(socket) => {
+                socket.set_nonblocking(true).context("could not take over the admin listener")?;
+                Some(socket)
+            }
+            None => bind_for_admin(wanted)?,
+        };
+        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+        let chosen = config.control.as_deref().map(|path| std::fs::canonicalize(path).ok());
+        let passed = control.map(|(_, socket)| socket).filter(|socket| {
+            let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
+            chosen.as_ref().is_none_or(|chosen| *chosen == path)
+        });
+        let (control, control_places) = match passed {
+            Some(socket) => {
+                let control = ControlSocket::succeed(socket, handover.owns_control_directory)?;
+                let places = Places::chosen(control.path.clone());
+                (control, places)
+            }
+            None => {
+                let places = control::places(config.control.as_deref(), &clients.name(config));
+                (ControlSocket::bind(&places)?, places)
+            }
+        };
+        Ok(Self { clients, admin, admin_address, control, control_places })
+    }
+
+    /// Of the files of sockets: their paths, and what decides whether they are removed at the end.
+    pub(crate) fn files(&self) -> Vec<(String, Ownership)> {
+        let clients = self.clients.files.iter().map(|file| (file.path(), file.ownership()));
+        let all = clients.chain([(self.control.path.as_path(), self.control.ownership())]);
+        all.map(|(path, ownership)| (path.to_string_lossy().into_owned(), ownership)).collect()
     }
 
     /// How the listeners for clients close when the cluster ends.

@@ -16,9 +16,10 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use rustix::process::Signal;
 use shared_protocol::problem::Problem;
-use shared_protocol::{Scale, Status};
+use shared_protocol::{Progress, Scale, Status, Upgrade};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::http::{Acceptor, Handler, LINES, Reply, Server};
 use crate::logs;
@@ -34,12 +35,25 @@ const STEPS: usize = 4096;
 /// A body of a request to the control socket has fewer bytes.
 const BODY_LIMIT: usize = 4096;
 
+/// A command line is shorter (execve(2) allows more, people do not write more).
+const UPGRADE_LIMIT: usize = 256 * 1024;
+
+/// Somebody asks that another cluster succeed this one.
+#[derive(Debug)]
+pub struct UpgradeRequest {
+    pub upgrade: Upgrade,
+    /// None when a signal asks.
+    pub progress: Option<mpsc::Sender<Progress>>,
+}
+
 /// Answers on the control socket until dropped.
 #[derive(Debug, Clone)]
 pub struct Control {
     pub state: ClusterState,
     pub samples: Arc<Samples>,
     pub supervisor: Handle,
+    /// Has room for none when an upgrade is in progress.
+    pub upgrades: mpsc::Sender<UpgradeRequest>,
     /// Where clients connect.
     pub address: String,
     /// All of these places, as URLs.
@@ -76,6 +90,7 @@ impl Control {
             shutdown: self.state.registry.shutdown(Instant::now()),
             maintenance: maintenance::now(&self.state.registry),
             sample: self.samples.last(),
+            certificates: self.state.certificates.all().to_vec(),
             list: self.state.registry.worker_list(Instant::now()),
         }
     }
@@ -86,12 +101,32 @@ impl Control {
         if self.state.registry.is_shutting_down() {
             return stopping();
         }
-        let (progress, mut steps) = mpsc::channel(STEPS);
+        let (progress, steps) = mpsc::channel(STEPS);
         let awaits_drain = query(uri, "wait") == Some("true");
         let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
             return stopping();
         }
+        Self::stream(steps)
+    }
+
+    /// Asks for a successor and streams what becomes of it.
+    async fn upgrade(&self, upgrade: Upgrade) -> Reply {
+        if self.state.registry.is_shutting_down() {
+            return stopping();
+        }
+        let (progress, steps) = mpsc::channel(STEPS);
+        let request = UpgradeRequest { upgrade, progress: Some(progress) };
+        match self.upgrades.try_send(request) {
+            Ok(()) => Self::stream(steps),
+            Err(TrySendError::Full(_)) => {
+                Response::problem(Problem::new(409, "another upgrade is in progress")).into()
+            }
+            Err(TrySendError::Closed(_)) => stopping(),
+        }
+    }
+
+    fn stream(mut steps: mpsc::Receiver<Progress>) -> Reply {
         let (lines, parts) = mpsc::channel(1);
         tokio::spawn(async move {
             while let Some(step) = steps.recv().await {
@@ -139,6 +174,18 @@ impl Handler for Control {
                     }
                 }
             }
+            (&Method::POST, "/upgrade") => {
+                let body = Limited::new(body, UPGRADE_LIMIT).collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                match serde_json::from_slice(&body) {
+                    Ok(upgrade) => self.upgrade(upgrade).await,
+                    Err(err) => {
+                        let detail =
+                            format!("the body must be like {{\"arguments\":[\"--workers\",\"4\"]}}: {err}");
+                        Response::problem(Problem::new(400, detail)).into()
+                    }
+                }
+            }
             (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
                 let body = Limited::new(body, BODY_LIMIT).collect().await;
@@ -158,7 +205,7 @@ impl Handler for Control {
             (&Method::DELETE, "/maintenance") => maintenance::end(&self.state).into(),
             (_, "/maintenance") => Response::not_allowed(path, method.as_str(), "POST, DELETE").into(),
             (_, "/status" | "/logs") => Response::not_allowed(path, method.as_str(), "GET").into(),
-            (_, "/reload" | "/scale" | "/stop") => {
+            (_, "/reload" | "/scale" | "/stop" | "/upgrade") => {
                 Response::not_allowed(path, method.as_str(), "POST").into()
             }
             _ => read(&self.state, method, path).into(),

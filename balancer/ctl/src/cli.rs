@@ -1,5 +1,7 @@
 //! The subcommands that talk to a running cluster, as typed.
 
+use std::path::PathBuf;
+
 use clap::{Arg, Args, Subcommand, ValueEnum};
 use shared_protocol::{Maintenance, ReloadMode, Scale};
 use shared_settings::{Definition, Flags, TakenFlags};
@@ -63,6 +65,20 @@ pub enum Action {
         retry_after: Option<u32>,
         #[command(flatten)]
         to: Recipient,
+    },
+    /// Have a running cluster succeeded by a new balancer, without closing its ports: another
+    /// version, other flags, or both. The new one takes over when all of its workers are ready,
+    /// and the old one finishes what it has; if the new one fails, the old one goes on
+    Upgrade {
+        /// The new executable [default: what lies where the running one was started from]
+        #[arg(short, long, value_name = "PATH")]
+        executable: Option<PathBuf>,
+        #[command(flatten)]
+        to: Recipient,
+        /// The new arguments, all of them, such as -- --workers 8 -- node server.js [default: those
+        /// that the running one was started with]
+        #[arg(last = true, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+        arguments: Option<Vec<String>>,
     },
     /// Stop a running cluster once its requests in flight are done
     Stop {

@@ -130,7 +130,7 @@ impl Cluster {
         }
         while let Some(line) = steps.line().await.context("the cluster went away")? {
             match show(&line, json)? {
-                Progress::Done { .. } => return Ok(ExitCode::SUCCESS),
+                Progress::Done { .. } | Progress::Upgraded(_) => return Ok(ExitCode::SUCCESS),
                 Progress::Failed { .. } if json => return Ok(ExitCode::FAILURE),
                 Progress::Failed { reason, last_lines } => {
                     let text = if last_lines.is_empty() { reason } else { reason + "; it printed last:" };

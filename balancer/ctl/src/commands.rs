@@ -1,9 +1,11 @@
 //! The subcommands that talk to a running cluster over its control socket.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use shared_http_client::Request;
-use shared_protocol::{ReloadMode, Status};
+use shared_protocol::{ReloadMode, Status, Upgrade};
 use shared_settings::Settings;
 use shared_telemetry::terminal;
 
@@ -28,6 +30,7 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     | Action::Reload { to, .. }
     | Action::Scale { to, .. }
     | Action::Maintenance { to, .. }
+    | Action::Upgrade { to, .. }
     | Action::Stop { to }) = action;
     let target = Target::new(&Settings::load(to.flags.clone())?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -57,6 +60,11 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 let cluster = target.connect().await?;
                 maintenance::run(cluster, *to_be, *retry_after, to.json).await
             }
+            Action::Upgrade { executable, arguments, .. } => {
+                let upgrade = upgrade(executable.as_deref(), arguments.clone())?;
+                let request = Request::post("/upgrade", &serde_json::to_value(upgrade)?);
+                target.connect().await?.change(request, to.json).await
+            }
             Action::Stop { .. } => target.connect().await?.stop(to.json).await,
         }
     })
@@ -67,6 +75,15 @@ fn path_to(change: &str, wait: bool, mode: Option<ReloadMode>) -> String {
     let wait = wait.then(|| "wait=true".to_owned());
     let query: Vec<_> = wait.into_iter().chain(mode.map(|mode| format!("mode={mode}"))).collect();
     if query.is_empty() { change.to_owned() } else { format!("{change}?{}", query.join("&")) }
+}
+
+/// Paths are meant from here, and not from where the cluster was started.
+fn upgrade(executable: Option<&Path>, arguments: Option<Vec<String>>) -> anyhow::Result<Upgrade> {
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).with_context(|| format!("no executable {}", path.display()))?;
+        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
+    };
+    Ok(Upgrade { executable: executable.map(absolute).transpose()?, arguments })
 }
 
 /// Shows the cluster that is meant, or where nobody has said which, those that run.

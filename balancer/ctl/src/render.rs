@@ -4,11 +4,11 @@ mod turns;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shared_protocol::{
-    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, ShutdownPhase, Status, WorkerState,
-    WorkerStatus, in_flight_text,
+    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, ShutdownPhase, Status, Upgraded,
+    WorkerState, WorkerStatus, in_flight_text,
 };
 
 use crate::maintenance;
@@ -93,10 +93,28 @@ pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: St
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
     lines.extend(status.maintenance.map(|maintenance| style.alarm(&maintenance::line(maintenance))));
+    lines.extend(certificates(status, style));
     lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));
     lines
+}
+
+/// The certificate that ends first; all those that are worth a warning.
+fn certificates(status: &Status, style: Style) -> Vec<String> {
+    let now = SystemTime::now();
+    let warnings: Vec<_> = status.certificates.iter().filter_map(|one| one.warning(now)).collect();
+    if !warnings.is_empty() {
+        return warnings.iter().map(|warning| style.alarm(warning)).collect();
+    }
+    let first = status.certificates.iter().min_by_key(|one| one.not_after);
+    let line = first.map(|first| match status.certificates.len() {
+        1 => format!("the certificate for {} {}", first.name, first.expiry(now)),
+        all => {
+            format!("{all} certificates, the first to end is that for {}: {}", first.name, first.expiry(now))
+        }
+    });
+    line.map(|line| style.fit(&line)).into_iter().collect()
 }
 
 fn title(status: &Status, style: Style) -> String {
@@ -317,6 +335,22 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
         Progress::Started { worker, pid } => format!("worker {worker}  started   pid {pid}"),
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
+        }
+        Progress::Successor { pid } => format!("balancer  started   pid {pid}"),
+        Progress::SuccessorOnline { online, workers } => {
+            format!("balancer  {online} of {workers} {} ready", plural(*workers))
+        }
+        Progress::Upgraded(Upgraded { from_pid, pid, from_version, version, workers, after_ms }) => {
+            let version = if from_version == version {
+                format!("version {version} as before")
+            } else {
+                format!("version {from_version} → {version}")
+            };
+            format!(
+                "upgraded: pid {from_pid} → {pid}, {version}, {workers} {}, after {after_ms} ms; the old one \
+                 finishes what it has",
+                plural(*workers)
+            )
         }
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
         Progress::Draining { worker, pid, turn: None } => format!("worker {worker}  draining  pid {pid}"),

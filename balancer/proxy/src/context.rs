@@ -35,6 +35,8 @@ pub(crate) struct RequestContext {
     pub(crate) is_1_1: bool,
     /// An error is shown as a page, since `Accept` prefers HTML.
     pub(crate) accepts_html: bool,
+    /// A body of the response ends with its stream.
+    pub(crate) is_http2: bool,
     /// The client may send another request on its connection.
     pub(crate) keeps_alive: bool,
     pub(crate) upgrades: bool,
@@ -104,6 +106,7 @@ impl RequestContext {
             is_idempotent: is_idempotent(request.method),
             is_1_1: request.is_1_1,
             accepts_html: accepts_html(request.fields.iter().map(|field| (field.name, field.value))),
+            is_http2: identity.is_http2,
             keeps_alive: request.keeps_alive(),
             upgrades: request.upgrades,
             expects_continue: request.expects_continue,
@@ -130,6 +133,7 @@ impl RequestContext {
             is_idempotent: false,
             is_1_1: true,
             accepts_html: accepts_html(lines(bytes)),
+            is_http2: identity.is_http2,
             keeps_alive: false,
             upgrades: false,
             expects_continue: false,

@@ -2,16 +2,19 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use shared_process::unix_socket::{self, SocketFile};
+use shared_protocol::Handover;
 use shared_settings::control::ClusterName;
 use shared_settings::describe_bind_error;
 use shared_settings::listen::{Listen, Place, ProxySources};
 
 use balancer_proxy::listener::{Listener, ListenerOptions};
 use balancer_proxy::{self as proxy, AcmeChallenges, Redirect};
+use balancer_tls::Tls;
 
 use crate::activation::{Label, Socket};
 use crate::config::{ClientListener, Config};
@@ -30,14 +33,22 @@ pub(crate) struct Clients {
     pub(crate) are_inherited: bool,
 }
 
+/// What listeners have from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerParts {
+    pub(crate) challenges: Arc<AcmeChallenges>,
+    /// If any of them speaks TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
 impl Clients {
     /// # Errors
     /// When one of them cannot be had; nothing of the others is left then.
-    pub(super) fn bind(config: &Config, challenges: &Arc<AcmeChallenges>) -> anyhow::Result<Self> {
+    pub(super) fn bind(config: &Config, parts: &ListenerParts) -> anyhow::Result<Self> {
         let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
         for one in &config.listening.all {
             let (listener, place) = clients.bind_one(config, one)?;
-            clients.listeners.push(listener.with(options(config, one, challenges)));
+            clients.listeners.push(listener.with(options(config, one, parts)));
             clients.places.push(Listen { place, ..one.listen.clone() });
         }
         Ok(clients)
@@ -86,6 +97,58 @@ impl Clients {
         }
     }
 
+    /// Takes over the sockets of a predecessor that are where `config` wants listeners too, and
+    /// binds the others. A port that the system chose for the predecessor is kept.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub(super) fn succeed(
+        passed: Vec<(Label, Socket)>,
+        handover: &Handover,
+        config: &Config,
+        parts: &ListenerParts,
+    ) -> anyhow::Result<Self> {
+        let mut groups = groups(passed)?;
+        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
+        for one in &config.listening.all {
+            let found = groups.iter().position(|(place, _)| is_at(&one.listen.place, place));
+            let found =
+                found.or_else(|| groups.iter().position(|(place, _)| could_be(&one.listen.place, place)));
+            let (listener, place) = match found.map(|index| groups.swap_remove(index)) {
+                None => clients.bind_one(config, one)?,
+                Some((place, sockets)) => (clients.take_over(sockets, &place, handover)?, place),
+            };
+            clients.listeners.push(listener.with(options(config, one, parts)));
+            clients.places.push(Listen { place, ..one.listen.clone() });
+        }
+        Ok(clients)
+    }
+
+    /// One listener of all `sockets`, which are at the same place.
+    fn take_over(
+        &mut self,
+        sockets: Vec<Socket>,
+        place: &Place,
+        handover: &Handover,
+    ) -> anyhow::Result<Listener> {
+        let unfit = || format!("could not take over {place}");
+        let mut tcp = Vec::new();
+        for socket in sockets {
+            match socket {
+                Socket::Tcp(socket) => tcp.push(socket),
+                Socket::Unix(socket) => {
+                    if let Place::Unix { path, .. } = place
+                        && handover.files.iter().any(|file| Path::new(file) == path)
+                    {
+                        self.files.push(SocketFile::of_another(path).with_context(unfit)?);
+                    }
+                    return Listener::unix(socket).with_context(unfit);
+                }
+            }
+        }
+        Listener::succeed(tcp).with_context(unfit)
+    }
+
     /// Takes sockets that were passed. What a setting says of the same address holds for them.
     ///
     /// # Errors
@@ -93,7 +156,7 @@ impl Clients {
     pub(super) fn inherit(
         passed: Vec<(Label, Socket)>,
         config: &Config,
-        challenges: &Arc<AcmeChallenges>,
+        parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
         let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: true };
         for (label, socket) in passed {
@@ -106,12 +169,15 @@ impl Clients {
             let listener = listener.with_context(unfit)?;
             let mut said = config.listening.all.iter();
             let said = said.find(|one| is_at(&one.listen.place, &place));
-            let plain = Listen { place: place.clone(), tls: false, proxy_protocol: None, https_port: None };
-            let listen = said.map_or(plain, |one| Listen { place, ..one.listen.clone() });
-            clients.listeners.push(match said {
-                Some(one) => listener.with(options(config, one, challenges)),
-                None => listener,
-            });
+            let tls = matches!(place, Place::Tcp(_)) && config.listening.are_all_tls();
+            let unsaid = Listen { place: place.clone(), tls, proxy_protocol: None, https_port: None };
+            let listen = said.map_or(unsaid, |one| Listen { place, ..one.listen.clone() });
+            clients.listeners.push(listener.with(match said {
+                Some(one) => options(config, one, parts),
+                None => {
+                    ListenerOptions { tls: parts.tls.clone().filter(|_| tls), ..ListenerOptions::default() }
+                }
+            }));
             clients.places.push(listen);
         }
         Ok(clients)
@@ -165,7 +231,7 @@ fn of_list(text: &str, origin: &str) -> String {
     format!("{plain} ({origin})")
 }
 
-fn options(config: &Config, one: &ClientListener, challenges: &Arc<AcmeChallenges>) -> ListenerOptions {
+fn options(config: &Config, one: &ClientListener, parts: &ListenerParts) -> ListenerOptions {
     let hsts = config.listening.hsts.filter(|_| one.listen.tls);
     let sources = one.listen.proxy_protocol.as_ref().map(|sources| match sources {
         ProxySources::All => proxy::ProxySources::All,
@@ -175,7 +241,8 @@ fn options(config: &Config, one: &ClientListener, challenges: &Arc<AcmeChallenge
         proxy_protocol: sources,
         trusts_peers: one.trusts_peers(),
         hsts: hsts.map(|time| format!("max-age={}", time.as_secs()).into()),
-        redirect: one.redirects_to.map(|port| Redirect::new(port, Arc::clone(challenges))),
+        tls: parts.tls.clone().filter(|_| one.listen.tls),
+        redirect: one.redirects_to.map(|port| Redirect::new(port, Arc::clone(&parts.challenges))),
     }
 }
 
@@ -206,5 +273,26 @@ fn is_at(said: &Place, passed: &Place) -> bool {
             said == passed || real(said).is_some_and(|said| real(passed) == Some(said))
         }
         (said, passed) => said == passed,
+    }
+}
+
+/// Sockets by their places.
+fn groups(passed: Vec<(Label, Socket)>) -> anyhow::Result<Vec<(Place, Vec<Socket>)>> {
+    let mut groups: Vec<(Place, Vec<Socket>)> = Vec::new();
+    for (label, socket) in passed {
+        let place = place(&socket).with_context(|| format!("{label} cannot be used"))?;
+        match groups.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, sockets)) => sockets.push(socket),
+            None => groups.push((place, vec![socket])),
+        }
+    }
+    Ok(groups)
+}
+
+/// Does `said` leave the port to the system, which may have chosen that of `passed`?
+fn could_be(said: &Place, passed: &Place) -> bool {
+    match (said, passed) {
+        (Place::Tcp(said), Place::Tcp(passed)) => said.port() == 0 && said.ip() == passed.ip(),
+        _ => false,
     }
 }

@@ -28,6 +28,11 @@ pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
+/// Another process is the main one of the service from now on.
+pub fn succeeded(pid: u32) {
+    tell(&[NotifyState::MainPid(pid), NotifyState::Status("succeeded by another version")]);
+}
+
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(err) = sd_notify::notify(states) {
         debug!(%err, "could not notify the service manager");

@@ -286,10 +286,14 @@ impl Cluster {
     /// Runs `balancer` with a subcommand for this cluster; returns exit code,
     /// standard output and standard error.
     pub fn operate(&self, arguments: &[&str]) -> (i32, String, String) {
+        let control = self.control.to_str().unwrap();
+        self.operate_plainly(&[arguments, &["--control", control]].concat())
+    }
+
+    /// As [`Self::operate`], for arguments that name the cluster themselves.
+    pub fn operate_plainly(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_balancer"))
             .args(arguments)
-            .arg("--control")
-            .arg(&self.control)
             .env_clear()
             .current_dir(self.directory())
             .output()

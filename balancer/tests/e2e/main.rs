@@ -22,6 +22,7 @@ mod freeze;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+mod http2;
 mod launch;
 mod limits;
 mod listeners;
@@ -51,8 +52,10 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod tls;
 mod told_last;
 mod tools;
+mod upgrade;
 mod verdicts;
 mod watch;
 mod wrappers;

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -72,7 +74,21 @@ pub struct SocketFile {
     identity: Identity,
     /// Keeps the inode, so that no other file gets its number.
     held: OwnedFd,
-    is_removed: bool,
+    ownership: Ownership,
+}
+
+/// Does a file go away with this program? Can be given away while the socket is served.
+#[derive(Debug, Clone, Default)]
+pub struct Ownership(Arc<AtomicBool>);
+
+impl Ownership {
+    pub fn set(&self, owns: bool) {
+        self.0.store(owns, Ordering::Relaxed);
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl SocketFile {
@@ -81,14 +97,22 @@ impl SocketFile {
     /// # Errors
     /// When there is no socket at `path`.
     pub fn of_another(path: &Path) -> Result<Self, BindError> {
-        let mut file = Self::held(std::fs::canonicalize(path)?)?;
-        file.is_removed = false;
+        let file = Self::held(std::fs::canonicalize(path)?)?;
+        file.ownership.set(false);
         Ok(file)
     }
 
-    /// Leaves the file where it is: the socket goes on in another process.
-    pub fn keep(&mut self) {
-        self.is_removed = false;
+    /// Decides whether it is removed.
+    pub fn ownership(&self) -> Ownership {
+        self.ownership.clone()
+    }
+
+    /// It takes the place of a file that is gone, and is kept or removed as that would be.
+    #[must_use]
+    pub fn instead_of(mut self, gone: &Self) -> Self {
+        gone.ownership.set(true);
+        self.ownership = gone.ownership();
+        self
     }
 
     /// Independent of any working directory, where that fits a socket's address.
@@ -104,7 +128,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_removed && self.is_there() {
+        if self.ownership.is_held() && self.is_there() {
             // Nothing can be done about it, and the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -177,7 +201,12 @@ impl SocketFile {
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
             return Err(BindError::NoSocket("another file"));
         }
-        Ok(Self { path, identity: (found.st_dev, found.st_ino), held, is_removed: true })
+        Ok(Self {
+            path,
+            identity: (found.st_dev, found.st_ino),
+            held,
+            ownership: Ownership(Arc::new(AtomicBool::new(true))),
+        })
     }
 
     /// Gives the file its owner and mode, even where somebody exchanges it meanwhile.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
+use crate::{CertificateStatus, ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
 
 /// `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Status {
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,
+    /// The certificates that clients get, the default one first; none where they speak plain HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
     #[serde(flatten)]
     pub list: WorkerList,
 }
@@ -81,6 +84,12 @@ pub enum Progress {
     /// A new worker has answered its health probe.
     #[serde(rename_all = "camelCase")]
     Ready { worker: WorkerId, pid: u32, after_ms: u64 },
+    /// A new balancer was started, to succeed this one.
+    Successor { pid: u32 },
+    /// So many of its workers are ready.
+    SuccessorOnline { online: usize, workers: usize },
+    /// It has succeeded this one, which finishes what it has.
+    Upgraded(Upgraded),
     /// From now on requests go to the new workers only.
     Switched { workers: usize },
     /// A worker gets no further requests and finishes what it has; with a `turn`, its
@@ -143,4 +152,16 @@ mod tests {
             serde_json::to_string(&Progress::Ready { worker: WorkerId(2), pid: 7, after_ms: 12 }).unwrap();
         assert_eq!(text, r#"{"event":"ready","worker":2,"pid":7,"afterMs":12}"#);
     }
+}
+
+/// An upgrade that is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgraded {
+    pub from_pid: u32,
+    pub pid: u32,
+    pub from_version: String,
+    pub version: String,
+    pub workers: usize,
+    pub after_ms: u64,
 }

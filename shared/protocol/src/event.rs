@@ -33,6 +33,8 @@ pub enum EventKind {
     Limit,
     Maintenance,
     Shutdown,
+    /// Another balancer succeeds this one, or has failed to.
+    Upgrade,
 }
 
 impl fmt::Display for EventKind {
@@ -55,6 +57,7 @@ impl fmt::Display for EventKind {
             Self::Limit => "limit",
             Self::Maintenance => "maintenance",
             Self::Shutdown => "shutdown",
+            Self::Upgrade => "upgrade",
         })
     }
 }

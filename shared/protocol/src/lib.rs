@@ -1,5 +1,6 @@
 //! Identities, states, names and JSON bodies that more than one program uses.
 
+mod certificate;
 mod control;
 mod event;
 mod output;
@@ -8,19 +9,22 @@ mod release;
 mod reload;
 mod restart;
 mod sample;
+mod upgrade;
 
 use std::fmt;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status};
+pub use certificate::CertificateStatus;
+pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status, Upgraded};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;
 pub use reload::{ReleaseId, ReloadMode, Turn, UnknownReloadMode};
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
+pub use upgrade::{Handover, SuccessorMessage, TAKE_OVER, Upgrade};
 
 /// Response header: the worker that answered; `0` is the primary itself.
 pub const WORKER_ID_HEADER: &str = "x-worker-id";

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::UCred;
 use rustix::process::Pid;
-use shared_process::unix_socket::{self, Access, BindError, SocketFile};
+use shared_process::unix_socket::{self, Access, BindError, Ownership, SocketFile};
 use tracing::{info, warn};
 
 /// Between two looks at whether the file is still there: one stat(2).
@@ -185,6 +186,47 @@ impl ControlSocket {
         Ok(Self { listener, path: file.path().to_owned(), owns_directory: false, file: Some(file) })
     }
 
+    /// Takes over a socket, with its directory if that is a cluster's own, from a cluster that
+    /// serves it until this one does ([`Self::claim`]).
+    ///
+    /// # Errors
+    /// When it has no path in the file system by which clients could find it.
+    pub fn succeed(listener: StdUnixListener, owns_directory: bool) -> Result<Self, SocketError> {
+        let taken = || {
+            let address = listener.local_addr()?;
+            let path = address.as_pathname().ok_or_else(|| io::Error::other("it has no path"))?;
+            listener.set_nonblocking(true)?;
+            Ok(SocketFile::of_another(path)?)
+        };
+        let file = taken()
+            .map_err(|err: PlaceError| SocketError { text: format!("from the predecessor's: {err}") })?;
+        Ok(Self { listener, path: file.path().to_owned(), owns_directory, file: Some(file) })
+    }
+
+    /// Clients learn from the socket which process it is that has listened last (unix(7),
+    /// SO_PEERCRED): this one from now on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn claim(&self) -> io::Result<()> {
+        Ok(rustix::net::listen(&self.listener, BACKLOG)?)
+    }
+
+    /// Decides whether file and directory are removed at the end.
+    pub fn ownership(&self) -> Ownership {
+        self.file.as_ref().map(SocketFile::ownership).unwrap_or_default()
+    }
+
+    pub fn owns_directory(&self) -> bool {
+        self.owns_directory
+    }
+
+    /// # Errors
+    /// When there are too many descriptors.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
     /// Does the path still lead here? Somebody may have swept the directory.
     fn is_there(&self) -> bool {
         self.file.as_ref().is_some_and(SocketFile::is_there)
@@ -199,7 +241,10 @@ impl ControlSocket {
                 continue;
             }
             match Self::bind(places) {
-                Ok(renewed) => {
+                Ok(mut renewed) => {
+                    if let Some((made, gone)) = renewed.file.take().zip(self.file.as_ref()) {
+                        renewed.file = Some(made.instead_of(gone));
+                    }
                     info!(control = %renewed.path.display(), "the control socket's file was gone: made anew");
                     return renewed;
                 }
@@ -233,8 +278,10 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         // While it listens, nobody takes its file for a stale one.
+        let owns_file = self.ownership().is_held();
         drop(self.file.take());
         if self.owns_directory
+            && owns_file
             && let Some(directory) = self.path.parent()
         {
             // Fails when another cluster has its socket there.

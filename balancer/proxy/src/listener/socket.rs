@@ -1,5 +1,6 @@
 //! Listening sockets.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,6 +37,8 @@ enum Socket {
     Tcp(TcpListener),
     /// Somebody else has it as well, and may keep it when this program has ended.
     Inherited(TcpListener),
+    /// All sockets of one address, from a program that ends and leaves them to this one.
+    Succeeded(Vec<TcpListener>),
     Unix(UnixListener),
 }
 
@@ -71,6 +74,19 @@ impl Listener {
         Ok(Self { socket: Socket::Inherited(socket), options: ListenerOptions::default() })
     }
 
+    /// Takes over all sockets of one address from a program that had them by [`Self::bind`], at
+    /// least one. What waits in their queues is accepted by this program from then on.
+    ///
+    /// # Errors
+    /// When the system refuses an option.
+    pub fn succeed(sockets: Vec<TcpListener>) -> io::Result<Self> {
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+            set_options(socket)?;
+        }
+        Ok(Self { socket: Socket::Succeeded(sockets), options: ListenerOptions::default() })
+    }
+
     /// Takes a Unix socket that listens, whoever has bound it.
     ///
     /// # Errors
@@ -93,6 +109,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<Option<SocketAddr>> {
         match &self.socket {
             Socket::Tcp(socket) | Socket::Inherited(socket) => socket.local_addr().map(Some),
+            Socket::Succeeded(sockets) => sockets.first().map(TcpListener::local_addr).transpose(),
             Socket::Unix(_) => Ok(None),
         }
     }
@@ -165,6 +182,12 @@ pub(super) fn divide(listeners: Vec<Listener>, threads: usize) -> io::Result<Vec
                     add(thread, ShareSocket::Tcp(socket.try_clone()?))?;
                 }
             }
+            // The kernel divides connections between them already.
+            Socket::Succeeded(sockets) => {
+                for (index, socket) in sockets.into_iter().enumerate() {
+                    add(index % threads.max(1), ShareSocket::Tcp(socket))?;
+                }
+            }
             // There is one socket at a path.
             Socket::Unix(socket) => {
                 for thread in 0..threads {
@@ -174,6 +197,23 @@ pub(super) fn divide(listeners: Vec<Listener>, threads: usize) -> io::Result<Vec
         }
     }
     Ok(divided)
+}
+
+/// Another descriptor of each listening socket, once for those that threads share.
+pub(super) fn distinct(divided: &[Vec<Share>]) -> io::Result<Vec<OwnedFd>> {
+    let mut seen = BTreeSet::new();
+    let mut sockets = Vec::new();
+    for Share { socket, .. } in divided.iter().flatten() {
+        let socket = match socket {
+            ShareSocket::Tcp(socket) => socket.as_fd(),
+            ShareSocket::Unix(socket) => socket.as_fd(),
+        };
+        // The inode is the socket's own, however many descriptors it has (fstat(2)).
+        if seen.insert(rustix::fs::fstat(socket)?.st_ino) {
+            sockets.push(socket.try_clone_to_owned()?);
+        }
+    }
+    Ok(sockets)
 }
 
 /// Makes a socket for each thread where `first` listens, which keeps the connections that

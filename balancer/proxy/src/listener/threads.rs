@@ -1,6 +1,7 @@
 //! The serving threads.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -19,6 +20,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How far the shutdown has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Accept nothing yet: another program still does, from the same sockets.
+    Pending,
     Open,
     /// Accept what the kernel already has, and then nothing more.
     Closing,
@@ -57,16 +60,23 @@ impl<A> Clone for Serving<A> {
     }
 }
 
-/// Starts `threads` serving threads on all of `listeners`.
+/// Starts `threads` serving threads on all of `listeners`. Also returns every listening
+/// socket, for a program that is to succeed this one; while they are open, the kernel goes on
+/// taking connections, whether or not somebody accepts them.
 ///
 /// # Errors
 /// When a thread, its event loop or its socket cannot be made.
-pub fn serve<A>(listeners: Vec<Listener>, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
+pub fn serve<A>(
+    listeners: Vec<Listener>,
+    threads: usize,
+    serving: &Serving<A>,
+) -> io::Result<(Threads, Vec<OwnedFd>)>
 where
     A: Service,
 {
     let mut handles = Vec::with_capacity(threads);
     let listeners = socket::divide(listeners, threads)?;
+    let sockets = socket::distinct(&listeners)?;
     for (listeners, handoff) in listeners.into_iter().zip(Handoff::new(threads)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = {
@@ -77,7 +87,7 @@ where
         let body = move || runtime.block_on(serving.run(listeners, handoff));
         handles.push(thread::Builder::new().name(name).spawn(body)?);
     }
-    Ok(Threads(handles))
+    Ok((Threads(handles), sockets))
 }
 
 impl<A: Service> Serving<A> {
@@ -87,6 +97,8 @@ impl<A: Service> Serving<A> {
         // A connection that was accepted while there was no permit for it.
         let mut held = None;
         let mut maintenance = tokio::time::interval(A::MAINTENANCE_INTERVAL);
+        // An error means that the program ends.
+        let _ = phase.wait_for(|phase| *phase != Phase::Pending).await;
         let mut changes = self.app.changes();
         loop {
             tokio::select! {
@@ -118,6 +130,7 @@ impl<A: Service> Serving<A> {
         for share in listeners.into_shares() {
             self.accept_waiting(&share, leaves, &handoff);
         }
+        self.app.drain();
         // Connections live on this event loop: it goes on until the program ends. An
         // error means that the sender is gone, which is the same.
         loop {

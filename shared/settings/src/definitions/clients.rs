@@ -113,6 +113,14 @@ group! {
         )
         .unset("no limit");
 
+    HTTP2: Setting<String> = Draft::text("CLUSTER_HTTP2", "WHEN", "off, tls or on")
+        .flag("http2")
+        .example("on")
+        .help(
+            "Whether clients may speak HTTP/2: where TLS lets them choose it (tls), as browsers do, or also \
+             without TLS when they know beforehand (on), as gRPC clients and proxies do. Workers get HTTP/1.1",
+        )
+        .default("tls");
     HTTP_REDIRECT: Optional<Vec<Listen>> = Draft::new(
         "CLUSTER_HTTP_REDIRECT",
         "ADDR",
