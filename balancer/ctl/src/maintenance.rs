@@ -8,7 +8,7 @@ use shared_protocol::Maintenance;
 
 use crate::cli::Switch;
 use crate::cluster::Cluster;
-use crate::render::print;
+use crate::render::{self, print};
 
 /// What clients are told unless it is said: those who wait come back soon after its end,
 /// and a minute is long enough for many of them to be no load.
@@ -39,15 +39,9 @@ pub(crate) async fn run(
     if json {
         print(&String::from_utf8_lossy(&response.body))?;
     } else {
-        print(&wanted.map_or_else(|| "maintenance off: requests go to workers".to_owned(), line))?;
+        print(
+            &wanted.map_or_else(|| "maintenance off: requests go to workers".to_owned(), render::maintenance),
+        )?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The maintenance that there is, as a line.
-pub(crate) fn line(Maintenance { retry_after_seconds }: Maintenance) -> String {
-    format!(
-        "maintenance on: requests are answered 503, to be tried again after {retry_after_seconds} s \
-         (balancer maintenance off ends it)"
-    )
 }

@@ -10,9 +10,9 @@ use balancer_state::response::Response;
 use shared_protocol::problem;
 
 pub(crate) use accept::prefers_html;
+use set::HTML;
 pub use set::{ErrorPages, PageSet, PageSetError};
 
-const HTML: &str = "text/html; charset=utf-8";
 const PAGE: &str = include_str!("pages/page.html");
 /// Nothing is loaded or run, and the only style is the page's own, which is known by its
 /// SHA-256 (Content Security Policy Level 3, section 2.3.1).

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 /// Bytes of one page. It is copied for each response.
 const MAX_PAGE: u64 = 256 * 1024;
 /// Pages of a set: more than there are names that make sense.
@@ -37,7 +38,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn content_type(&self) -> &'static str {
-        if self.is_html { super::HTML } else { "application/json" }
+        if self.is_html { HTML } else { "application/json" }
     }
 }
 
