@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    ACCESS_LOG, ADMIN, CONTROL, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR,
-    TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, WORKERS,
+    ACCESS_LOG, ADMIN, CONTROL, ERROR_PAGES, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL,
+    STATE_DIR, TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, WORKERS,
 };
 
 use balancer_supervisor::process::Program;
@@ -141,6 +141,12 @@ const LOOKS: &[Look] = &[
         needs: &[&ACCESS_LOG.definition],
         needs_command: false,
         look: files::access_log,
+    },
+    Look {
+        what: "error pages",
+        needs: &[&ERROR_PAGES.definition],
+        needs_command: false,
+        look: files::error_pages,
     },
 ];
 

@@ -40,6 +40,7 @@ use balancer_tls::Tls;
 
 use crate::activation::Activation;
 use crate::config::Config;
+use crate::error_pages;
 use crate::fd_budget::FdBudget;
 use crate::installation;
 use crate::shutdown::Shutdown;
@@ -170,7 +171,9 @@ fn proxy(
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
     proxy.probe_target = config.public_probe();
+    proxy.health_target = config.health_target();
     proxy.access_log = access_log;
+    proxy.error_pages = error_pages::open(config)?;
     proxy.affinity = config.affinity.source(config.balancing.strategy)?;
     Ok(Arc::new(proxy))
 }
@@ -210,7 +213,7 @@ impl Cluster<'_> {
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
         let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
-        let installation = installation::installation(config);
+        let installation = installation::installation(config, &self.proxy.error_pages);
         let release =
             OpenedRelease::open(&installation, executable).context("could not open what workers run")?;
         installation::report_unused(&release);

@@ -14,6 +14,7 @@ mod cli;
 mod cluster;
 mod config;
 mod control;
+mod error_pages;
 mod fd_budget;
 mod installation;
 mod misuse;

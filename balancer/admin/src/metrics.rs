@@ -57,6 +57,8 @@ impl Collector for Snapshot {
         gauge(&mut encoder, "up", "Whether the cluster serves requests", up)?;
         gauge(&mut encoder, "workers_desired", "Workers that are wanted", health.workers.desired as u64)?;
         gauge(&mut encoder, "workers_online", "Workers that get requests", health.workers.online as u64)?;
+        let maintenance = u64::from(registry.maintenance.retry_after().is_some());
+        gauge(&mut encoder, "maintenance", "Whether requests are answered 503 for maintenance", maintenance)?;
         let entries = registry.entries();
         let usages = Usages::now(&entries);
         let current = entries.iter().filter(|entry| entry.role == Role::Current);

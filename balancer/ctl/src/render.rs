@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use shared_protocol::{
-    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, ShutdownPhase, Status, Upgraded,
-    WorkerState, WorkerStatus, in_flight_text,
+    ClusterStatus, Event, EventKind as Kind, Maintenance, Progress, Rates, Sample, ShutdownPhase, Status,
+    Upgraded, WorkerState, WorkerStatus, in_flight_text,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -90,6 +90,7 @@ pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: St
     }
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
+    lines.extend(status.maintenance.map(|maintenance| style.alarm(&self::maintenance(maintenance))));
     lines.extend(certificates(status, style));
     lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
@@ -112,6 +113,14 @@ fn certificates(status: &Status, style: Style) -> Vec<String> {
         }
     });
     line.map(|line| style.fit(&line)).into_iter().collect()
+}
+
+/// The maintenance that there is, as a line.
+pub(crate) fn maintenance(Maintenance { retry_after_seconds }: Maintenance) -> String {
+    format!(
+        "maintenance on: requests are answered 503, to be tried again after {retry_after_seconds} s \
+         (balancer maintenance off ends it)"
+    )
 }
 
 fn title(status: &Status, style: Style) -> String {

@@ -10,6 +10,7 @@ pub mod events;
 pub mod faults;
 pub mod handshakes;
 pub mod http2;
+pub mod maintenance;
 pub mod output;
 pub mod registry;
 pub mod response;

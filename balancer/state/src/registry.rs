@@ -16,6 +16,8 @@ use shared_protocol::{
     WorkerCounts, WorkerId, WorkerList, WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
+use crate::maintenance::Maintenance;
+
 /// What a process is to its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -66,6 +68,7 @@ pub struct Registry {
     /// When the delay of the shutdown is over, once that has begun.
     served_until: OnceLock<Instant>,
     draining: AtomicBool,
+    pub maintenance: Maintenance,
 }
 
 impl Registry {

@@ -33,6 +33,7 @@ mod memory;
 mod one_by_one;
 mod operations;
 mod operators;
+mod pages;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod places;
