@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared_protocol::{Generation, ReleaseChanges};
 
-use super::Load;
+use super::{Load, ScaleStep};
 
 /// Names a requester who waits for the progress of a rollout and its final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +55,8 @@ pub enum Input {
     Reload { requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
     Scale { to: ScaleTo, requester: Option<Requester> },
+    /// The load asks for another number of workers.
+    Autoscale(ScaleStep),
     /// All workers are to stop. Their long-lived connections end within this time, and what
     /// else they have ends now; the kill timeout follows.
     Stop { long_lived: Duration },

@@ -5,8 +5,10 @@
 //! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along, `give_up` ends a cluster that never gets ready.
+//! along, `give_up` ends a cluster that never gets ready. [`Autoscaler`] judges the load, and
+//! `scaling` takes the steps that it asks for.
 
+mod autoscale;
 mod backoff;
 mod draining;
 mod effect;
@@ -23,6 +25,7 @@ mod recycle;
 mod reports;
 mod rolling;
 mod rollout;
+mod scaling;
 mod seeded;
 mod starts;
 #[cfg(test)]
@@ -33,6 +36,7 @@ use std::time::Instant;
 
 use shared_protocol::{RestartReason, WorkerId};
 
+pub use autoscale::{Autoscaler, LoadSample, ScaleRange, ScaleReason, ScaleStep, UP_PACE};
 pub use effect::{ClusterEvent, Effect, Launch, Release};
 pub use gate::StartPolicy;
 pub use health::{Hang, Health, Load};
@@ -60,6 +64,9 @@ pub struct Settings {
     pub workers: usize,
     /// More than these find no room.
     pub max_workers: usize,
+    /// Where the load chooses the number: from which ones. `workers` is one of them, and
+    /// `max_workers` not below.
+    pub range: Option<ScaleRange>,
     pub limits: Limits,
     pub recycle: RecyclePolicy,
     pub starts: StartPolicy,
@@ -138,6 +145,7 @@ impl Fleet {
             }
             Input::Reload { requester } => self.reload(requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
+            Input::Autoscale(step) => self.autoscale(step, now),
             Input::Stop { long_lived } => {
                 self.stop(now, |member, limits| member.stop_for_good(long_lived, limits, now));
             }

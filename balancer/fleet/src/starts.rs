@@ -40,7 +40,7 @@ impl Fleet {
         }
         self.generations += 1;
         let (generation, port) = (Generation(self.generations), self.ports.choice());
-        let (on_trial, workers) = (role == Role::Candidate, self.workers_after());
+        let (on_trial, workers) = (role == Role::Candidate, self.workers_told());
         let release = match &self.rollout {
             Some(ActiveRollout { kind: RolloutKind::Reload, .. }) if on_trial => Release::Opened,
             _ => Release::Running,

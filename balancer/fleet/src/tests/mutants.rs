@@ -40,6 +40,9 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::ForgetsTheQueue, "waits at the gate and nobody looks"),
     (Bug::ForgetsWhoWasReady, "gives up though a worker has been ready"),
     (Bug::GivesUpForOne, "gives up though worker"),
+    (Bug::StepsDuringRollout, "begins beside"),
+    (Bug::StepsBeyondRange, "are not within"),
+    (Bug::ScalesBeyondRange, "are not within"),
     (Bug::NeverGivesUp, "and the cluster goes on"),
 ];
 
