@@ -56,8 +56,8 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     // Before any of it is changed.
     let inherited = Inherited::now();
-    let fd_budget =
-        FdBudget::new(descriptors::raise_limit(), workers)?.with_max_connections(config.max_connections)?;
+    let fd_budget = FdBudget::new(descriptors::raise_limit(), config.mode.most())?
+        .with_max_connections(config.max_connections)?;
     let sockets = Sockets::bind(config)?;
     let state_dir = open_state_dir(config)?;
     let output = worker_output(config, &mut log, &state)?;
@@ -203,7 +203,8 @@ impl Cluster<'_> {
             OpenedRelease::open(&installation, executable).context("could not open what workers run")?;
         installation::report_unused(&release);
         let machine = Machine::new(launcher, installation, release, config.probing.clone());
-        let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
+        let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone())
+            .with_autoscaling(config.scale_down_after);
 
         let control = sockets.control.path.display().to_string();
         let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
@@ -241,6 +242,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
     Settings {
         workers: workers as usize,
         max_workers,
+        range: config.mode.range(),
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,

@@ -70,7 +70,7 @@ fn serve(start: Start) -> ExitCode {
     };
     match config.mode {
         Mode::Single => worker::run(&config.worker),
-        Mode::Cluster { workers } => {
+        Mode::Cluster { workers, .. } => {
             cluster::run(&config, workers).unwrap_or_else(|err| report_error(&err, FAILED))
         }
     }

@@ -69,6 +69,7 @@ impl Control {
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
+            range: self.state.registry.range(),
             sample: self.samples.last(),
             list: self.state.registry.worker_list(Instant::now()),
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use shared_protocol::problem::Problem;
-use shared_protocol::{ClusterHealth, Sample, WorkerList};
+use shared_protocol::{ClusterHealth, Sample, WorkerList, WorkerRange};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -45,6 +45,8 @@ struct Now<'a> {
     /// It is shutting down.
     draining: bool,
     health: ClusterHealth,
+    /// The numbers of workers that the load chooses from.
+    range: Option<WorkerRange>,
     #[serde(flatten)]
     list: WorkerList,
     sample: Option<Sample>,
@@ -144,6 +146,7 @@ impl Feed {
             uptime_seconds: about.started.elapsed().as_secs(),
             draining: state.registry.is_draining(),
             health: state.registry.health(),
+            range: state.registry.range(),
             list: state.registry.worker_list(Instant::now()),
             sample: self.samples.last(),
         };

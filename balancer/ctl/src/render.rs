@@ -83,8 +83,9 @@ pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: St
 fn title(status: &Status, style: Style) -> String {
     let health = &status.health;
     let (word, colour) = word(health.status);
+    let range = status.range.map_or_else(String::new, |range| format!(" ({}..{})", range.min, range.max));
     let text = style.fit(&format!(
-        "{word} on http://{}  {}/{} workers online  primary {}, up {}, version {}",
+        "{word} on http://{}  {}/{} workers online{range}  primary {}, up {}, version {}",
         status.address,
         health.workers.online,
         health.workers.desired,

@@ -179,6 +179,11 @@ impl Fleet {
         &self.members
     }
 
+    /// The numbers of workers that the load chooses from, where it does.
+    pub fn range(&self) -> Option<ScaleRange> {
+        self.settings.range
+    }
+
     /// When the next start of a worker begins, or began.
     pub fn next_start(&self) -> Option<Instant> {
         self.current().filter_map(Member::starts_at).min()

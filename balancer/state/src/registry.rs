@@ -3,8 +3,8 @@
 //! The supervisor is the only writer; `GET /cluster/workers` and `GET /health`
 //! read it without a lock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -13,7 +13,7 @@ pub use shared_process::tree::Usage;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{
     ClusterHealth, ClusterStatus, PrimaryRef, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
-    WorkerState, WorkerStatus, in_flight_text, megabytes,
+    WorkerRange, WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
 /// What a process is to its slot.
@@ -62,6 +62,7 @@ pub struct Reason {
 pub struct Registry {
     entries: ArcSwap<Vec<Entry>>,
     draining: AtomicBool,
+    range: OnceLock<WorkerRange>,
 }
 
 impl Registry {
@@ -76,6 +77,17 @@ impl Registry {
             }
         }
         self.entries.store(Arc::new(entries));
+    }
+
+    /// Supervisor only: the load chooses the number of workers, from `min` to `max`.
+    pub fn set_range(&self, min: usize, max: usize) {
+        // It is set once, before anybody reads it.
+        let _ = self.range.set(WorkerRange { min, max });
+    }
+
+    /// The numbers of workers that the load chooses from, where it does.
+    pub fn range(&self) -> Option<WorkerRange> {
+        self.range.get().copied()
     }
 
     /// The cluster is going away: health says so from now on.

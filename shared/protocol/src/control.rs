@@ -15,11 +15,21 @@ pub struct Status {
     /// Seconds since the primary's start.
     pub uptime_seconds: f64,
     pub health: ClusterHealth,
+    /// The numbers of workers that the load chooses from; absent where the number is fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<WorkerRange>,
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,
     #[serde(flatten)]
     pub list: WorkerList,
+}
+
+/// The numbers of workers that the load chooses from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRange {
+    pub min: usize,
+    pub max: usize,
 }
 
 /// `POST /scale`: `{"workers":4}` for a number, `{"add":1}` and `{"add":-1}` for a change.

@@ -30,7 +30,7 @@ pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting
 pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};
 pub use origin::{Level, Origin};
-pub use parse::{Admin, ClusterMode, DrainSignal};
+pub use parse::{Admin, ClusterMode, DrainSignal, WorkerNumber};
 pub use resolve::Settings;
 
 /// The admin listener's default port is this far above the port for clients.

@@ -37,7 +37,12 @@ impl Part {
 impl History {
     /// Reaches back over `longest` times the `window`.
     pub(super) fn new(window: Duration, longest: u32) -> Self {
-        Self { part: window / PARTS, most: (longest * PARTS) as usize + 1, parts: VecDeque::new(), since: None }
+        Self {
+            part: window / PARTS,
+            most: (longest * PARTS) as usize + 1,
+            parts: VecDeque::new(),
+            since: None,
+        }
     }
 
     pub(super) fn clear(&mut self) {

@@ -14,8 +14,8 @@ use shared_protocol::{Generation, ReleaseChanges, WorkerId};
 use super::time::normalise;
 use crate::{
     ClusterEvent, DrainSignal, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy,
-    ProbeResult, RecyclePolicy, Report, RequestId, Requester, Role, ScaleReason, ScaleStep, ScaleTo, Settings,
-    StartPolicy,
+    ProbeResult, RecyclePolicy, Report, RequestId, Requester, Role, ScaleReason, ScaleStep, ScaleTo,
+    Settings, StartPolicy,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.

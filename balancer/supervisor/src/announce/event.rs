@@ -3,7 +3,7 @@
 use shared_protocol::{EventKind, Generation, WorkerId};
 
 use super::notice::with_last_lines;
-use super::{back_in_turn, cut_short, failure, hung, limit, millis};
+use super::{back_in_turn, cut_short, failure, hung, limit, millis, scale};
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, RolloutKind};
 use balancer_state::registry::Reason;
@@ -101,6 +101,7 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
         ClusterEvent::GaveUp { .. } => {
             (EventKind::Shutdown, "gives up: no worker has ever been ready".to_owned())
         }
+        ClusterEvent::Autoscaled { from, to, reason } => (EventKind::Scale, scale::step(*from, *to, reason)),
         ClusterEvent::ScaleRefused { workers, why } => {
             (EventKind::Scale, format!("number of workers stays {workers}: {why}"))
         }

@@ -65,7 +65,8 @@ impl Cluster {
         let (state, system) = (ClusterState::default(), FakeSystem::default());
         let (limits, ports) = (LIMITS, PortPolicy::Own);
         let starts = StartPolicy { parallel: None, processors: 2 };
-        let settings = Settings { workers, max_workers: 4, limits, recycle, starts, ports, give_up_after };
+        let settings =
+            Settings { workers, max_workers: 4, range: None, limits, recycle, starts, ports, give_up_after };
         system.behave(behaviour);
         let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
         let (handle, commands) = Handle::new(|| {});
