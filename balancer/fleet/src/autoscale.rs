@@ -48,10 +48,8 @@ const IDLE_CPU: f64 = 0.2;
 const UP_WAITING: f64 = 0.5;
 /// What share of its concurrency limit each worker is to hold when there are more of them.
 const UP_PLACES: f64 = 0.8;
-/// What share of its concurrency limit workers may hold when there are fewer of them: at
-/// this one, and random arrivals, 0.27 requests wait on average (M/M/1), well below
-/// [`UP_WAITING`].
-const DOWN_PLACES: f64 = 0.4;
+/// What share of its concurrency limit workers may hold when there are fewer of them.
+const DOWN_PLACES: f64 = 0.7;
 
 /// The numbers of workers that the load chooses from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -287,8 +285,16 @@ fn pressure(sample: &LoadSample) -> Option<Pressure> {
 
 /// The lowest number of workers for which this need is low.
 fn fewest(need: Need, max_concurrency: Option<u64>) -> usize {
-    let places = max_concurrency.map_or(0, |most| needed(need.requests, DOWN_PLACES * most as f64));
+    let places = max_concurrency.map_or(0, |most| needed(places(need.requests), most as f64));
     needed(need.cpu, DOWN_CPU).max(places).max(1)
+}
+
+/// How many places so many requests need that come at random, so that far fewer wait than
+/// [`UP_WAITING`]: their number and its square root (the square-root staffing rule of Halfin
+/// and Whitt, "Heavy-Traffic Limits for Queues with Many Exponential Servers", 1981), and where
+/// that is little for many of them, so many that a share of [`DOWN_PLACES`] is in use.
+fn places(requests: f64) -> f64 {
+    (requests + requests.sqrt()).max(requests / DOWN_PLACES)
 }
 
 /// How many workers it takes when each is to have `target` of it.
