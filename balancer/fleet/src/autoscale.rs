@@ -21,7 +21,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use history::History;
+use history::{History, Need};
 
 /// Samples in a row that show too high a load before there is a step up.
 const UP_AFTER: usize = 3;
@@ -111,14 +111,6 @@ pub enum ScaleReason {
 enum Pressure {
     Queue,
     Cpu,
-}
-
-/// What the load needs, at its highest within a window.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Need {
-    cpu: f64,
-    /// Requests in flight and waiting, where they are limited.
-    requests: f64,
 }
 
 /// Decides on steps.

@@ -6,78 +6,21 @@ use std::num::NonZero;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use balancer_fleet::{Autoscaler, ClusterEvent, Input, LoadSample, Member, Role, RolloutKind, ScaleRange};
+use balancer_fleet::{Input, LoadSample, Member, Role};
 use balancer_pool::QueueReading;
 use shared_process::headroom;
 use shared_process::tree::{self, Processes, Usage};
 use shared_protocol::Generation;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
+use crate::load_watch::{Counted, LoadWatch};
 use crate::supervisor::Supervisor;
 use crate::system::System;
 
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(1);
 /// What is seen over a longer time than this says nothing: nothing ran here.
 const STALE: Duration = Duration::from_secs(5);
 /// Memory that another worker may need, as a multiple of what one has on average now.
 const MEMORY: f64 = 1.25;
-
-/// Looks at the load.
-#[derive(Debug)]
-pub(crate) struct LoadWatch {
-    scaler: Autoscaler,
-    ticks: Interval,
-    before: Option<Counted>,
-    crashes: u64,
-    /// The change of the number that is under way was asked for here.
-    is_own: bool,
-}
-
-/// What had been used until a moment.
-#[derive(Debug)]
-struct Counted {
-    at: Instant,
-    workers: BTreeMap<Generation, Duration>,
-    /// Of this process.
-    own: Duration,
-    /// Of nobody.
-    idle: Option<Duration>,
-    rejected: u64,
-}
-
-impl LoadWatch {
-    pub(crate) fn new(range: ScaleRange, down_after: Duration) -> Self {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let scaler = Autoscaler::new(range, down_after);
-        Self { scaler, ticks, before: None, crashes: 0, is_own: false }
-    }
-
-    /// It is time to look; never where nobody does.
-    pub(crate) async fn tick(watch: &mut Option<Self>) {
-        match watch {
-            Some(watch) => drop(watch.ticks.tick().await),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Takes note of what has happened to the cluster at `now`, in the fleet's time.
-    pub(crate) fn note(&mut self, event: &ClusterEvent, now: std::time::Instant) {
-        let is_scaling =
-            |kind: &RolloutKind| matches!(kind, RolloutKind::Grow { .. } | RolloutKind::Shrink { .. });
-        match event {
-            ClusterEvent::Autoscaled { .. } => self.is_own = true,
-            ClusterEvent::RolloutBegan { .. } => self.is_own = false,
-            ClusterEvent::RolloutDone { kind, .. } if is_scaling(kind) && !self.is_own => {
-                self.scaler.overruled(now);
-            }
-            ClusterEvent::RolloutFailed { kind, .. } if is_scaling(kind) => self.scaler.failed(now),
-            ClusterEvent::Exited { expected: false, .. } => self.crashes += 1,
-            _ => {}
-        }
-    }
-}
 
 impl<S: System> Supervisor<S> {
     /// Lets the load choose the number of workers within the range of the settings, if they

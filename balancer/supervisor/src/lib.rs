@@ -22,6 +22,7 @@ mod effects;
 pub mod executable;
 mod exposure;
 mod handle;
+mod load_watch;
 mod look;
 mod measure;
 pub mod notify;

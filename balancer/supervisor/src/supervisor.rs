@@ -15,9 +15,9 @@ use shared_protocol::Generation;
 use tokio::sync::mpsc;
 
 use crate::announce::Announcer;
-use crate::autoscale::LoadWatch;
 use crate::clock::{self, Clock};
 use crate::handle::Command;
+use crate::load_watch::LoadWatch;
 use crate::look::Look;
 use crate::measure::StartUsage;
 use crate::notify;

@@ -6,10 +6,16 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Need;
-
 /// Parts of the usual window.
 const PARTS: u32 = 30;
+
+/// What the load needs, at its highest within a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Need {
+    pub(super) cpu: f64,
+    /// Requests in flight and waiting, where they are limited.
+    pub(super) requests: f64,
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct History {
