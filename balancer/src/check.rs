@@ -161,14 +161,15 @@ fn command(config: &Config) -> Vec<Finding> {
 }
 
 fn descriptors(config: &Config) -> Vec<Finding> {
-    let Mode::Cluster { workers } = config.mode else { return Vec::new() };
-    let budget = match FdBudget::new(descriptors::raise_limit(), workers) {
+    let Mode::Cluster { workers, .. } = config.mode else { return Vec::new() };
+    let number = config.mode.range().map_or_else(|| workers.to_string(), |range| range.to_string());
+    let budget = match FdBudget::new(descriptors::raise_limit(), config.mode.most()) {
         Ok(budget) => budget.with_listeners(config.listening.further_sockets(serving_threads())),
         Err(err) => return vec![Finding::Obstacle(err.to_string())],
     };
     vec![match budget.with_max_connections(config.max_connections) {
         Ok(budget) => {
-            Finding::Fine(format!("enough for {workers} workers and {} clients", budget.connections))
+            Finding::Fine(format!("enough for {number} workers and {} clients", budget.connections))
         }
         Err(err) => Finding::Obstacle(err.to_string()),
     }]

@@ -11,6 +11,7 @@ use shared_settings::{Balancer, Flags};
 const EXAMPLES: &str = "\
 Examples:
   balancer --workers 4              four workers behind 127.0.0.1:3100
+  balancer --workers 1..4           from one to four, as the load asks for
   balancer --cluster auto           one worker per usable CPU (the default)
   balancer --cluster off            a single process without a cluster
   balancer --redis-url redis://127.0.0.1:6379

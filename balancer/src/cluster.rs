@@ -73,7 +73,7 @@ pub(crate) fn run(
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     // Before any of it is changed.
     let inherited = Inherited::now();
-    let fd_budget = FdBudget::new(descriptors::raise_limit(), workers)?
+    let fd_budget = FdBudget::new(descriptors::raise_limit(), config.mode.most())?
         .with_listeners(config.listening.further_sockets(serving_threads()))
         .with_max_connections(config.max_connections)?;
     if let Some(why) = &activation.ignored {
@@ -83,6 +83,10 @@ pub(crate) fn run(
     let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
     let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
     let handover = successor.as_ref().map(|successor| &successor.handover);
+    let workers = first_workers(config, workers, handover);
+    if let Some(seconds) = handover.and_then(|handover| handover.maintenance_retry_after) {
+        state.registry.maintenance.begin(seconds);
+    }
     let sockets = Sockets::open(config, activation, handover, &parts)?;
     let state_dir = open_state_dir(config, handover)?;
     let output = worker_output(config, &mut log, &state)?;
@@ -119,6 +123,13 @@ pub(crate) fn run(
         supervisor,
     };
     runtime.block_on(cluster.run(commands))
+}
+
+/// Where the load chooses the number of workers, a successor begins with its predecessor's.
+fn first_workers(config: &Config, workers: u32, handover: Option<&Handover>) -> u32 {
+    let left = handover.and_then(|handover| handover.workers);
+    let left = left.filter(|&left| config.mode.range().is_some_and(|range| range.contains(left)));
+    left.and_then(|left| u32::try_from(left).ok()).unwrap_or(workers)
 }
 
 /// Where lines are counted that are read too slowly.
@@ -218,7 +229,8 @@ impl Cluster<'_> {
             OpenedRelease::open(&installation, executable).context("could not open what workers run")?;
         installation::report_unused(&release);
         let machine = Machine::new(launcher, installation, release, config.probing.clone());
-        let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone());
+        let supervisor = Supervisor::new(settings, config.probing.clone(), machine, state.clone())
+            .with_autoscaling(config.scale_down_after);
 
         let control = sockets.control.path.display().to_string();
         let (closing, described) = (sockets.closing(), sockets.described());
@@ -241,6 +253,8 @@ impl Cluster<'_> {
                 temporary_state: self.state_dir.as_ref().and_then(StateDir::temporary),
                 files: paths,
                 owns_control_directory: sockets.control.owns_directory(),
+                workers: None,
+                maintenance_retry_after: None,
             },
             belongings: belongings.clone(),
         };
@@ -330,6 +344,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         workers: workers as usize,
         max_workers,
         mode: config.reload_mode,
+        range: config.mode.range(),
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,

@@ -24,7 +24,7 @@ use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
     ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, ERROR_PAGES, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL,
     HEALTH_PATH, HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS,
-    SHUTDOWN_DELAY, START_PARALLEL, private_variables,
+    SCALE_DOWN_AFTER, SHUTDOWN_DELAY, START_PARALLEL, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Listeners, Settings};
 use shared_telemetry::Telemetry;
@@ -68,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) probing: Probing,
     pub(crate) recycling: RecyclePolicy,
     pub(crate) starts: StartPolicy,
+    /// How long fewer workers must have been enough, where the load chooses their number.
+    pub(crate) scale_down_after: Duration,
     /// Failed starts of each slot after which a cluster ends that was never ready.
     pub(crate) give_up_after: Option<u32>,
     pub(crate) balancing: Balancing,
@@ -145,6 +147,7 @@ impl Config {
                 parallel: settings.find(&START_PARALLEL)?.map(|parallel| parallel as usize),
                 processors: std::thread::available_parallelism().map_or(1, NonZero::get),
             },
+            scale_down_after: settings.get(&SCALE_DOWN_AFTER)?,
             give_up_after: settings.get(&GIVE_UP_AFTER)?,
             balancing: traffic::balancing(settings)?,
             affinity: Affinity::new(settings)?,

@@ -119,7 +119,7 @@ fn serve(
     }
     match config.mode {
         Mode::Single => Ok(worker::run(&config.worker)),
-        Mode::Cluster { workers } => {
+        Mode::Cluster { workers, .. } => {
             cluster::run(&config, workers, activation, successor).map_err(|err| (err, FAILED))
         }
     }

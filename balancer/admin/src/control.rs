@@ -89,6 +89,7 @@ impl Control {
             health: self.state.registry.health(),
             shutdown: self.state.registry.shutdown(Instant::now()),
             maintenance: maintenance::now(&self.state.registry),
+            range: self.state.registry.range(),
             sample: self.samples.last(),
             certificates: self.state.certificates.all().to_vec(),
             list: self.state.registry.worker_list(Instant::now()),

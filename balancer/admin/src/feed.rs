@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use shared_protocol::problem::Problem;
-use shared_protocol::{ClusterHealth, Maintenance, Sample, ShutdownPhase, WorkerList};
+use shared_protocol::{ClusterHealth, Maintenance, Sample, ShutdownPhase, WorkerList, WorkerRange};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -48,6 +48,8 @@ struct Now<'a> {
     /// `null` while there is none.
     maintenance: Option<Maintenance>,
     health: ClusterHealth,
+    /// The numbers of workers that the load chooses from.
+    range: Option<WorkerRange>,
     #[serde(flatten)]
     list: WorkerList,
     sample: Option<Sample>,
@@ -148,6 +150,7 @@ impl Feed {
             shutdown: state.registry.shutdown(Instant::now()),
             maintenance: maintenance::now(&state.registry),
             health: state.registry.health(),
+            range: state.registry.range(),
             list: state.registry.worker_list(Instant::now()),
             sample: self.samples.last(),
         };

@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use shared_protocol::{ClusterStatus, WorkerId, WorkerState};
+use shared_protocol::{ClusterStatus, WorkerId, WorkerRange, WorkerState};
 
 use balancer_pool::QueueStats;
 use balancer_pool::traffic::{BOUNDS, Traffic};
@@ -56,6 +56,10 @@ impl Collector for Snapshot {
         let up = u64::from(health.status != ClusterStatus::Unavailable);
         gauge(&mut encoder, "up", "Whether the cluster serves requests", up)?;
         gauge(&mut encoder, "workers_desired", "Workers that are wanted", health.workers.desired as u64)?;
+        if let Some(WorkerRange { min, max }) = registry.range() {
+            gauge(&mut encoder, "workers_min", "Workers that the load may go down to", min as u64)?;
+            gauge(&mut encoder, "workers_max", "Workers that the load may go up to", max as u64)?;
+        }
         gauge(&mut encoder, "workers_online", "Workers that get requests", health.workers.online as u64)?;
         let maintenance = u64::from(registry.maintenance.retry_after().is_some());
         gauge(&mut encoder, "maintenance", "Whether requests are answered 503 for maintenance", maintenance)?;

@@ -126,8 +126,9 @@ pub(crate) fn maintenance(Maintenance { retry_after_seconds }: Maintenance) -> S
 fn title(status: &Status, style: Style) -> String {
     let health = &status.health;
     let (word, colour) = word(health.status);
+    let range = status.range.map_or_else(String::new, |range| format!(" ({}..{})", range.min, range.max));
     let text = style.fit(&format!(
-        "{word}{} on {}  {}/{} workers online  primary {}, up {}, version {}",
+        "{word}{} on {}  {}/{} workers online{range}  primary {}, up {}, version {}",
         status.shutdown.map_or_else(String::new, shutdown),
         status.listeners.first().cloned().unwrap_or_else(|| format!("http://{}", status.address)),
         health.workers.online,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared_protocol::{Generation, ReleaseChanges, ReleaseId, ReloadMode, WorkerId};
 
 use super::recycle::Reached;
-use super::{Exit, Hang, PortChoice, RequestId, RolloutKind};
+use super::{Exit, Hang, PortChoice, RequestId, RolloutKind, ScaleReason};
 use shared_protocol::RestartReason;
 
 /// One thing to be done. Effects are carried out in their order, and what answers
@@ -149,6 +149,8 @@ pub enum ClusterEvent {
     ReleaseChanged { changes: ReleaseChanges },
     /// A rollout begins, with so many workers.
     RolloutBegan { kind: RolloutKind, mode: ReloadMode, workers: usize },
+    /// The load has led to another number of workers: a rollout begins.
+    Autoscaled { from: usize, to: usize, reason: ScaleReason },
     /// One worker has reached a limit, and its replacement begins.
     LimitReached { worker: WorkerId, generation: Generation, reached: Reached },
     /// One worker has reached its memory limit as soon as it was online, as the one

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared_protocol::{Generation, ReleaseChanges, ReloadMode};
 
-use super::Load;
+use super::{Load, ScaleStep};
 
 /// Names a requester who waits for the progress of a rollout and its final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub enum Input {
     Reload { mode: Option<ReloadMode>, requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
     Scale { to: ScaleTo, requester: Option<Requester> },
+    /// The load asks for another number of workers.
+    Autoscale(ScaleStep),
     /// All workers are to stop. Their long-lived connections end within this time, and what
     /// else they have ends now; the kill timeout follows. Those that do not handle SIGTERM are
     /// told last.

@@ -5,9 +5,11 @@
 //! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along, `one_by_one` those that go from worker to worker (a `succession`), `releases` knows what processes are
-//! started from, `give_up` ends a cluster that never gets ready.
+//! along, `one_by_one` those that go from worker to worker (a `succession`), `releases` knows
+//! what processes are started from, `give_up` ends a cluster that never gets ready.
+//! [`Autoscaler`] judges the load, and `scaling` takes the steps that it asks for.
 
+mod autoscale;
 mod backoff;
 mod draining;
 mod effect;
@@ -26,6 +28,7 @@ mod releases;
 mod reports;
 mod rolling;
 mod rollout;
+mod scaling;
 mod seeded;
 mod starts;
 mod succession;
@@ -37,6 +40,7 @@ use std::time::Instant;
 
 use shared_protocol::{ReleaseId, ReloadMode, RestartReason, WorkerId};
 
+pub use autoscale::{Autoscaler, LoadSample, ScaleRange, ScaleReason, ScaleStep, UP_PACE};
 pub use effect::{ClusterEvent, Effect, Launch, Left, Mixed};
 pub use gate::StartPolicy;
 pub use health::{Hang, Health, Load};
@@ -67,6 +71,9 @@ pub struct Settings {
     pub max_workers: usize,
     /// How workers are replaced as planned.
     pub mode: ReloadMode,
+    /// Where the load chooses the number: from which ones. `workers` is one of them, and
+    /// `max_workers` not below.
+    pub range: Option<ScaleRange>,
     pub limits: Limits,
     pub recycle: RecyclePolicy,
     pub starts: StartPolicy,
@@ -147,6 +154,7 @@ impl Fleet {
             }
             Input::Reload { mode, requester } => self.reload(mode, requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
+            Input::Autoscale(step) => self.autoscale(step, now),
             Input::Stop { long_lived, told_last } => self.stop(now, |member, limits| {
                 let handles_terminate = member.generation().is_none_or(|own| !told_last.contains(&own));
                 member.stop_for_good(long_lived, handles_terminate, limits, now)
@@ -185,6 +193,11 @@ impl Fleet {
     /// All members, in no order.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// The numbers of workers that the load chooses from, where it does.
+    pub fn range(&self) -> Option<ScaleRange> {
+        self.settings.range
     }
 
     /// When the next start of a worker begins, or began; that of a worker that is being

@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     pub(super) fn scale(&mut self, to: ScaleTo, requester: Option<Requester>, now: Instant) {
-        let (workers, most) = (self.workers(), self.settings.max_workers);
+        let workers = self.workers();
         let why = match (self.refusal(), to) {
             (Some(why), _) if self.is_stopping() => why.to_owned(),
             (Some(why), to) if requester.is_some() => match self.queue_requested(to, requester) {
@@ -83,8 +83,10 @@ impl Fleet {
                     )
                 }
                 (0, _) => "a cluster has at least one worker".to_owned(),
-                (to, _) if to > most => format!("{to} workers find no room; {most} is the most"),
-                (to, _) => return self.begin_scale(workers, to, requester, now),
+                (to, _) => match self.out_of_range(to) {
+                    Some(why) => why,
+                    None => return self.begin_scale(workers, to, requester, now),
+                },
             },
         };
         self.answer(ClusterEvent::ScaleRefused { workers, why }, requester);
@@ -118,10 +120,22 @@ impl Fleet {
     }
 
     fn begin_scale(&mut self, workers: usize, to: usize, requester: Option<Requester>, now: Instant) {
+        let kind = if to > workers { RolloutKind::Grow { to } } else { RolloutKind::Shrink { to } };
+        self.answer(ClusterEvent::RolloutBegan { kind, mode: self.settings.mode, workers }, requester);
+        self.change_number(workers, to, requester, now);
+    }
+
+    /// Adds the workers that are missing, or retires those beyond `to`.
+    pub(super) fn change_number(
+        &mut self,
+        workers: usize,
+        to: usize,
+        requester: Option<Requester>,
+        now: Instant,
+    ) {
         let mode = self.settings.mode;
         if to > workers {
             let kind = RolloutKind::Grow { to };
-            self.answer(ClusterEvent::RolloutBegan { kind, mode, workers }, requester);
             let new: Vec<_> = (1..).map(WorkerId).skip(workers).take(to - workers).collect();
             if mode == ReloadMode::OneByOne {
                 // Whoever is on its way out has what its successor needs.
@@ -130,7 +144,6 @@ impl Fleet {
             return self.begin_rollout(kind, mode, Stage::Starting(Plan::new(new)), requester, now);
         }
         let kind = RolloutKind::Shrink { to };
-        self.answer(ClusterEvent::RolloutBegan { kind, mode, workers }, requester);
         let surplus = |member: &Member| member.role == Role::Current && member.id.0 as usize > to;
         let surplus: Vec<_> = (0..self.members.len()).filter(|&at| surplus(&self.members[at])).collect();
         let retired = surplus.into_iter().filter_map(|index| self.retire(index, requester, now)).collect();

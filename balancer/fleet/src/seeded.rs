@@ -72,6 +72,12 @@ pub(super) enum Bug {
     ForgetsWhoWasReady,
     /// The cluster gives up because of one slot alone.
     GivesUpForOne,
+    /// A step that the load asks for begins during a rollout.
+    StepsDuringRollout,
+    /// A step leads to a number beyond the range.
+    StepsBeyondRange,
+    /// An operator's number is taken although it is beyond the range.
+    ScalesBeyondRange,
     /// A cluster that never gets ready goes on for ever.
     NeverGivesUp,
     /// One by one: the next worker goes down before the last one is back.

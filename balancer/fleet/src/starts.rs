@@ -41,7 +41,7 @@ impl Fleet {
         }
         self.generations += 1;
         let (generation, port) = (Generation(self.generations), self.ports.choice());
-        let (on_trial, workers) = (role == Role::Candidate, self.workers_after());
+        let (on_trial, workers) = (role == Role::Candidate, self.workers_told());
         let opened = self.rollout.as_ref().and_then(|rollout| rollout.release);
         let release = opened.filter(|_| self.is_down(worker)).unwrap_or(self.members[index].release);
         self.members[index].release = release;

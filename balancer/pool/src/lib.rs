@@ -24,7 +24,7 @@ mod worker;
 pub use clock::Clock;
 pub use lease::Lease;
 pub use pool::{Balancing, Pool};
-pub use queue::{ConcurrencyLimit, QueueStats};
+pub use queue::{ConcurrencyLimit, QueueReading, QueueStats};
 pub use rendezvous::HashKey;
 pub use request::{Affinity, PickError, PickRequest, WaitPolicy};
 pub use worker::{Hold, Worker, Workload};

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::clock::{self, Clock};
 use crate::lease::Lease;
-use crate::queue::{ConcurrencyLimit, Queue, QueueStats};
+use crate::queue::{ConcurrencyLimit, Queue, QueueReading, QueueStats};
 use crate::rendezvous::{self, HashKey};
 use crate::request::{Affinity, PickError, PickRequest, WaitPolicy};
 use crate::select::{self, Strategy};
@@ -201,6 +201,17 @@ impl Pool {
     /// concurrency limit.
     pub fn queue_stats(&self) -> Option<&QueueStats> {
         self.queue.as_ref().map(|queue| &queue.stats)
+    }
+
+    /// Requests that one worker holds at a time, if that is limited.
+    pub fn max_concurrency(&self) -> Option<u64> {
+        self.queue.as_ref().map(|queue| queue.limit.max_concurrency)
+    }
+
+    /// How the queue was since the last call, for the supervisor only; `None` without a
+    /// concurrency limit.
+    pub fn read_queue(&self) -> Option<QueueReading> {
+        self.queue.as_ref().map(|queue| queue.read())
     }
 
     /// The ready workers, by id.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use shared_protocol::{Generation, WorkerId};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::request::{Affinity, PickRequest};
 
@@ -53,15 +54,59 @@ pub(crate) struct Queue<T> {
 struct Entries<T> {
     last_ticket: u64,
     waiting: VecDeque<QueueEntry<T>>,
+    course: Course,
+}
+
+/// How the queue was since somebody has read it last.
+#[derive(Debug)]
+struct Course {
+    since: Instant,
+    /// The time for which requests have waited, all of them together, until `changed`.
+    total: Duration,
+    changed: Instant,
+    joined: u64,
+    /// The longest wait that has ended.
+    longest: Duration,
+}
+
+/// How the queue was for a while.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct QueueReading {
+    /// Requests that waited, on average over the time.
+    pub waiting: f64,
+    /// Requests that began to wait.
+    pub joined: u64,
+    /// The longest wait of those that ended or go on.
+    pub longest: Duration,
 }
 
 /// One waiting request.
 #[derive(Debug)]
 struct QueueEntry<T> {
     ticket: u64,
+    since: Instant,
     excluded: Vec<Generation>,
     affinity: Option<WorkerId>,
     sender: oneshot::Sender<T>,
+}
+
+impl<T> Entries<T> {
+    /// So much has been waited for until now; before each change of the queue's length.
+    fn account(&mut self) -> Instant {
+        let (now, waiting) = (Instant::now(), u32::try_from(self.waiting.len()).unwrap_or(u32::MAX));
+        let course = &mut self.course;
+        course.total = course.total.saturating_add((now - course.changed).saturating_mul(waiting));
+        course.changed = now;
+        now
+    }
+
+    /// Takes this entry out of the queue.
+    fn remove(&mut self, index: usize) -> Option<QueueEntry<T>> {
+        let now = self.account();
+        let entry = self.waiting.remove(index)?;
+        self.course.longest = self.course.longest.max(now - entry.since);
+        Some(entry)
+    }
 }
 
 impl<T> QueueEntry<T> {
@@ -81,7 +126,10 @@ pub(crate) struct QueueTicket<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new(limit: ConcurrencyLimit) -> Self {
-        let entries = Entries { last_ticket: 0, waiting: VecDeque::new() };
+        let now = Instant::now();
+        let course =
+            Course { since: now, total: Duration::ZERO, changed: now, joined: 0, longest: Duration::ZERO };
+        let entries = Entries { last_ticket: 0, waiting: VecDeque::new(), course };
         Self {
             limit,
             stats: QueueStats::default(),
@@ -96,16 +144,33 @@ impl<T> Queue<T> {
         self.length.load(Ordering::SeqCst)
     }
 
+    /// How the queue was since the last call. For one reader.
+    pub(crate) fn read(&self) -> QueueReading {
+        let mut entries = self.lock();
+        let now = entries.account();
+        // The first one in the queue waits longest.
+        let oldest = entries.waiting.front().map_or(Duration::ZERO, |entry| now - entry.since);
+        let course = &mut entries.course;
+        let time = now - course.since;
+        let waiting = if time.is_zero() { 0.0 } else { course.total.as_secs_f64() / time.as_secs_f64() };
+        let reading = QueueReading { waiting, joined: course.joined, longest: course.longest.max(oldest) };
+        *course =
+            Course { since: now, total: Duration::ZERO, changed: now, joined: 0, longest: Duration::ZERO };
+        reading
+    }
+
     /// Takes the last place in the queue; `None` when the queue is full.
     pub(crate) fn join(self: &Arc<Self>, request: PickRequest<'_>) -> Option<QueueTicket<T>> {
         let mut entries = self.lock();
         if entries.waiting.len() >= self.limit.queue {
             return None;
         }
+        let since = entries.account();
+        entries.course.joined += 1;
         entries.last_ticket += 1;
         let (ticket, (sender, lease)) = (entries.last_ticket, oneshot::channel());
         let (excluded, affinity) = (request.excluded.to_vec(), request.affinity.and_then(Affinity::bound_to));
-        entries.waiting.push_back(QueueEntry { ticket, excluded, affinity, sender });
+        entries.waiting.push_back(QueueEntry { ticket, since, excluded, affinity, sender });
         self.length.store(entries.waiting.len(), Ordering::SeqCst);
         drop(entries);
         Some(QueueTicket { number: ticket, queue: Arc::clone(self), lease, has_timed_out: false })
@@ -126,7 +191,7 @@ impl<T> Queue<T> {
         let mut entries = self.lock();
         while let Some(index) = entries.waiting.iter().position(|entry| entry.accepts(id, generation)) {
             let Some(lease) = take() else { break };
-            if let Some(entry) = entries.waiting.remove(index)
+            if let Some(entry) = entries.remove(index)
                 && let Err(lease) = entry.sender.send(lease)
             {
                 // The request was just leaving: the room is for the next one.
@@ -165,7 +230,7 @@ impl<T> Drop for QueueTicket<T> {
         let Some(index) = entries.waiting.iter().position(|entry| entry.ticket == self.number) else {
             return;
         };
-        entries.waiting.remove(index);
+        entries.remove(index);
         self.queue.length.store(entries.waiting.len(), Ordering::SeqCst);
         drop(entries);
         let stats = &self.queue.stats;

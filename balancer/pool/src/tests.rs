@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::select::Strategy;
 use crate::{
-    Affinity, Balancing, Clock, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, WaitPolicy,
-    Worker, Workload,
+    Affinity, Balancing, Clock, ConcurrencyLimit, Hold, Lease, PickError, PickRequest, Pool, QueueReading,
+    WaitPolicy, Worker, Workload,
 };
 
 /// The time as it is.
@@ -427,4 +427,29 @@ async fn tunnels_have_a_limit_of_their_own() {
     // A cookie does not lead beyond the limit.
     let other = PickRequest { affinity: Some(Affinity::Worker(tunnels[0].id)), ..upgrade };
     assert_eq!(pool.pick(other).unwrap().id, id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_course_of_the_queue_is_read_once() {
+    let pool = limited(1, Strategy::RoundRobin, LIMIT);
+    assert!(pool.read_queue().is_some_and(|reading| reading == QueueReading::default()));
+    let mut held: Vec<_> = (0..2).map(|_| pool.pick(PickRequest::default()).unwrap()).collect();
+    let first = wait_for(&pool, None);
+    waiting(&pool, 1).await;
+    pool.read_queue();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let second = wait_for(&pool, None);
+    waiting(&pool, 2).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let reading = pool.read_queue().unwrap();
+    assert!((reading.waiting - 1.5).abs() < 0.01, "one for a second, then two: {reading:?}");
+    assert_eq!(reading.joined, 1);
+    assert!(reading.longest >= Duration::from_secs(2), "it still waits: {reading:?}");
+    held.clear();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let reading = pool.read_queue().unwrap();
+    assert!(reading.waiting < 0.01 && reading.joined == 0 && reading.longest >= Duration::from_secs(2));
+    assert_eq!(pool.read_queue().unwrap().longest, Duration::ZERO);
 }

@@ -79,7 +79,7 @@ impl Worker {
     /// Requests in flight that have a place under the concurrency limit: all but
     /// upgraded connections.
     #[inline]
-    pub(crate) fn placed(&self) -> u64 {
+    pub fn placed(&self) -> u64 {
         self.placed.load(Ordering::SeqCst)
     }
 

@@ -203,7 +203,7 @@ fn no_https(listen: &Listen, origin: &str) -> ConfigError {
 mod tests {
     use super::*;
 
-    const CLUSTER: Mode = Mode::Cluster { workers: 1 };
+    const CLUSTER: Mode = Mode::Cluster { workers: 1, max: None };
 
     fn of(variables: &[(&str, &str)], mode: Mode) -> Result<Listening, String> {
         Listening::new(&Settings::from_parts(variables, ""), mode).map_err(|err| err.to_string())

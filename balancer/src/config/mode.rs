@@ -2,8 +2,9 @@
 
 use std::num::NonZero;
 
+use balancer_supervisor::ScaleRange;
 use shared_settings::definitions::{CLUSTER, CLUSTER_ENABLED, MAX_WORKERS, WORKERS};
-use shared_settings::{ClusterMode, ConfigError, Level, Settings};
+use shared_settings::{ClusterMode, ConfigError, Level, Settings, WorkerNumber};
 
 /// Workers of the mode `manual` where nobody has given a number.
 const MANUAL_WORKERS: u32 = 4;
@@ -11,10 +12,33 @@ const MANUAL_WORKERS: u32 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Cluster {
+        /// In the beginning.
         workers: u32,
+        /// Up to how many the load may choose from `workers` on, where it does.
+        max: Option<u32>,
     },
     /// One process that serves the API itself.
     Single,
+}
+
+impl Mode {
+    /// The numbers of workers that the load chooses from, where it does.
+    pub(crate) fn range(self) -> Option<ScaleRange> {
+        match self {
+            Self::Cluster { workers, max: Some(max) } => {
+                Some(ScaleRange { min: workers as usize, max: max as usize })
+            }
+            Self::Cluster { max: None, .. } | Self::Single => None,
+        }
+    }
+
+    /// The most workers that there are as long as no operator asks for more.
+    pub(crate) fn most(self) -> u32 {
+        match self {
+            Self::Cluster { workers, max } => max.unwrap_or(workers),
+            Self::Single => 1,
+        }
+    }
 }
 
 /// The stronger source decides. Between equal ones an explicit mode beats a
@@ -35,8 +59,13 @@ pub(super) fn mode(settings: &Settings) -> Result<Mode, ConfigError> {
     let mode = if mode_level >= workers_level { mode } else { ClusterMode::Manual };
     Ok(match mode {
         ClusterMode::Off => Mode::Single,
-        ClusterMode::Manual => Mode::Cluster { workers: workers.unwrap_or(MANUAL_WORKERS) },
-        ClusterMode::Auto => Mode::Cluster { workers: usable_cpus() },
+        ClusterMode::Manual => match workers.unwrap_or(WorkerNumber::Fixed(MANUAL_WORKERS)) {
+            WorkerNumber::Fixed(workers) => Mode::Cluster { workers, max: None },
+            WorkerNumber::Range { min, max } => {
+                Mode::Cluster { workers: min, max: Some(max.unwrap_or_else(usable_cpus).max(min)) }
+            }
+        },
+        ClusterMode::Auto => Mode::Cluster { workers: usable_cpus(), max: None },
     })
 }
 
@@ -65,11 +94,16 @@ mod tests {
 
     #[test]
     fn the_stronger_source_decides_the_mode() {
-        let auto = Mode::Cluster { workers: usable_cpus() };
-        let of = |workers| Mode::Cluster { workers };
+        let auto = Mode::Cluster { workers: usable_cpus(), max: None };
+        let of = |workers| Mode::Cluster { workers, max: None };
+        let range = |workers, max| Mode::Cluster { workers, max: Some(max) };
         let cases: &[(Case<'_>, Mode)] = &[
             ((&[], &[], ""), auto),
             ((&[(&CLUSTER, "manual")], &[], ""), of(4)),
+            ((&[(&WORKERS, "1..4")], &[("CLUSTER_WORKERS", "6")], ""), range(1, 4)),
+            ((&[], &[("CLUSTER_WORKERS", "512..auto")], ""), range(512, 512)),
+            ((&[], &[], "CLUSTER_WORKERS=1..auto\n"), range(1, usable_cpus())),
+            ((&[(&CLUSTER, "auto")], &[("CLUSTER_WORKERS", "1..6")], ""), auto),
             ((&[(&WORKERS, "3")], &[("CLUSTER_MODE", "off")], ""), of(3)),
             ((&[(&WORKERS, "3")], &[("CLUSTER_ENABLED", "false")], ""), of(3)),
             ((&[(&CLUSTER, "off")], &[("CLUSTER_WORKERS", "6")], ""), Mode::Single),
@@ -94,9 +128,10 @@ mod tests {
 
     #[test]
     fn worker_counts_are_bounded() {
-        for bad in ["0", "-1", "513", "four", "4.0", ""] {
+        for bad in ["0", "-1", "513", "four", "4.0", "", "4..1", "0..4", "1..", "..4", "-1..4", "1 .. 4"] {
             let err = resolve((&[(&WORKERS, bad)], &[], "")).unwrap_err().to_string();
             assert!(err.contains("--workers") && err.contains("from 1 to 512"), "{bad}: {err}");
+            assert!(err.contains("as 1..4"), "{bad}: {err}");
         }
     }
 }

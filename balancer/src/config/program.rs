@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_command_must_exist_and_have_a_cluster() {
         let line = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let cluster = Mode::Cluster { workers: 2 };
+        let cluster = Mode::Cluster { workers: 2, max: None };
         let found = Found { directory: "/bin".into(), variables: Variables::default() };
         let program = |mode, line: &[OsString]| program(mode, line, None, &found);
         assert!(matches!(program(cluster, &line(&["./sh"])), Ok(Program::Command(_))), "in the directory");

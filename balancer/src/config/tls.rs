@@ -57,7 +57,7 @@ pub(super) fn sources(settings: &Settings, mode: Mode) -> Result<Option<Sources>
 mod tests {
     use super::*;
 
-    const CLUSTER: Mode = Mode::Cluster { workers: 1 };
+    const CLUSTER: Mode = Mode::Cluster { workers: 1, max: None };
 
     fn of(variables: &[(&str, &str)], mode: Mode) -> Result<Option<Sources>, String> {
         sources(&Settings::from_parts(variables, ""), mode).map_err(|err| err.to_string())

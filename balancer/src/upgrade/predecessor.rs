@@ -241,7 +241,12 @@ impl Parts {
     ) -> Result<(String, usize), Failure> {
         let mut channel = Channel::new(stream).map_err(|err| err.to_string())?;
         // Its end shows in what it says.
-        let _ = channel.send(&self.estate.handover).await;
+        let handover = Handover {
+            workers: Some(self.registry.health().workers.desired),
+            maintenance_retry_after: self.registry.maintenance.retry_after(),
+            ..self.estate.handover.clone()
+        };
+        let _ = channel.send(&handover).await;
         let first = next(candidate, &mut channel, CONFIGURED, "it had read its configuration").await?;
         let SuccessorMessage::Configured { version, mut workers, startup_ms } = first else {
             return Err("the new balancer is not understood; is it of another version?".to_owned().into());

@@ -13,7 +13,7 @@ pub use shared_process::tree::Usage;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{
     ClusterHealth, ClusterStatus, PrimaryRef, ReleaseId, RestartReason, ShutdownPhase, StoreHealth,
-    WorkerCounts, WorkerId, WorkerList, WorkerState, WorkerStatus, in_flight_text, megabytes,
+    WorkerCounts, WorkerId, WorkerList, WorkerRange, WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
 use crate::maintenance::Maintenance;
@@ -69,6 +69,7 @@ pub struct Registry {
     served_until: OnceLock<Instant>,
     draining: AtomicBool,
     pub maintenance: Maintenance,
+    range: OnceLock<WorkerRange>,
 }
 
 impl Registry {
@@ -83,6 +84,17 @@ impl Registry {
             }
         }
         self.entries.store(Arc::new(entries));
+    }
+
+    /// Supervisor only: the load chooses the number of workers, from `min` to `max`.
+    pub fn set_range(&self, min: usize, max: usize) {
+        // It is set once, before anybody reads it.
+        let _ = self.range.set(WorkerRange { min, max });
+    }
+
+    /// The numbers of workers that the load chooses from, where it does.
+    pub fn range(&self) -> Option<WorkerRange> {
+        self.range.get().copied()
     }
 
     /// The cluster is going away: health says so from now on.

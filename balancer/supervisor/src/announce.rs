@@ -4,6 +4,7 @@
 mod event;
 mod log;
 mod notice;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

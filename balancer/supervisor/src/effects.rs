@@ -85,6 +85,8 @@ impl<S: System> Supervisor<S> {
                 }
             }
             Effect::Announce { event, requester } => {
+                let now = self.clock.now();
+                self.load_watch.iter_mut().for_each(|watch| watch.note(&event, now));
                 self.announce(event, requester);
             }
         }

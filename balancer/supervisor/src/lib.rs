@@ -14,6 +14,7 @@
 //! by `announce`, and nowhere else.
 
 mod announce;
+mod autoscale;
 mod clock;
 mod diagnosis;
 pub mod directory;
@@ -23,6 +24,7 @@ pub mod executable;
 mod exposure;
 mod handle;
 mod handles;
+mod load_watch;
 mod look;
 mod measure;
 mod mixed;
@@ -42,7 +44,7 @@ pub mod shim;
 mod supervisor;
 mod system;
 
-pub use balancer_fleet::{DrainSignal, Limits, RecyclePolicy, ScaleTo, Settings, StartPolicy};
+pub use balancer_fleet::{DrainSignal, Limits, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy};
 pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply};
 pub use look::Subject;
 pub use supervisor::{Ended, Supervisor};

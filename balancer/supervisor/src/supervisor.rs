@@ -18,6 +18,7 @@ use crate::announce::Announcer;
 use crate::clock::{self, Clock};
 use crate::handle::Command;
 use crate::handles::Experience;
+use crate::load_watch::LoadWatch;
 use crate::look::Look;
 use crate::measure::StartUsage;
 use crate::notify;
@@ -44,6 +45,8 @@ pub struct Supervisor<S> {
     oom: OomWatch,
     /// The processor time of those that are starting, when it was measured last.
     pub(crate) starts: StartUsage,
+    /// Looks at the load, where that chooses the number of workers.
+    pub(crate) load_watch: Option<LoadWatch>,
     /// What is to be carried out before the first thing happens.
     first: Vec<Effect>,
     /// What the fleet is told next, in this order.
@@ -86,6 +89,7 @@ impl<S: System> Supervisor<S> {
             starts: StartUsage::default(),
             state,
             running: RunningProcesses::new(),
+            load_watch: None,
             first,
             inputs: VecDeque::new(),
             reports,
@@ -128,6 +132,7 @@ impl<S: System> Supervisor<S> {
                 true = self.clock.reaches(self.fleet.next_deadline()) => self.inputs.push_back(Input::Tick),
                 Some((generation, outcome)) = self.probed.recv() => self.on_outcome(generation, outcome),
                 Some((generation, look)) = self.looked.recv() => self.on_look(generation, look),
+                () = LoadWatch::tick(&mut self.load_watch) => self.on_load(),
                 () = watchdog.tick() => {}
             }
         }

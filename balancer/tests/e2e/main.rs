@@ -7,6 +7,7 @@
 mod access_log;
 mod activation;
 mod api;
+mod autoscale;
 mod balancing;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod browser;

@@ -338,3 +338,17 @@ fn a_new_address_is_bound_and_the_old_one_closes() {
     assert!(Connection::open(address).is_ok());
     stop(&cluster, pid);
 }
+
+#[test]
+fn a_range_goes_on_with_its_number_and_maintenance_stays() {
+    let mut last = Last::none();
+    let cluster = Balancer::new(&["--port", "0", "--workers", "1..4"]).start_ready();
+    assert_eq!(cluster.operate(&["scale", "3"]).0, 0);
+    assert_eq!(cluster.operate(&["maintenance", "on"]).0, 0);
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    assert_eq!(cluster.workers().len(), 3);
+    assert_eq!(cluster.get("/cluster/info").status, 503);
+    assert_eq!(cluster.operate(&["maintenance", "off"]).0, 0);
+    assert_eq!(cluster.get("/cluster/info").status, 200);
+    stop(&cluster, pid);
+}

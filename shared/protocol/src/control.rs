@@ -25,6 +25,9 @@ pub struct Status {
     /// Absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// The numbers of workers that the load chooses from; absent where the number is fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<WorkerRange>,
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,
@@ -33,6 +36,13 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     #[serde(flatten)]
     pub list: WorkerList,
+}
+
+/// The numbers of workers that the load chooses from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRange {
+    pub min: usize,
+    pub max: usize,
 }
 
 /// How far a shutdown has come.

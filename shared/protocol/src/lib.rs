@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use certificate::CertificateStatus;
-pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status, Upgraded};
+pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status, Upgraded, WorkerRange};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;

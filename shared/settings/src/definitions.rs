@@ -25,7 +25,9 @@ pub use clients::{
     HEAD_TIMEOUT, HSTS, HTTP_REDIRECT, HTTP2, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP,
     MAX_REQUEST_BODY, MIN_BODY_RATE, RESPONSE_TIMEOUT, TRUST_FORWARDED,
 };
-pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, LISTEN, MAX_WORKERS, PORT, WORKERS};
+pub use cluster::{
+    CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, LISTEN, MAX_WORKERS, PORT, SCALE_DOWN_AFTER, WORKERS,
+};
 pub use health::{
     HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS,
     HEALTH_TIMEOUT,
@@ -102,7 +104,7 @@ mod tests {
         let default = ADMIN.default.as_str();
         assert!(default.contains(&format!("port {ADMIN_PORT_OFFSET} above --port")), "{default}");
         let port: u16 = PORT.default_text().parse().unwrap();
-        assert!(WORKERS.expects.ends_with(&MAX_WORKERS.to_string()));
+        assert!(WORKERS.expects.contains(&format!(" to {MAX_WORKERS},")));
         assert_eq!(ADMIN.example, format!("127.0.0.1:{}", port + ADMIN_PORT_OFFSET));
     }
 

@@ -33,7 +33,7 @@ pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};
 pub use listeners::Listeners;
 pub use origin::{Level, Origin};
-pub use parse::{Admin, ClusterMode, DrainSignal, ReloadMode};
+pub use parse::{Admin, ClusterMode, DrainSignal, ReloadMode, WorkerNumber};
 pub use resolve::Settings;
 
 /// The admin listener's default port is this far above the port for clients.

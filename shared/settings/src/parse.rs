@@ -18,6 +18,31 @@ pub(crate) fn whole<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T
     text.parse().ok().filter(|number| range.contains(number))
 }
 
+/// A number of workers, or a range of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerNumber {
+    /// There are so many.
+    Fixed(u32),
+    /// The load chooses from these; without a `max`, up to one per usable CPU, and `min` at
+    /// the least.
+    Range { min: u32, max: Option<u32> },
+}
+
+impl WorkerNumber {
+    /// `4`, `1..4` or `1..auto`, with numbers from 1 to `most`.
+    pub(crate) fn parse(text: &str, most: u32) -> Option<Self> {
+        // A sign is a number's for Rust, and nobody's idea of one here.
+        let number =
+            |text: &str| whole(text, 1..=most).filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some((min, max)) = text.split_once("..") else { return whole(text, 1..=most).map(Self::Fixed) };
+        let min = number(min)?;
+        if max == "auto" {
+            return Some(Self::Range { min, max: None });
+        }
+        number(max).filter(|&max| min <= max).map(|max| Self::Range { min, max: Some(max) })
+    }
+}
+
 /// `true`/`false` and their usual other spellings.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
@@ -244,6 +269,44 @@ mod tests {
         assert_eq!(host("localhost"), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert_eq!(host("[::1]"), host("::1"));
         assert_eq!(host("not a host"), None);
+    }
+
+    #[test]
+    fn numbers_of_workers_may_be_a_range() {
+        let of = |text| WorkerNumber::parse(text, 512);
+        let range = |min, max| Some(WorkerNumber::Range { min, max });
+        assert_eq!(of("4"), Some(WorkerNumber::Fixed(4)));
+        assert_eq!(of("1..4"), range(1, Some(4)));
+        assert_eq!(of("4..4"), range(4, Some(4)));
+        assert_eq!(of("2..auto"), range(2, None));
+        for bad in [
+            "",
+            "0",
+            "513",
+            "auto",
+            "0..4",
+            "1..513",
+            "4..1",
+            "1..",
+            "..4",
+            "..",
+            "-1..4",
+            "1..-4",
+            "1...4",
+            "1..=4",
+            "1-4",
+            "1 .. 4",
+            "1..4 ",
+            " 1..4",
+            "+1..4",
+            "1..+4",
+            "auto..4",
+            "1..4..8",
+            "1..AUTO",
+            "1..99999999999",
+        ] {
+            assert_eq!(of(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

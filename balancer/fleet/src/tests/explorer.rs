@@ -11,7 +11,7 @@ use std::time::Instant;
 use shared_protocol::ReloadMode;
 
 use super::world::{LIMITS, Running, Step, World, settings};
-use crate::{DrainSignal, Limits, Phase, RecyclePolicy, Settings, StartPolicy};
+use crate::{DrainSignal, Limits, Phase, RecyclePolicy, ScaleRange, Settings, StartPolicy};
 
 /// Rounds within which everything must have settled: more than limits are looked at in the
 /// longest wait of a slot.
@@ -160,6 +160,7 @@ pub(super) fn setups() -> Vec<Setup> {
     let setup = |name, settings, serves, commands| Setup { name, settings, serves, commands };
     let recycle = RecyclePolicy { max_requests: Some(1_000), ..RecyclePolicy::default() };
     let two = StartPolicy { parallel: Some(2), processors: 2 };
+    let range = Some(ScaleRange { min: 1, max: 2 });
     let fit = StartPolicy { parallel: None, processors: 1 };
     let other = Limits { drain_signal: DrainSignal::Other(12), stream_drain: Some(LIMITS.kill), ..LIMITS };
     let alone = Settings { max_workers: 1, ..settings(1) };
@@ -174,6 +175,7 @@ pub(super) fn setups() -> Vec<Setup> {
         setup("two in parallel", Settings { starts: two, ..settings(2) }, true, 1),
         setup("as many as fit", Settings { starts: fit, ..settings(3) }, false, 1),
         setup("two with limits", Settings { recycle, ..settings(2) }, true, 1),
+        setup("as the load says", Settings { range, ..settings(1) }, true, 3),
         setup("one gives up", Settings { give_up_after: Some(2), ..settings(1) }, false, 1),
         setup("two give up", Settings { starts: two, give_up_after: Some(1), ..settings(2) }, false, 1),
         setup("three serve", settings(3), true, 2),

@@ -16,7 +16,8 @@ use super::replacing::Replacing;
 use super::time::normalise;
 use crate::{
     ClusterEvent, DrainSignal, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy,
-    ProbeResult, RecyclePolicy, Report, RequestId, Requester, Role, ScaleTo, Settings, StartPolicy,
+    ProbeResult, RecyclePolicy, Report, RequestId, Requester, Role, ScaleReason, ScaleStep, ScaleTo,
+    Settings, StartPolicy,
 };
 
 /// In steps of the shortest wait of a slot, so that few times are told apart.
@@ -36,6 +37,7 @@ pub(super) fn settings(workers: usize) -> Settings {
         workers,
         max_workers: 3,
         mode: ReloadMode::All,
+        range: None,
         limits: LIMITS,
         recycle: RecyclePolicy::default(),
         starts: StartPolicy { parallel: Some(1), processors: 1 },
@@ -178,6 +180,8 @@ pub(super) enum Step {
     /// Long-lived connections end within this time.
     Stop(Duration),
     Kill,
+    /// The load asks for so many workers.
+    Autoscale(usize),
     /// Time passes until the next deadline.
     Deadline,
     /// So much time passes, and no deadline with it.
@@ -337,6 +341,9 @@ impl World {
             steps.push(Step::Scale(ScaleTo::More(1), Reply::None));
             steps.push(Step::Scale(ScaleTo::Fewer(1), Reply::None));
             steps.push(Step::Scale(ScaleTo::Exactly(9), Reply::AtSwitch));
+            if self.fleet.settings.range.is_some() {
+                steps.extend((0..=3).map(Step::Autoscale));
+            }
             steps.extend([Step::Stop(Duration::ZERO), Step::Stop(LIMITS.drain), Step::Kill]);
         }
         steps
@@ -355,6 +362,7 @@ impl World {
         let Some(input) = self.input(step) else { return Ok(()) };
         let published = self.published();
         let stopping = matches!(step, Step::Stop(_) | Step::Kill);
+        let before = self.fleet.rollout.as_ref().map(|rollout| rollout.kind);
         if stopping {
             self.reload_queued = false;
         }
@@ -373,6 +381,7 @@ impl World {
         for effect in &effects {
             self.carry_out(effect, Some(step))?;
         }
+        self.check_step(before, &effects)?;
         self.check_withdrawals(step, &effects)?;
         self.check_drains(step, &effects)?;
         self.check_stop(step)?;
@@ -446,6 +455,11 @@ impl World {
                 let relative = requester.filter(|_| !matches!(to, ScaleTo::Exactly(_)));
                 self.asked.extend(relative.map(|requester| (requester.id, to)));
                 Some(Input::Scale { to, requester })
+            }
+            Step::Autoscale(to) => {
+                self.commands = self.commands.saturating_sub(1);
+                let reason = ScaleReason::Busy { percent: 90, over: LIMITS.kill };
+                Some(Input::Autoscale(ScaleStep { to, reason }))
             }
             Step::Stop(long_lived) => {
                 self.commands = self.commands.saturating_sub(1);

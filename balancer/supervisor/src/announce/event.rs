@@ -3,7 +3,7 @@
 use shared_protocol::{EventKind, Generation, ReloadMode, WorkerId};
 
 use super::notice::with_last_lines;
-use super::{back_in_turn, cut_short, hung, limit, millis};
+use super::{back_in_turn, cut_short, hung, limit, millis, scale};
 use crate::mixed::failure;
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, RolloutKind};
@@ -110,6 +110,7 @@ fn of_cluster(event: &ClusterEvent) -> Option<Entry> {
         ClusterEvent::GaveUp { .. } => {
             (EventKind::Shutdown, "gives up: no worker has ever been ready".to_owned())
         }
+        ClusterEvent::Autoscaled { from, to, reason } => (EventKind::Scale, scale::step(*from, *to, reason)),
         ClusterEvent::ScaleRefused { workers, why } => {
             (EventKind::Scale, format!("number of workers stays {workers}: {why}"))
         }

@@ -4,7 +4,7 @@ use shared_protocol::{Generation, ReloadMode};
 use tracing::{debug, error, info, warn};
 
 use super::notice::joined;
-use super::{back_in_turn, cut_short, hung, limit, millis};
+use super::{back_in_turn, cut_short, hung, limit, millis, scale};
 use crate::mixed::failure;
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
@@ -137,6 +137,9 @@ fn write_of_cluster(event: &ClusterEvent) {
         }
         ClusterEvent::ReloadRefused { why } | ClusterEvent::ReleaseNotOpened { why } => {
             warn!("no reload: {why}");
+        }
+        ClusterEvent::Autoscaled { from, to, reason } => {
+            info!(from, to, "{}", scale::step(*from, *to, reason));
         }
         ClusterEvent::ScaleRefused { workers, why } => warn!("number of workers stays {workers}: {why}"),
         ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, mode: ReloadMode::OneByOne, workers } => {

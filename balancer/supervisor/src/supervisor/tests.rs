@@ -66,9 +66,9 @@ impl Cluster {
         let (state, system) = (ClusterState::default(), FakeSystem::default());
         let (limits, ports) = (LIMITS, PortPolicy::Own);
         let starts = StartPolicy { parallel: None, processors: 2 };
-        let mode = ReloadMode::All;
+        let (mode, range) = (ReloadMode::All, None);
         let settings =
-            Settings { workers, max_workers: 4, mode, limits, recycle, starts, ports, give_up_after };
+            Settings { workers, max_workers: 4, mode, range, limits, recycle, starts, ports, give_up_after };
         system.behave(behaviour);
         let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
         let (handle, commands) = Handle::new(Vec::new);

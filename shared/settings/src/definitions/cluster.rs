@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::definition::{CONFIG_FLAG, Draft, Optional, Programs, Setting, group};
 use crate::listen::{self, Listen};
-use crate::parse::{self, ClusterMode};
+use crate::parse::{self, ClusterMode, WorkerNumber};
 
 /// More workers than this are taken for a slip of the finger.
 pub const MAX_WORKERS: u32 = 512;
@@ -11,14 +12,28 @@ pub const MAX_WORKERS: u32 = 512;
 group! {
     "Cluster";
 
-    WORKERS: Optional<u32> =
-        Draft::new("CLUSTER_WORKERS", "N", "a whole number from 1 to 512", |text| parse::whole(text, 1..=MAX_WORKERS))
-            .flag("workers")
-            .short('w')
-            .hyphen_values()
-            .example("4")
-            .help("Number of workers; implies --cluster manual")
-            .unset("as --cluster says");
+    WORKERS: Optional<WorkerNumber> = Draft::new(
+        "CLUSTER_WORKERS",
+        "N|MIN..MAX",
+        "a whole number from 1 to 512, or a range of such, the lower one first, as 1..4 or 1..auto",
+        |text| WorkerNumber::parse(text, MAX_WORKERS),
+    )
+    .flag("workers")
+    .short('w')
+    .hyphen_values()
+    .example("4")
+    .more_examples(&[("1..4", "the load chooses from 1 to 4")])
+    .help(
+        "Number of workers, or a range from which the load chooses, where auto is the number of usable \
+         CPUs; implies --cluster manual",
+    )
+    .unset("as --cluster says");
+
+    SCALE_DOWN_AFTER: Setting<Duration> = Draft::duration("CLUSTER_SCALE_DOWN_AFTER")
+        .flag("scale-down-after")
+        .example("5m")
+        .help("With --workers MIN..MAX, how long fewer workers must have been enough before one is stopped")
+        .default("5m");
 
     CLUSTER: Setting<ClusterMode> =
         Draft::new("CLUSTER_MODE", "auto|manual|off", "auto, manual or off", ClusterMode::parse)

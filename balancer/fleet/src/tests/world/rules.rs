@@ -105,6 +105,7 @@ impl World {
                     event,
                     ClusterEvent::Switched { .. }
                         | ClusterEvent::RolloutBegan { kind: RolloutKind::Shrink { .. }, .. }
+                        | ClusterEvent::Autoscaled { .. }
                 )
             });
         for effect in effects {
@@ -114,6 +115,28 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A step that the load asks for begins only where there was no rollout `before`.
+    pub(super) fn check_step(&self, before: Option<RolloutKind>, effects: &[Effect]) -> Result<(), String> {
+        let is_step = |effect: &Effect| {
+            matches!(effect, Effect::Announce { event: ClusterEvent::Autoscaled { .. }, .. })
+        };
+        match before.filter(|_| effects.iter().any(is_step)) {
+            Some(kind) => Err(format!("a step begins beside {kind:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// There are never more or fewer workers than the range allows.
+    fn check_range(&self) -> Result<(), String> {
+        let workers = self.fleet.workers();
+        match self.fleet.settings.range {
+            Some(range) if !range.contains(workers) => {
+                Err(format!("{workers} workers are not within {range}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// At the end of its drain a process has nothing more in hand.
@@ -258,6 +281,7 @@ impl World {
                 return Err(format!("worker {} is published or online, but not both", member.id));
             }
         }
+        self.check_range()?;
         self.check_room()?;
         self.check_turns()?;
         let waits = self.fleet.members().iter().find(|member| member.is_at_gate());
