@@ -13,7 +13,7 @@ use crate::{ClusterEvent, ScaleTo, Settings};
 /// Steps of one life; then a new one begins.
 const LIFE: usize = 2_000;
 /// Kinds of events that there are.
-const EVENTS: usize = 35;
+const EVENTS: usize = 36;
 /// Between two looks at whether everything would end in order.
 const LOOK: usize = 500;
 
