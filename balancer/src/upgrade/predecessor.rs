@@ -185,9 +185,14 @@ impl Parts {
             return Err(why.into());
         }
         info!("upgrade: starting {}", invocation.executable.display());
-        let (mut candidate, stream) =
-            Candidate::start(invocation, self.sockets()?, self.inherited, &self.children)
-                .map_err(|err| err.to_string())?;
+        let (mut candidate, stream) = Candidate::start(
+            invocation,
+            self.sockets()?,
+            self.inherited,
+            &self.estate.handover,
+            &self.children,
+        )
+        .map_err(|err| err.to_string())?;
         tell.send(Progress::Successor { pid: candidate.pid });
         match self.hand_over(&mut candidate, stream, tell).await {
             Ok((version, workers)) => {
@@ -240,8 +245,6 @@ impl Parts {
         tell: &Requester,
     ) -> Result<(String, usize), Failure> {
         let mut channel = Channel::new(stream).map_err(|err| err.to_string())?;
-        // Its end shows in what it says.
-        let _ = channel.send(&self.estate.handover).await;
         let first = next(candidate, &mut channel, CONFIGURED, "it had read its configuration").await?;
         let SuccessorMessage::Configured { version, mut workers, startup_ms } = first else {
             return Err("the new balancer is not understood; is it of another version?".to_owned().into());
