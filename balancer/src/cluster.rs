@@ -275,7 +275,7 @@ impl Cluster<'_> {
             tokio::spawn(tls::watch(tls, state.clone()));
         }
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
-        let serving = Serving { app: self.proxy, phase: phase_seen, permits };
+        let serving = Serving { app: self.proxy, phase: phase_seen, permits: Arc::clone(&permits) };
         // Those of Unix sockets are removed when nothing is served any more.
         let files = sockets.clients.files;
         let (threads, clients) = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
@@ -317,6 +317,8 @@ impl Cluster<'_> {
             },
         );
         let shutdown = Shutdown {
+            permits,
+            connections: self.fd_budget.connections,
             registry,
             events,
             predecessor,

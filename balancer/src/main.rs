@@ -135,7 +135,7 @@ fn run_child_role(arguments: &[OsString]) -> Option<ExitCode> {
         process::WORKER_SUBCOMMAND => Some(run_worker(parent())),
         shim::SHIM_SUBCOMMAND => Some(shim::run(parent(), command)),
         shim::EXEC_STUB_SUBCOMMAND => Some(shim::exec_stub(parent(), command)),
-        upgrade::SUBCOMMAND => Some(upgrade::run_stub(parent(), command)),
+        upgrade::SUBCOMMAND => Some(upgrade::run_stub(command)),
         _ => None,
     }
 }

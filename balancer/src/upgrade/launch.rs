@@ -1,7 +1,7 @@
 //! Starts a successor, which gets all listening sockets.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitStatus};
@@ -10,8 +10,10 @@ use balancer_supervisor::process::Children;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{Access, FileType};
 use shared_process::inherited::Inherited;
+use shared_protocol::Handover;
 use tokio::process::Child;
 
+use super::channel::line;
 use super::{CHANNEL, Invocation, SUBCOMMAND};
 
 /// The first descriptor that is passed (sd_listen_fds(3)).
@@ -28,7 +30,9 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Starts `invocation` with `sockets` by their names. Returns it and the channel to it.
+    /// Starts `invocation` with `sockets` by their names. Returns it and the channel to it, in
+    /// which `handover` waits from before its start: it can go on by itself from its first
+    /// moment, whatever becomes of this process.
     ///
     /// # Errors
     /// When it cannot be run; names it.
@@ -36,10 +40,14 @@ impl Candidate {
         invocation: &Invocation,
         sockets: Vec<(&str, OwnedFd)>,
         inherited: Inherited,
+        handover: &Handover,
         children: &Children,
     ) -> io::Result<(Self, UnixStream)> {
         check(invocation)?;
         let (own, other) = UnixStream::pair()?;
+        // The kernel holds it; were it ever too long for that, this must not wait for a reader.
+        own.set_nonblocking(true)?;
+        (&own).write_all(&line(handover))?;
         let names: Vec<_> = sockets.iter().map(|(name, _)| *name).chain([CHANNEL]).collect();
         let mut command = Command::new("/proc/self/exe");
         command

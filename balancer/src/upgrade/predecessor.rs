@@ -185,8 +185,13 @@ impl Parts {
             return Err(why.into());
         }
         info!("upgrade: starting {}", invocation.executable.display());
+        let handover = Handover {
+            workers: Some(self.registry.health().workers.desired),
+            maintenance_retry_after: self.registry.maintenance.retry_after(),
+            ..self.estate.handover.clone()
+        };
         let (mut candidate, stream) =
-            Candidate::start(invocation, self.sockets()?, self.inherited, &self.children)
+            Candidate::start(invocation, self.sockets()?, self.inherited, &handover, &self.children)
                 .map_err(|err| err.to_string())?;
         tell.send(Progress::Successor { pid: candidate.pid });
         match self.hand_over(&mut candidate, stream, tell).await {
@@ -240,13 +245,6 @@ impl Parts {
         tell: &Requester,
     ) -> Result<(String, usize), Failure> {
         let mut channel = Channel::new(stream).map_err(|err| err.to_string())?;
-        // Its end shows in what it says.
-        let handover = Handover {
-            workers: Some(self.registry.health().workers.desired),
-            maintenance_retry_after: self.registry.maintenance.retry_after(),
-            ..self.estate.handover.clone()
-        };
-        let _ = channel.send(&handover).await;
         let first = next(candidate, &mut channel, CONFIGURED, "it had read its configuration").await?;
         let SuccessorMessage::Configured { version, mut workers, startup_ms } = first else {
             return Err("the new balancer is not understood; is it of another version?".to_owned().into());

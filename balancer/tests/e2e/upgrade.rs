@@ -1,6 +1,7 @@
 //! Another balancer succeeds this one: who serves, what is lost, and what is left when it
 //! comes to nothing.
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -351,4 +352,49 @@ fn a_range_goes_on_with_its_number_and_maintenance_stays() {
     assert_eq!(cluster.operate(&["maintenance", "off"]).0, 0);
     assert_eq!(cluster.get("/cluster/info").status, 200);
     stop(&cluster, pid);
+}
+
+#[test]
+fn a_client_that_is_idle_at_the_switch_gets_its_next_response() {
+    let mut last = Last::none();
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let mut idle = std::net::TcpStream::connect(cluster.address).unwrap();
+    let request = b"GET /cluster/info HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut bytes = [0; 4096];
+    idle.write_all(request).unwrap();
+    assert!(idle.read(&mut bytes).unwrap() > 0);
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    // Far longer than the old one needs to end when it waits for nobody.
+    idle.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let silence = idle.read(&mut bytes).expect_err("it is not closed while it is idle");
+    assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
+    idle.write_all(request).unwrap();
+    let count = idle.read(&mut bytes).unwrap();
+    let head = String::from_utf8_lossy(&bytes[..count]).to_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.contains("connection: close"), "{head}");
+    assert!(cluster.wait().success());
+    stop(&cluster, pid);
+}
+
+#[test]
+fn a_successor_takes_over_from_a_predecessor_that_is_killed_before_it_runs() {
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let killer = cluster.directory().join("killer");
+    let script = format!("#!/bin/sh\nkill -9 $PPID\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_balancer"));
+    std::fs::write(&killer, script).unwrap();
+    std::fs::set_permissions(&killer, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (code, ..) = try_upgrade(&cluster, &["--executable", killer.to_str().unwrap()], &[]);
+    assert_ne!(code, 0);
+    cluster.wait();
+    let new = eventually("the successor serves", || {
+        let mut connection = Connection::open(cluster.admin.unwrap()).ok()?;
+        let headers = [("connection", "close"), ("host", "localhost")];
+        connection.send_as("GET", "/cluster/workers", &headers, b"").ok()?;
+        let list = connection.receive(false).ok()?.json();
+        u32::try_from(list["primary"]["pid"].as_u64()?).ok()
+    });
+    let _last = Last(vec![new]);
+    assert_ne!(new, cluster.pid());
+    assert_eq!(cluster.get("/cluster/info").status, 200);
+    stop(&cluster, new);
 }
