@@ -31,6 +31,10 @@ const LEAST: Duration = Duration::from_millis(1);
 /// had sent when it began has been read and answered.
 const QUIET_PERIOD: Duration = Duration::from_millis(40);
 
+/// Nobody waits for a process that has been succeeded: its clients' next requests on kept
+/// connections, which they may be sending just now, get responses that close them.
+const KEPT_CONNECTIONS: Duration = Duration::from_secs(1);
+
 /// For requests that wait for a worker to be told that there will be none.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -81,7 +85,7 @@ impl Shutdown {
         self.registry.set_draining();
         self.predecessor.close();
         self.phase.send_replace(self.closing);
-        self.end(signals, supervisor).await
+        self.end(Duration::ZERO, signals, supervisor).await
     }
 
     /// Another cluster serves from now on, and this one finishes what it has. A signal that comes
@@ -95,22 +99,23 @@ impl Shutdown {
         let open = self.open.count();
         let waits_for = self.waits_for(open, signals.at_terminal());
         info!(open, "succeeded by pid {}: {waits_for}", succeeded.pid);
-        self.registry.set_draining();
+        self.registry.set_succeeded();
         self.predecessor.close();
         self.leaving.send_replace(true);
         self.phase.send_replace(Phase::Leaving);
         signals.expect_stop();
-        self.end(signals, supervisor).await
+        self.end(KEPT_CONNECTIONS, signals, supervisor).await
     }
 
-    /// Finishes what there is, stops the workers and ends.
+    /// Finishes what there is, after `patience`, stops the workers and ends.
     async fn end(
         self,
+        patience: Duration,
         mut signals: Signals,
         mut supervisor: Pin<&mut impl Future<Output = Ended>>,
     ) -> anyhow::Result<ExitCode> {
         let code = tokio::select! {
-            code = self.finish() => code,
+            code = self.finish(patience) => code,
             _ = &mut supervisor => {
                 self.phase.send_replace(Phase::Ended);
                 return Ok(ExitCode::FAILURE);
@@ -155,9 +160,10 @@ impl Shutdown {
 
     /// Waits until no request is open, up to the stop timeout, then stops the workers.
     /// Long-lived connections have what is left of it.
-    async fn finish(&self) -> ExitCode {
+    async fn finish(&self, patience: Duration) -> ExitCode {
         let start = Instant::now();
-        let in_time = timeout(self.stop_timeout, self.quiet()).await.is_ok();
+        sleep(patience.min(self.stop_timeout)).await;
+        let in_time = timeout(self.stop_timeout.saturating_sub(start.elapsed()), self.quiet()).await.is_ok();
         let left = self.stop_timeout.saturating_sub(start.elapsed());
         let long_lived = if !in_time {
             warn!(open = self.open.count(), "stop timeout reached: aborting the requests in flight");

@@ -75,7 +75,7 @@ impl Proxy {
     pub(crate) fn own_response(&self, method: &[u8], target: &[u8]) -> Option<Response> {
         let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
         if !self.own_routes {
-            let is_unhealthy = self.registry.is_shutting_down() && self.is_probe(method, target, path);
+            let is_unhealthy = self.registry.is_service_ending() && self.is_probe(method, target, path);
             return is_unhealthy.then(|| Response::json(503, &self.registry.health()));
         }
         let (method, path) = (std::str::from_utf8(method).ok()?, std::str::from_utf8(path).ok()?);
