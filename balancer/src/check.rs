@@ -2,6 +2,7 @@
 //! starting one, in a line for each finding, as `nginx -t` does. It leaves nothing behind.
 
 mod addresses;
+mod certificates;
 mod files;
 mod finding;
 mod passed;
@@ -12,8 +13,8 @@ use std::process::ExitCode;
 use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    ACCESS_LOG, ADMIN, CONTROL, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR,
-    WORKERS,
+    ACCESS_LOG, ADMIN, CONTROL, ERROR_PAGES, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL,
+    STATE_DIR, TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, WORKERS,
 };
 
 use balancer_supervisor::process::Program;
@@ -112,6 +113,12 @@ const LOOKS: &[Look] = &[
         look: addresses::clients,
     },
     Look {
+        what: "TLS",
+        needs: &[&TLS_CERT.definition, &TLS_KEY.definition, &TLS_DIR.definition, &TLS_CLIENT_CA.definition],
+        needs_command: false,
+        look: certificates::certificates,
+    },
+    Look {
         what: ADMIN_LISTENER,
         needs: &[&PORT.definition, &LISTEN.definition, &ADMIN.definition, &CONTROL.definition],
         needs_command: false,
@@ -134,6 +141,12 @@ const LOOKS: &[Look] = &[
         needs: &[&ACCESS_LOG.definition],
         needs_command: false,
         look: files::access_log,
+    },
+    Look {
+        what: "error pages",
+        needs: &[&ERROR_PAGES.definition],
+        needs_command: false,
+        look: files::error_pages,
     },
 ];
 

@@ -28,7 +28,7 @@ use balancer_admin::control::{Control, ControlSocket, Places, UpgradeRequest};
 use balancer_admin::feed::{About, Feed};
 use balancer_pool::Pool;
 use balancer_proxy::listener::{self, Phase, Serving};
-use balancer_proxy::{AcmeChallenges, OpenRequests, Proxy};
+use balancer_proxy::{OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_state::counters::Counters;
 use balancer_supervisor::executable::Executable;
@@ -36,15 +36,18 @@ use balancer_supervisor::output::{OutputMode, OutputSettings, WorkerOutput};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
+use balancer_tls::Tls;
 
 use crate::activation::Activation;
 use crate::config::Config;
+use crate::error_pages;
 use crate::fd_budget::FdBudget;
 use crate::installation;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
-use crate::sockets::Sockets;
+use crate::sockets::{ListenerParts, Sockets};
 use crate::state_dir::StateDir;
+use crate::tls;
 use crate::upgrade::{self, Belongings, Estate, Invocation, Parts, Predecessor, Successor};
 use crate::worker_env;
 
@@ -76,9 +79,11 @@ pub(crate) fn run(
     if let Some(why) = &activation.ignored {
         debug!("sockets that were passed are ignored: {why}");
     }
-    let challenges = Arc::<AcmeChallenges>::default();
+    let protocols = config.proxy_limits.http2.alpn_protocols();
+    let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
+    let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
     let handover = successor.as_ref().map(|successor| &successor.handover);
-    let sockets = Sockets::open(config, activation, handover, &challenges)?;
+    let sockets = Sockets::open(config, activation, handover, &parts)?;
     let state_dir = open_state_dir(config, handover)?;
     let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
@@ -87,8 +92,11 @@ pub(crate) fn run(
     };
     let open = OpenRequests::default();
     let proxy = proxy(config, &state, open.clone(), access_log.clone())?;
-    let reopened = access_log.clone();
-    let (supervisor, commands) = Handle::new(move || reopened.reopen());
+    let (reopened, reloaded) = (access_log.clone(), tls.clone());
+    let (supervisor, commands) = Handle::new(move || {
+        reopened.reopen();
+        reloaded.as_deref().map(tls::reload).unwrap_or_default()
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -105,6 +113,7 @@ pub(crate) fn run(
         state,
         open,
         proxy,
+        tls,
         access_log,
         output: Arc::new(output),
         supervisor,
@@ -162,7 +171,9 @@ fn proxy(
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
     proxy.probe_target = config.public_probe();
+    proxy.health_target = config.health_target();
     proxy.access_log = access_log;
+    proxy.error_pages = error_pages::open(config)?;
     proxy.affinity = config.affinity.source(config.balancing.strategy)?;
     Ok(Arc::new(proxy))
 }
@@ -181,6 +192,8 @@ struct Cluster<'a> {
     state: ClusterState,
     open: OpenRequests,
     proxy: Arc<Proxy>,
+    /// If clients speak TLS.
+    tls: Option<Arc<Tls>>,
     access_log: AccessLog,
     output: Arc<WorkerOutput>,
     supervisor: Handle,
@@ -200,7 +213,7 @@ impl Cluster<'_> {
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
         let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
-        let installation = installation::installation(config);
+        let installation = installation::installation(config, &self.proxy.error_pages);
         let release =
             OpenedRelease::open(&installation, executable).context("could not open what workers run")?;
         installation::report_unused(&release);
@@ -247,6 +260,9 @@ impl Cluster<'_> {
             turn: Turn { phase: phase_seen.clone(), left },
         };
         operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
+        if let Some(tls) = self.tls {
+            tokio::spawn(tls::watch(tls, state.clone()));
+        }
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };
         // Those of Unix sockets are removed when nothing is served any more.

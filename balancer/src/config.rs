@@ -10,6 +10,7 @@ mod log;
 mod mode;
 mod place;
 mod program;
+mod tls;
 mod traffic;
 mod without_effect;
 
@@ -21,9 +22,9 @@ use std::time::Duration;
 
 use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH,
-    HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SHUTDOWN_DELAY,
-    START_PARALLEL, private_variables,
+    ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, ERROR_PAGES, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL,
+    HEALTH_PATH, HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS,
+    SHUTDOWN_DELAY, START_PARALLEL, private_variables,
 };
 use shared_settings::{Admin, ConfigError, Listeners, Settings};
 use shared_telemetry::Telemetry;
@@ -75,6 +76,8 @@ pub(crate) struct Config {
     /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
     pub(crate) access_log: Option<balancer_access_log::Settings>,
+    /// Absolute, if somebody has own pages.
+    pub(crate) error_pages: Option<PathBuf>,
     /// What of the places below somebody has chosen.
     pub(crate) chosen: Chosen,
     /// Address of the admin listener, if there is to be one.
@@ -83,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) admin_hosts: Vec<String>,
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
+    /// Where certificates come from, if clients speak TLS.
+    pub(crate) tls: Option<balancer_tls::Sources>,
     pub(crate) telemetry: Telemetry,
     /// How lines of workers come out.
     pub(crate) worker_output: OutputMode,
@@ -109,6 +114,7 @@ impl Config {
             worker.telemetry.filter = filter;
         }
         let place = place::place(settings, mode)?;
+        let error_pages = settings.find(&ERROR_PAGES)?.map(|pages| place.files.directory.join(pages));
         Ok(Self {
             mode,
             program: program(
@@ -145,10 +151,12 @@ impl Config {
             proxy_limits: traffic::proxy_limits(settings)?,
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,
+            error_pages,
             chosen: Chosen::new(settings)?,
             admin: Admin::address(settings.find(&ADMIN)?, listening.listeners.port()),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
+            tls: tls::sources(settings, mode)?,
             telemetry,
             worker_output,
             from_files: from_files(settings),
@@ -162,6 +170,14 @@ impl Config {
     pub(crate) fn find_command(&self, name: &OsStr) -> Option<PathBuf> {
         let found = place::find(&self.directory, &self.files).ok()?;
         found.executable(name)
+    }
+
+    /// What balancers in front ask to see how a program is. `/` is what visitors ask for, too.
+    pub(crate) fn health_target(&self) -> Option<String> {
+        match (&self.probing.check, &self.program) {
+            (Check::Http(path), Program::Command(_)) if path != "/" => Some(path.clone()),
+            _ => None,
+        }
     }
 
     /// What balancers in front ask to see how a program is, where it may be answered in the

@@ -14,6 +14,7 @@ mod cli;
 mod cluster;
 mod config;
 mod control;
+mod error_pages;
 mod fd_budget;
 mod installation;
 mod misuse;
@@ -22,6 +23,7 @@ mod shutdown;
 mod signals;
 mod sockets;
 mod state_dir;
+mod tls;
 mod upgrade;
 mod worker_env;
 

@@ -6,7 +6,6 @@ mod passed;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 use shared_process::unix_socket::Ownership;
@@ -16,13 +15,12 @@ use shared_settings::{Admin, describe_bind_error};
 use tracing::warn;
 
 use balancer_admin::control::{ControlSocket, Places};
-use balancer_proxy::AcmeChallenges;
 use balancer_proxy::listener::{self, Phase};
 
 use crate::activation::{Activation, Socket};
 use crate::config::Config;
 use crate::control;
-pub(crate) use clients::Clients;
+pub(crate) use clients::{Clients, ListenerParts};
 pub(crate) use passed::ByPurpose;
 
 #[derive(Debug)]
@@ -44,22 +42,22 @@ impl Sockets {
         config: &Config,
         activation: Activation,
         handover: Option<&Handover>,
-        challenges: &Arc<AcmeChallenges>,
+        parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
         if let Some(handover) = handover {
-            return Self::succeed(config, activation, handover, challenges);
+            return Self::succeed(config, activation, handover, parts);
         }
         let ignored = activation.ignored.clone();
         let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
         let mut without_effect = Vec::new();
 
         let clients = if clients.is_empty() {
-            Clients::bind(config, challenges).map_err(|err| match &ignored {
+            Clients::bind(config, parts).map_err(|err| match &ignored {
                 Some(why) => anyhow::Error::msg(format!("{err}; {why}")),
                 None => err,
             })?
         } else {
-            Clients::inherit(clients, config, challenges)?
+            Clients::inherit(clients, config, parts)?
         };
         let port = clients.addresses().first().map(SocketAddr::port);
         if clients.are_inherited {
@@ -109,13 +107,13 @@ impl Sockets {
         config: &Config,
         activation: Activation,
         handover: &Handover,
-        challenges: &Arc<AcmeChallenges>,
+        parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
         let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
         let clients = if handover.are_inherited {
-            Clients::inherit(clients, config, challenges)?
+            Clients::inherit(clients, config, parts)?
         } else {
-            Clients::succeed(clients, handover, config, challenges)?
+            Clients::succeed(clients, handover, config, parts)?
         };
         let port = clients.addresses().first().map(SocketAddr::port);
         let wanted = match port {

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::http::{Acceptor, Handler, LINES, Reply, Server};
 use crate::logs;
+use crate::maintenance;
 use crate::read;
 use balancer_state::ClusterState;
 use balancer_state::response::Response;
@@ -87,7 +88,9 @@ impl Control {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
             shutdown: self.state.registry.shutdown(Instant::now()),
+            maintenance: maintenance::now(&self.state.registry),
             sample: self.samples.last(),
+            certificates: self.state.certificates.all().to_vec(),
             list: self.state.registry.worker_list(Instant::now()),
         }
     }
@@ -194,6 +197,13 @@ impl Handler for Control {
                     Err(detail) => Response::problem(Problem::new(400, detail)).into(),
                 }
             }
+            (&Method::POST, "/maintenance") => {
+                let body = Limited::new(body, BODY_LIMIT).collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                maintenance::begin(&self.state, &body).into()
+            }
+            (&Method::DELETE, "/maintenance") => maintenance::end(&self.state).into(),
+            (_, "/maintenance") => Response::not_allowed(path, method.as_str(), "POST, DELETE").into(),
             (_, "/status" | "/logs") => Response::not_allowed(path, method.as_str(), "GET").into(),
             (_, "/reload" | "/scale" | "/stop" | "/upgrade") => {
                 Response::not_allowed(path, method.as_str(), "POST").into()

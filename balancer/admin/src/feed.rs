@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use shared_protocol::problem::Problem;
-use shared_protocol::{ClusterHealth, Sample, ShutdownPhase, WorkerList};
+use shared_protocol::{ClusterHealth, Maintenance, Sample, ShutdownPhase, WorkerList};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::http::Reply;
+use super::maintenance;
 use balancer_state::ClusterState;
 use balancer_state::response::Response;
 use balancer_state::samples::{EVERY, Sampler, Samples};
@@ -44,6 +45,8 @@ struct Now<'a> {
     uptime_seconds: u64,
     /// `null` while it is not shutting down.
     shutdown: Option<ShutdownPhase>,
+    /// `null` while there is none.
+    maintenance: Option<Maintenance>,
     health: ClusterHealth,
     #[serde(flatten)]
     list: WorkerList,
@@ -143,6 +146,7 @@ impl Feed {
             bundled: about.bundled,
             uptime_seconds: about.started.elapsed().as_secs(),
             shutdown: state.registry.shutdown(Instant::now()),
+            maintenance: maintenance::now(&state.registry),
             health: state.registry.health(),
             list: state.registry.worker_list(Instant::now()),
             sample: self.samples.last(),

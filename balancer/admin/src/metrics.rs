@@ -1,6 +1,8 @@
 //! The metrics as text that Prometheus scrapes (OpenMetrics 1.0), aggregated over
 //! all workers. What is not counted all the time is looked up here.
 
+mod tls;
+
 use std::fmt::Error;
 use std::sync::atomic::AtomicU64;
 
@@ -15,6 +17,7 @@ use balancer_pool::traffic::{BOUNDS, Traffic};
 use balancer_state::ClusterState;
 use balancer_state::counters::{ReloadOutcome, SlotCounters};
 use balancer_state::faults::{Rejection, WorkerFault};
+use balancer_state::http2::Http2Ending;
 use balancer_state::registry::{Entry, Role, Usage, Usages};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,6 +57,8 @@ impl Collector for Snapshot {
         gauge(&mut encoder, "up", "Whether the cluster serves requests", up)?;
         gauge(&mut encoder, "workers_desired", "Workers that are wanted", health.workers.desired as u64)?;
         gauge(&mut encoder, "workers_online", "Workers that get requests", health.workers.online as u64)?;
+        let maintenance = u64::from(registry.maintenance.retry_after().is_some());
+        gauge(&mut encoder, "maintenance", "Whether requests are answered 503 for maintenance", maintenance)?;
         let entries = registry.entries();
         let usages = Usages::now(&entries);
         let current = entries.iter().filter(|entry| entry.role == Role::Current);
@@ -62,6 +67,7 @@ impl Collector for Snapshot {
         requests(&mut encoder, &slots)?;
         worker_faults(&mut encoder, &slots)?;
         self.traffic(&mut encoder)?;
+        tls::encode(&mut encoder, &self.0)?;
         replacements(&mut encoder, &slots)?;
         self.reloads(&mut encoder)
     }
@@ -104,6 +110,14 @@ impl Snapshot {
             "Connections beyond those that an address may have",
             refused,
         )?;
+        let help = "HTTP/2 connections that were ended for what their clients did, by reason";
+        let mut closed =
+            encoder.encode_descriptor("http2_connections_ended", help, None, MetricType::Counter)?;
+        for ending in Http2Ending::ALL {
+            let labels = [("reason", ending.name())];
+            let count = counters.http2.count(ending);
+            closed.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
         let help = "Connections closed because of the PROXY protocol, by what was wrong";
         let mut closed =
             encoder.encode_descriptor("proxy_protocol_rejections", help, None, MetricType::Counter)?;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, Args, Subcommand};
-use shared_protocol::{ReloadMode, Scale};
+use clap::{Arg, Args, Subcommand, ValueEnum};
+use shared_protocol::{Maintenance, ReloadMode, Scale};
 use shared_settings::{Definition, Flags, TakenFlags};
 
 /// What can be asked of a running cluster.
@@ -54,6 +54,18 @@ pub enum Action {
         #[command(flatten)]
         to: Recipient,
     },
+    /// Answer every request with 503 and a page that says so, while the workers live: requests in
+    /// flight are finished, event streams and upgraded connections stay; or end that
+    Maintenance {
+        /// on or off
+        #[arg(value_name = "on|off", hide_possible_values = true)]
+        to_be: Switch,
+        /// When clients may try again, such as 90s or 10m: Retry-After [default: 60s]
+        #[arg(long, value_name = "DURATION", value_parser = parse_retry_after)]
+        retry_after: Option<u32>,
+        #[command(flatten)]
+        to: Recipient,
+    },
     /// Have a running cluster succeeded by a new balancer, without closing its ports: another
     /// version, other flags, or both. The new one takes over when all of its workers are ready,
     /// and the old one finishes what it has; if the new one fails, the old one goes on
@@ -73,6 +85,23 @@ pub enum Action {
         #[command(flatten)]
         to: Recipient,
     },
+}
+
+/// What there is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+/// Whole seconds, rounded up: `Retry-After` has no parts of them.
+fn parse_retry_after(text: &str) -> Result<u32, String> {
+    let most = Maintenance::MAX_RETRY_AFTER_SECONDS;
+    let form = "expected a duration from 1s to 30days, such as 90s or 10m";
+    let duration = humantime::parse_duration(text).map_err(|_| form.to_owned())?;
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    let seconds = u32::try_from(seconds).ok().filter(|seconds| (1..=most).contains(seconds));
+    seconds.ok_or_else(|| form.to_owned())
 }
 
 /// A number of workers, or a change of it when it has a sign.
@@ -142,6 +171,16 @@ impl TakenFlags for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_are_told_whole_seconds() {
+        for (text, seconds) in [("1s", 1), ("500ms", 1), ("1500ms", 2), ("10m", 600), ("30days", 2_592_000)] {
+            assert_eq!(parse_retry_after(text), Ok(seconds), "{text}");
+        }
+        for bad in ["", "0s", "10", "-1s", "31days", "soon"] {
+            assert!(parse_retry_after(bad).unwrap_err().contains("such as 90s"), "{bad}");
+        }
+    }
 
     #[test]
     fn a_sign_makes_it_a_change() {

@@ -113,6 +113,14 @@ impl Cluster {
         serde_json::from_slice(&accepted(response)?.body).context(NOT_UNDERSTOOD)
     }
 
+    /// The response to `request`.
+    ///
+    /// # Errors
+    /// When there is none, or it tells of a problem.
+    pub(crate) async fn ask(&mut self, request: Request) -> anyhow::Result<Response> {
+        accepted(self.connection.send(request).await.context("the cluster did not answer")?)
+    }
+
     /// Asks for a change, and shows its steps until it is done.
     pub(crate) async fn change(&mut self, request: Request, json: bool) -> anyhow::Result<ExitCode> {
         let mut steps = self.connection.stream(request).await.context("the cluster did not answer")?;

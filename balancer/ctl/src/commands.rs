@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::find::Target;
 use crate::list;
 use crate::logs;
+use crate::maintenance;
 use crate::peer::User;
 use crate::render::{self, Style, print};
 use crate::running::{self, Running};
@@ -28,6 +29,7 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     | Action::Logs { to, .. }
     | Action::Reload { to, .. }
     | Action::Scale { to, .. }
+    | Action::Maintenance { to, .. }
     | Action::Upgrade { to, .. }
     | Action::Stop { to }) = action;
     let target = Target::new(&Settings::load(to.flags.clone())?)?;
@@ -53,6 +55,10 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 let body = serde_json::to_value(workers)?;
                 let request = Request::post(path_to("/scale", *wait, None), &body);
                 target.connect().await?.change(request, to.json).await
+            }
+            Action::Maintenance { to_be, retry_after, .. } => {
+                let cluster = target.connect().await?;
+                maintenance::run(cluster, *to_be, *retry_after, to.json).await
             }
             Action::Upgrade { executable, arguments, .. } => {
                 let upgrade = upgrade(executable.as_deref(), arguments.clone())?;

@@ -4,11 +4,11 @@ mod turns;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shared_protocol::{
-    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, ShutdownPhase, Status, Upgraded,
-    WorkerState, WorkerStatus, in_flight_text,
+    ClusterStatus, Event, EventKind as Kind, Maintenance, Progress, Rates, Sample, ShutdownPhase, Status,
+    Upgraded, WorkerState, WorkerStatus, in_flight_text,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -90,10 +90,37 @@ pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: St
     }
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
+    lines.extend(status.maintenance.map(|maintenance| style.alarm(&self::maintenance(maintenance))));
+    lines.extend(certificates(status, style));
     lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));
     lines
+}
+
+/// The certificate that ends first; all those that are worth a warning.
+fn certificates(status: &Status, style: Style) -> Vec<String> {
+    let now = SystemTime::now();
+    let warnings: Vec<_> = status.certificates.iter().filter_map(|one| one.warning(now)).collect();
+    if !warnings.is_empty() {
+        return warnings.iter().map(|warning| style.alarm(warning)).collect();
+    }
+    let first = status.certificates.iter().min_by_key(|one| one.not_after);
+    let line = first.map(|first| match status.certificates.len() {
+        1 => format!("the certificate for {} {}", first.name, first.expiry(now)),
+        all => {
+            format!("{all} certificates, the first to end is that for {}: {}", first.name, first.expiry(now))
+        }
+    });
+    line.map(|line| style.fit(&line)).into_iter().collect()
+}
+
+/// The maintenance that there is, as a line.
+pub(crate) fn maintenance(Maintenance { retry_after_seconds }: Maintenance) -> String {
+    format!(
+        "maintenance on: requests are answered 503, to be tried again after {retry_after_seconds} s \
+         (balancer maintenance off ends it)"
+    )
 }
 
 fn title(status: &Status, style: Style) -> String {

@@ -17,6 +17,7 @@ use crate::forwarded::ClientIdentity;
 use crate::headers::RequestId;
 use crate::log_fields;
 use crate::open_requests::OpenRequest;
+use crate::pages;
 use crate::proxy::Proxy;
 use crate::request_line::RequestLine;
 use crate::sticky::CookieRequest;
@@ -32,6 +33,10 @@ pub(crate) struct RequestContext {
     /// The method is idempotent (RFC 9110, section 9.2.2).
     pub(crate) is_idempotent: bool,
     pub(crate) is_1_1: bool,
+    /// An error is shown as a page, since `Accept` prefers HTML.
+    pub(crate) accepts_html: bool,
+    /// A body of the response ends with its stream.
+    pub(crate) is_http2: bool,
     /// The client may send another request on its connection.
     pub(crate) keeps_alive: bool,
     pub(crate) upgrades: bool,
@@ -100,6 +105,8 @@ impl RequestContext {
             is_head: request.method == b"HEAD",
             is_idempotent: is_idempotent(request.method),
             is_1_1: request.is_1_1,
+            accepts_html: accepts_html(request.fields.iter().map(|field| (field.name, field.value))),
+            is_http2: identity.is_http2,
             keeps_alive: request.keeps_alive(),
             upgrades: request.upgrades,
             expects_continue: request.expects_continue,
@@ -125,6 +132,8 @@ impl RequestContext {
             is_head: bytes.starts_with(b"HEAD "),
             is_idempotent: false,
             is_1_1: true,
+            accepts_html: accepts_html(lines(bytes)),
+            is_http2: identity.is_http2,
             keeps_alive: false,
             upgrades: false,
             expects_continue: false,
@@ -179,6 +188,21 @@ impl RequestContext {
         let latency = self.head_took.unwrap_or(summary.total);
         proxy.record(self.upstream.traffic.as_deref(), latency, summary, self.log_fields.take());
     }
+}
+
+/// Do these fields prefer HTML?
+fn accepts_html<'h>(fields: impl Iterator<Item = (&'h [u8], &'h [u8])>) -> bool {
+    let accepts = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
+    pages::prefers_html(accepts.map(|(_, value)| value))
+}
+
+/// What looks like a field in something that is no head, for a browser whose head is too
+/// large. No more of it is in memory than a head may have.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    bytes.split(|&byte| byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
 }
 
 /// RFC 9110, section 9.2.2.

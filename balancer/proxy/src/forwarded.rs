@@ -14,16 +14,20 @@ pub struct ClientIdentity {
     /// The client is a known proxy: what it says of where its requests come from is
     /// passed on and added to.
     pub is_trusted: bool,
+    /// It speaks HTTP/2.
+    pub is_http2: bool,
+    /// The connection is a TLS session.
+    pub is_tls: bool,
 }
 
 impl ClientIdentity {
     pub fn new(address: IpAddr, is_trusted: bool) -> Self {
-        Self { address: address.to_canonical().to_string(), is_trusted }
+        Self { address: address.to_canonical().to_string(), is_trusted, is_tls: false, is_http2: false }
     }
 
     /// The peer of a Unix socket, which has no address. nginx calls it the same.
     pub fn unix(is_trusted: bool) -> Self {
-        Self { address: UNIX.to_owned(), is_trusted }
+        Self { address: UNIX.to_owned(), is_trusted, is_tls: false, is_http2: false }
     }
 }
 
@@ -78,25 +82,31 @@ pub(crate) fn client_address<'a>(fields: &Fields<'a, ProxyField>, identity: &'a 
     forwarded.unwrap_or(identity.address.as_bytes())
 }
 
-/// Does the client speak HTTPS? Only a trusted proxy can say so, as this one speaks
-/// plain HTTP.
+/// Does the client speak HTTPS? A trusted proxy can say so of its own clients; otherwise it is
+/// the connection that tells.
 pub(crate) fn is_https(fields: &Fields<'_, ProxyField>, identity: &ClientIdentity) -> bool {
+    if !identity.is_trusted {
+        return identity.is_tls;
+    }
     // Several lines are one list, whose first element is of the client (RFC 7239,
     // section 4).
     let first = |name: &[u8]| {
         let mut lines = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
         lines.find_map(|field| elements(field.value).next())
     };
-    let has_proto = |element: &[u8]| {
-        element.split(|&byte| byte == b';').any(|pair| {
+    let proto = |element: &[u8]| {
+        element.split(|&byte| byte == b';').find_map(|pair| {
             let pair = pair.trim_ascii();
             let is = |text: &str| pair.eq_ignore_ascii_case(text.as_bytes());
-            is("proto=https") || is("proto=\"https\"")
+            let is_proto = pair.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"proto="));
+            is_proto.then(|| is("proto=https") || is("proto=\"https\""))
         })
     };
-    identity.is_trusted
-        && (first(b"x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
-            || first(b"forwarded").is_some_and(has_proto))
+    let by_header = first(b"x-forwarded-proto").map(|proto| proto.eq_ignore_ascii_case(b"https"));
+    match (by_header, first(b"forwarded").and_then(proto)) {
+        (None, None) => identity.is_tls,
+        (by_header, by_forwarded) => by_header == Some(true) || by_forwarded == Some(true),
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +158,21 @@ mod tests {
         assert!(!of("X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n", true).1);
         assert!(of("X-Forwarded-Proto:\r\nX-Forwarded-Proto: https\r\n", true).1);
         assert!(!of("Forwarded: proto=http\r\nForwarded: proto=https\r\n", true).1);
+    }
+
+    #[test]
+    fn a_client_of_a_tls_session_speaks_https_unless_a_trusted_proxy_says_of_its_own_that_it_does_not() {
+        let of = |fields: &str, is_trusted: bool| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let mut buffer = FieldBuffer::default();
+            let fields = RequestHead::parse(head.as_bytes(), &mut buffer).unwrap().fields;
+            let address = "192.0.2.7".parse().unwrap();
+            is_https(&fields, &ClientIdentity { is_tls: true, ..ClientIdentity::new(address, is_trusted) })
+        };
+        assert!(of("", false) && of("", true));
+        assert!(of("X-Forwarded-Proto: http\r\n", false));
+        assert!(!of("X-Forwarded-Proto: http\r\n", true));
+        assert!(!of("Forwarded: for=1.1.1.1;proto=http\r\n", true));
+        assert!(of("Forwarded: for=1.1.1.1\r\n", true));
     }
 }

@@ -15,6 +15,7 @@ use crate::fault::{self, Fault};
 use crate::field::ProxyField;
 use crate::headers;
 use crate::listener::ListenerOptions;
+use crate::pages;
 use crate::proxy::Proxy;
 use crate::responses::{self, WriteOptions};
 use crate::upload::{self, Upload};
@@ -55,6 +56,11 @@ pub(crate) async fn handle(
     let mut context = RequestContext::new(proxy, head, &request, &client.identity);
     let answer = match own_response(proxy, &request, options) {
         Some(response) => Answer::Own(response),
+        None if let Some(response) = proxy.maintenance_response(request.method, request.resource.path) => {
+            context.fault = Some(Fault::Rejected(Rejection::Maintenance).name());
+            proxy.counters.rejections.add(Rejection::Maintenance);
+            Answer::Own(response)
+        }
         None => {
             let mut buffer = WriteBuffer::default();
             headers::write_request(buffer.bytes(), &request, &context.id, &client.identity);
@@ -194,6 +200,10 @@ async fn send(
     response: &Response,
     connection: Option<&'static str>,
 ) -> bool {
+    let is_maintenance = context.fault == Some(Rejection::Maintenance.name());
+    let id = context.id.as_bytes();
+    let page = pages::for_client(&proxy.error_pages, response, context.accepts_html, is_maintenance, id);
+    let response = page.as_ref().unwrap_or(response);
     let options = WriteOptions {
         request_id: context.id.as_bytes(),
         is_head: context.is_head,

@@ -106,6 +106,13 @@ pub(crate) fn for_proxy_error(error: &ProxyError, attempts: usize) -> Response {
     Response::problem(Problem::new(status, detail))
 }
 
+/// The response to a request for workers during maintenance, which is to end in so many
+/// seconds.
+pub(crate) fn for_maintenance(retry_after: u32) -> Response {
+    let detail = "the service is down for maintenance; try again later";
+    Response::problem(Problem::new(503, detail)).with(RETRY_AFTER, retry_after)
+}
+
 /// The response while nobody can take the request.
 fn unavailable(detail: &'static str) -> Response {
     Response::problem(Problem::new(503, detail)).with(RETRY_AFTER, RETRY_AFTER_SECONDS)

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use shared_process::unix_socket::Access;
 use shared_process::users;
-use shared_settings::definitions::{HSTS, HTTP_REDIRECT, LISTEN};
+use shared_settings::definitions::{HSTS, HTTP_REDIRECT, LISTEN, TLS_CERT, TLS_DIR, TLS_KEY};
 use shared_settings::listen::{DEFAULT_MODE, Listen, Owner, Place};
 use shared_settings::{ConfigError, Definition, Level, Listeners, Origin, Settings};
 
 use super::mode::Mode;
+use super::tls;
 
 /// Writing to its socket is what lets somebody connect (unix(7)); these are all others.
 const WRITABLE_BY_OTHERS: u32 = 0o002;
@@ -42,9 +43,16 @@ impl Listening {
     /// # Errors
     /// When a value does not parse, or contradicts another.
     pub(super) fn new(settings: &Settings, mode: Mode) -> Result<Self, ConfigError> {
-        let listeners = Listeners::of(settings)?;
+        let mut listeners = Listeners::of(settings)?;
         let is_list = settings.level(&LISTEN) > Level::Default && listeners.warning.is_none();
         let origin = origin(settings, &LISTEN);
+        let has_certificates = tls::sources(settings, mode)?.is_some();
+        if is_list {
+            check_tls(&listeners.all, has_certificates, &origin)?;
+        } else {
+            // The short form has no scheme of its own.
+            listeners.all.iter_mut().for_each(|listen| listen.tls = has_certificates);
+        }
         let mut all = Vec::new();
         for listen in &listeners.all {
             all.push(ClientListener::new(listen, None, &origin)?);
@@ -86,6 +94,12 @@ impl Listening {
         }
     }
 
+    /// Do all that serve by TCP speak TLS?
+    pub(crate) fn are_all_tls(&self) -> bool {
+        let mut serving = self.listeners.all.iter().filter(|listen| matches!(listen.place, Place::Tcp(_)));
+        serving.clone().next().is_some() && serving.all(|listen| listen.tls)
+    }
+
     /// Only processes of this machine can connect, and no reverse proxy is meant to.
     pub(super) fn is_loopback(&self) -> bool {
         self.all.iter().all(|one| matches!(one.listen.place, Place::Tcp(_)) && one.listen.place.is_local())
@@ -117,11 +131,6 @@ impl Listening {
 
 impl ClientListener {
     fn new(listen: &Listen, redirects_to: Option<u16>, origin: &str) -> Result<Self, ConfigError> {
-        if listen.tls {
-            return Err(ConfigError::Conflict(format!(
-                "{listen} from {origin} needs --tls-cert and --tls-key"
-            )));
-        }
         let access = match &listen.place {
             Place::Unix { mode, owner, .. } => access(*mode, owner.as_ref(), listen, origin)?,
             Place::Tcp(_) | Place::Abstract(_) => Access::PRIVATE,
@@ -133,6 +142,24 @@ impl ClientListener {
     pub(crate) fn trusts_peers(&self) -> bool {
         matches!(self.listen.place, Place::Unix { .. }) && self.access.mode & WRITABLE_BY_OTHERS == 0
     }
+}
+
+/// Certificates that no listener uses are a mistake that would show as plain HTTP.
+fn check_tls(all: &[Listen], has_certificates: bool, origin: &str) -> Result<(), ConfigError> {
+    let tls = all.iter().find(|listen| listen.tls);
+    Err(ConfigError::Conflict(match (tls, has_certificates) {
+        (Some(listen), false) => format!(
+            "{listen} from {origin} needs a certificate: set {} and {}, or {}",
+            TLS_CERT.names(),
+            TLS_KEY.names(),
+            TLS_DIR.names()
+        ),
+        (None, true) => format!(
+            "there are certificates, and {origin} has no address with https:// that uses them, for example \
+             --listen https://0.0.0.0:443"
+        ),
+        _ => return Ok(()),
+    }))
 }
 
 fn access(
@@ -213,6 +240,24 @@ mod tests {
         assert_eq!((found.all[0].redirects_to, found.all[1].redirects_to), (None, Some(444)));
         let err = of(&[("CLUSTER_HTTP_REDIRECT", "127.0.0.1:3100?https-port=1")], CLUSTER).unwrap_err();
         assert!(err.contains("either served or redirected"), "{err}");
+    }
+
+    #[test]
+    fn certificates_and_addresses_that_use_them_belong_together() {
+        let certificate = ("CLUSTER_TLS_CERT", "a.pem");
+        let is_tls = |variables: &[(&str, &str)]| {
+            of(variables, CLUSTER).map(|found| found.all.iter().map(|one| one.listen.tls).collect::<Vec<_>>())
+        };
+        assert_eq!(is_tls(&[certificate]), Ok(vec![true]), "the short form");
+        assert_eq!(is_tls(&[]), Ok(vec![false]));
+        let https = ("CLUSTER_LISTEN", "https://0.0.0.0:443,unix:/a");
+        assert_eq!(is_tls(&[certificate, https]), Ok(vec![true, false]));
+        let err = is_tls(&[https]).unwrap_err();
+        assert!(err.contains("needs a certificate") && err.contains("--tls-cert"), "{err}");
+        let err = is_tls(&[certificate, ("CLUSTER_LISTEN", "127.0.0.1:80")]).unwrap_err();
+        assert!(err.contains("https://0.0.0.0:443") && err.contains("CLUSTER_LISTEN"), "{err}");
+        let redirect = ("CLUSTER_HTTP_REDIRECT", "0.0.0.0:80");
+        assert_eq!(is_tls(&[certificate, https, redirect]), Ok(vec![true, false, false]));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use shared_settings::listen::{Listen, Place, ProxySources};
 
 use balancer_proxy::listener::{Listener, ListenerOptions};
 use balancer_proxy::{self as proxy, AcmeChallenges, Redirect};
+use balancer_tls::Tls;
 
 use crate::activation::{Label, Socket};
 use crate::config::{ClientListener, Config};
@@ -32,14 +33,22 @@ pub(crate) struct Clients {
     pub(crate) are_inherited: bool,
 }
 
+/// What listeners have from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerParts {
+    pub(crate) challenges: Arc<AcmeChallenges>,
+    /// If any of them speaks TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
 impl Clients {
     /// # Errors
     /// When one of them cannot be had; nothing of the others is left then.
-    pub(super) fn bind(config: &Config, challenges: &Arc<AcmeChallenges>) -> anyhow::Result<Self> {
+    pub(super) fn bind(config: &Config, parts: &ListenerParts) -> anyhow::Result<Self> {
         let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
         for one in &config.listening.all {
             let (listener, place) = clients.bind_one(config, one)?;
-            clients.listeners.push(listener.with(options(config, one, challenges)));
+            clients.listeners.push(listener.with(options(config, one, parts)));
             clients.places.push(Listen { place, ..one.listen.clone() });
         }
         Ok(clients)
@@ -97,7 +106,7 @@ impl Clients {
         passed: Vec<(Label, Socket)>,
         handover: &Handover,
         config: &Config,
-        challenges: &Arc<AcmeChallenges>,
+        parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
         let mut groups = groups(passed)?;
         let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
@@ -109,7 +118,7 @@ impl Clients {
                 None => clients.bind_one(config, one)?,
                 Some((place, sockets)) => (clients.take_over(sockets, &place, handover)?, place),
             };
-            clients.listeners.push(listener.with(options(config, one, challenges)));
+            clients.listeners.push(listener.with(options(config, one, parts)));
             clients.places.push(Listen { place, ..one.listen.clone() });
         }
         Ok(clients)
@@ -147,7 +156,7 @@ impl Clients {
     pub(super) fn inherit(
         passed: Vec<(Label, Socket)>,
         config: &Config,
-        challenges: &Arc<AcmeChallenges>,
+        parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
         let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: true };
         for (label, socket) in passed {
@@ -160,12 +169,15 @@ impl Clients {
             let listener = listener.with_context(unfit)?;
             let mut said = config.listening.all.iter();
             let said = said.find(|one| is_at(&one.listen.place, &place));
-            let plain = Listen { place: place.clone(), tls: false, proxy_protocol: None, https_port: None };
-            let listen = said.map_or(plain, |one| Listen { place, ..one.listen.clone() });
-            clients.listeners.push(match said {
-                Some(one) => listener.with(options(config, one, challenges)),
-                None => listener,
-            });
+            let tls = matches!(place, Place::Tcp(_)) && config.listening.are_all_tls();
+            let unsaid = Listen { place: place.clone(), tls, proxy_protocol: None, https_port: None };
+            let listen = said.map_or(unsaid, |one| Listen { place, ..one.listen.clone() });
+            clients.listeners.push(listener.with(match said {
+                Some(one) => options(config, one, parts),
+                None => {
+                    ListenerOptions { tls: parts.tls.clone().filter(|_| tls), ..ListenerOptions::default() }
+                }
+            }));
             clients.places.push(listen);
         }
         Ok(clients)
@@ -219,7 +231,7 @@ fn of_list(text: &str, origin: &str) -> String {
     format!("{plain} ({origin})")
 }
 
-fn options(config: &Config, one: &ClientListener, challenges: &Arc<AcmeChallenges>) -> ListenerOptions {
+fn options(config: &Config, one: &ClientListener, parts: &ListenerParts) -> ListenerOptions {
     let hsts = config.listening.hsts.filter(|_| one.listen.tls);
     let sources = one.listen.proxy_protocol.as_ref().map(|sources| match sources {
         ProxySources::All => proxy::ProxySources::All,
@@ -229,7 +241,8 @@ fn options(config: &Config, one: &ClientListener, challenges: &Arc<AcmeChallenge
         proxy_protocol: sources,
         trusts_peers: one.trusts_peers(),
         hsts: hsts.map(|time| format!("max-age={}", time.as_secs()).into()),
-        redirect: one.redirects_to.map(|port| Redirect::new(port, Arc::clone(challenges))),
+        tls: parts.tls.clone().filter(|_| one.listen.tls),
+        redirect: one.redirects_to.map(|port| Redirect::new(port, Arc::clone(&parts.challenges))),
     }
 }
 

@@ -8,6 +8,8 @@ use balancer_pool::traffic::Traffic;
 use shared_protocol::{RestartReason, WorkerId};
 
 use crate::faults::{Rejections, WorkerFault};
+use crate::handshakes::Handshakes;
+use crate::http2::Http2Endings;
 
 /// How a reload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Counters {
     pub connections_refused: AtomicU64,
     /// Connections that were closed because of the PROXY protocol.
     pub proxy_protocol: ProxyProtocolStats,
+    /// TLS handshakes, by how they ended.
+    pub handshakes: Handshakes,
     /// What is kept in memory for slow clients.
     pub buffers: BufferStats,
     /// Lines of the access log that were lost; the log itself adds to it.
@@ -37,6 +41,8 @@ pub struct Counters {
     pub output_dropped: Arc<AtomicU64>,
     /// Valid requests that the balancer rejected.
     pub rejections: Rejections,
+    /// HTTP/2 connections that ended because of what their clients did.
+    pub http2: Http2Endings,
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,

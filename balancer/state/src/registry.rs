@@ -16,6 +16,8 @@ use shared_protocol::{
     WorkerCounts, WorkerId, WorkerList, WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
 
+use crate::maintenance::Maintenance;
+
 /// What a process is to its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -67,6 +69,7 @@ pub struct Registry {
     served_until: OnceLock<Instant>,
     draining: AtomicBool,
     succeeded: AtomicBool,
+    pub maintenance: Maintenance,
 }
 
 impl Registry {

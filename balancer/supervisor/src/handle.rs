@@ -47,7 +47,7 @@ pub enum Command {
 #[derive(Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    before_reload: Arc<dyn Fn() + Send + Sync>,
+    before_reload: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Another cluster is about to succeed this one, so nothing may be changed.
     is_upgrading: Arc<AtomicBool>,
 }
@@ -61,8 +61,11 @@ pub struct NotTaken;
 impl Handle {
     /// A handle, and what the supervisor receives from it. `before_reload` runs for
     /// each reload that is asked for, whatever becomes of it: log files that somebody
-    /// has moved away must be let go.
-    pub fn new(before_reload: impl Fn() + Send + Sync + 'static) -> (Self, mpsc::Receiver<Command>) {
+    /// has moved away must be let go, and certificates are read again. Who has asked for the
+    /// reload is told what it returns.
+    pub fn new(
+        before_reload: impl Fn() -> Vec<String> + Send + Sync + 'static,
+    ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, received) = mpsc::channel(QUEUED_COMMANDS);
         let (before_reload, is_upgrading) = (Arc::new(before_reload), Arc::default());
         (Self { commands, before_reload, is_upgrading }, received)
@@ -116,8 +119,12 @@ impl Handle {
     }
 
     fn prepare(&self, command: &Command) {
-        if matches!(command, Command::Reload { .. }) {
-            (self.before_reload)();
+        let Command::Reload { reply, .. } = command else { return };
+        for reason in (self.before_reload)() {
+            if let Some(reply) = reply {
+                // As for all progress: whoever is far behind may miss something.
+                let _ = reply.progress.try_send(Progress::Warning { reason });
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod freeze;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+mod http2;
 mod launch;
 mod limits;
 mod listeners;
@@ -32,6 +33,7 @@ mod memory;
 mod one_by_one;
 mod operations;
 mod operators;
+mod pages;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod places;
@@ -50,6 +52,7 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod tls;
 mod told_last;
 mod tools;
 mod upgrade;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
+use crate::{CertificateStatus, ClusterHealth, ReleaseChanges, Sample, Turn, WorkerId, WorkerList};
 
 /// `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,9 +22,15 @@ pub struct Status {
     /// Absent while it is not shutting down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<ShutdownPhase>,
+    /// Absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,
+    /// The certificates that clients get, the default one first; none where they speak plain HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
     #[serde(flatten)]
     pub list: WorkerList,
 }
@@ -38,6 +44,20 @@ pub enum ShutdownPhase {
     Delay { seconds_left: f64 },
     /// It finishes what is in flight.
     Draining,
+}
+
+/// Maintenance: requests are answered 503, while the workers live and are probed. It is the
+/// body of `POST /maintenance` as well, which begins it; `DELETE` ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Maintenance {
+    /// When clients may try again.
+    pub retry_after_seconds: u32,
+}
+
+impl Maintenance {
+    /// A longer one is no maintenance: 30 days.
+    pub const MAX_RETRY_AFTER_SECONDS: u32 = 30 * 24 * 60 * 60;
 }
 
 /// `POST /scale`: `{"workers":4}` for a number, `{"add":1}` and `{"add":-1}` for a change.

@@ -31,6 +31,7 @@ pub enum EventKind {
     Reload,
     Scale,
     Limit,
+    Maintenance,
     Shutdown,
     /// Another balancer succeeds this one, or has failed to.
     Upgrade,
@@ -54,6 +55,7 @@ impl fmt::Display for EventKind {
             Self::Reload => "reload",
             Self::Scale => "scale",
             Self::Limit => "limit",
+            Self::Maintenance => "maintenance",
             Self::Shutdown => "shutdown",
             Self::Upgrade => "upgrade",
         })

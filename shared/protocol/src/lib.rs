@@ -1,5 +1,6 @@
 //! Identities, states, names and JSON bodies that more than one program uses.
 
+mod certificate;
 mod control;
 mod event;
 mod output;
@@ -15,7 +16,8 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use control::{Progress, Scale, ShutdownPhase, Status, Upgraded};
+pub use certificate::CertificateStatus;
+pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status, Upgraded};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;

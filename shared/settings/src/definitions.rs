@@ -8,6 +8,7 @@ mod cluster;
 mod health;
 mod operators;
 mod state;
+mod tls;
 mod workers;
 
 pub use access_log::{ACCESS_LOG, ACCESS_LOG_FORMAT};
@@ -20,9 +21,9 @@ pub use bundled_worker::{
     WORKER_SHUTDOWN_TIMEOUT, WORKER_THREADS,
 };
 pub use clients::{
-    BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES, CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT,
-    HSTS, HTTP_REDIRECT, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY,
-    MIN_BODY_RATE, RESPONSE_TIMEOUT, TRUST_FORWARDED,
+    BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES, CLIENT_TIMEOUT, ERROR_PAGES, HALF_CLOSE,
+    HEAD_TIMEOUT, HSTS, HTTP_REDIRECT, HTTP2, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP,
+    MAX_REQUEST_BODY, MIN_BODY_RATE, RESPONSE_TIMEOUT, TRUST_FORWARDED,
 };
 pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, LISTEN, MAX_WORKERS, PORT, WORKERS};
 pub use health::{
@@ -31,6 +32,7 @@ pub use health::{
 };
 pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT, WORKER_OUTPUT};
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
+pub use tls::{TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY};
 pub use workers::{
     CHDIR, DRAIN_SIGNAL, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY,
     MAX_REQUESTS, RELOAD_MODE, SHUTDOWN_DELAY, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT,
@@ -39,7 +41,7 @@ pub use workers::{
 
 use crate::definition::{Definition, Group, Programs};
 
-pub const GROUPS: [Group; 9] = [
+pub const GROUPS: [Group; 10] = [
     cluster::GROUP,
     state::GROUP,
     workers::GROUP,
@@ -47,6 +49,7 @@ pub const GROUPS: [Group; 9] = [
     operators::GROUP,
     balancing::GROUP,
     clients::GROUP,
+    tls::GROUP,
     access_log::GROUP,
     bundled_worker::GROUP,
 ];
@@ -193,6 +196,10 @@ mod tests {
             find HTTP_REDIRECT: ["80?mode=660", "https://0.0.0.0:80"];
             find HSTS: ["0s", "500ms", "11years", "forever"];
             get HALF_CLOSE: ["maybe"];
+            find TLS_CERT: [",", "a.pem,,b.pem"];
+            find TLS_KEY: [",", "a\0b"];
+            find TLS_DIR: ["a\0b"];
+            find TLS_CLIENT_CA: ["a\0b"];
             find CRASH_ENABLED: ["maybe"];
             get WORKER_THREADS: ["0", "65"];
             find CPU_THREADS: ["0", "257"];

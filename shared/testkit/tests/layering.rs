@@ -25,8 +25,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("balancer-access-log", &["shared-protocol"]),
     (
         "balancer-proxy",
-        &["balancer-access-log", "balancer-http1", "balancer-pool", "balancer-state", "shared-protocol"],
+        &[
+            "balancer-access-log",
+            "balancer-http1",
+            "balancer-pool",
+            "balancer-state",
+            "balancer-tls",
+            "shared-protocol",
+        ],
     ),
+    ("balancer-tls", &["shared-protocol"]),
     (
         "balancer-supervisor",
         &[

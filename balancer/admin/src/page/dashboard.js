@@ -22,6 +22,7 @@ let version = null;
 function drawState(now) {
   const { status, workers, store } = now.health;
   let words = WORDS[status] ?? status;
+  if (now.maintenance) words += `, maintenance: requests are answered 503`;
   if (now.shutdown) words = `shutting down: ${shutdownWords(now.shutdown)}`;
   if (store && !store.reachable) words += `, ${store.problem ?? `the ${store.backend} store does not answer`}`;
   show(status, `${words} · ${workers.online} of ${workers.desired} workers online`);

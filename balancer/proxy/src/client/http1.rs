@@ -148,6 +148,19 @@ impl Http1Client {
         .await
     }
 
+    /// Ends a TLS session, so that the client knows that nothing was cut off. It is tried once:
+    /// a client that takes nothing is not waited for. Other connections end as they are closed.
+    pub(crate) async fn end(&mut self) {
+        if self.stream.is_tls() {
+            poll_fn(|cx| {
+                // The connection may be broken.
+                let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
     /// Ends the sending side and reads on for `timeout` at most: a connection that is
     /// closed with bytes unread is reset, and the client may lose the response that it
     /// was sent (RFC 9112, section 9.6).

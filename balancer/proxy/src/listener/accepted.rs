@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use balancer_tls::Tls;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::proxy_protocol::ProxySources;
@@ -64,4 +65,6 @@ pub struct ListenerOptions {
     pub hsts: Option<Arc<str>>,
     /// Every request is answered with where it is found over HTTPS.
     pub redirect: Option<Redirect>,
+    /// Clients speak TLS.
+    pub tls: Option<Arc<Tls>>,
 }

@@ -1,5 +1,6 @@
 //! What the serving threads run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,13 +13,20 @@ pub trait Service: Send + Sync + 'static {
     const MAINTENANCE_INTERVAL: Duration;
 
     /// Serves one connection until it ends.
-    fn serve(&self, socket: AcceptedSocket, options: &ListenerOptions) -> impl Future<Output = ()> + Send;
+    fn serve(
+        self: &Arc<Self>,
+        socket: AcceptedSocket,
+        options: &Arc<ListenerOptions>,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Changes when [`Self::maintain`] is to be called before its time.
     fn changes(&self) -> watch::Receiver<()>;
 
     /// Runs now and then on every serving thread.
     fn maintain(&self);
+
+    /// Runs on every serving thread once its listeners have closed.
+    fn drain(&self);
 
     /// The last thing that happens on the thread's event loop.
     fn end(&self);

@@ -132,6 +132,7 @@ impl<A: Service> Serving<A> {
         for share in listeners.into_shares().filter(|_| has_opened) {
             self.accept_waiting(&share, leaves, &handoff);
         }
+        self.app.drain();
         // Connections live on this event loop: it goes on until the program ends. An
         // error means that the sender is gone, which is the same.
         loop {

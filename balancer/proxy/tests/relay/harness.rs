@@ -122,6 +122,11 @@ impl Relay {
         Self::with_options(upstreams, limits, access_log, ListenerOptions::default())
     }
 
+    /// As [`Self::start`], with such a listener.
+    pub fn on(upstreams: &[SocketAddr], limits: ProxyLimits, options: ListenerOptions) -> Self {
+        Self::with_options(upstreams, limits, AccessLog::default(), options)
+    }
+
     /// As [`Self::logged`], on a listener with these options.
     pub fn with_options(
         upstreams: &[SocketAddr],
@@ -151,6 +156,11 @@ impl Relay {
         let address = listener.address().unwrap().unwrap();
         listener::serve(vec![listener.with(options)], 1, &serving).unwrap();
         Self { address, pool, counters, phase }
+    }
+
+    /// Closes the listeners, as the shutdown of the cluster does first.
+    pub fn close(&self) {
+        self.phase.send_replace(Phase::Closing);
     }
 
     /// Sends `bytes` on a connection of their own.

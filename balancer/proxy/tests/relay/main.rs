@@ -9,6 +9,7 @@ mod drains;
 mod faults;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
+mod http2;
 mod leaving;
 mod listeners;
 mod mutations;

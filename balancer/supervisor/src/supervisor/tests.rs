@@ -71,7 +71,7 @@ impl Cluster {
             Settings { workers, max_workers: 4, mode, limits, recycle, starts, ports, give_up_after };
         system.behave(behaviour);
         let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
-        let (handle, commands) = Handle::new(|| {});
+        let (handle, commands) = Handle::new(Vec::new);
         let task = tokio::spawn(supervisor.run(commands));
         Self { state, handle, system, task }
     }

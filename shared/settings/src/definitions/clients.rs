@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Setting, group};
@@ -112,6 +113,14 @@ group! {
         )
         .unset("no limit");
 
+    HTTP2: Setting<String> = Draft::text("CLUSTER_HTTP2", "WHEN", "off, tls or on")
+        .flag("http2")
+        .example("on")
+        .help(
+            "Whether clients may speak HTTP/2: where TLS lets them choose it (tls), as browsers do, or also \
+             without TLS when they know beforehand (on), as gRPC clients and proxies do. Workers get HTTP/1.1",
+        )
+        .default("tls");
     HTTP_REDIRECT: Optional<Vec<Listen>> = Draft::new(
         "CLUSTER_HTTP_REDIRECT",
         "ADDR",
@@ -140,6 +149,15 @@ group! {
                  that have no such field of their own",
             )
             .unset("no such field");
+
+    ERROR_PAGES: Optional<PathBuf> = Draft::path("CLUSTER_ERROR_PAGES", "DIR", "a directory")
+        .flag("error-pages")
+        .example("/srv/app/errors")
+        .help(
+            "Own pages for errors of the balancer itself, read at the start and at each reload: 502.html, \
+             5xx.html, maintenance.html, and .json of the same names for clients that are no browsers",
+        )
+        .unset("the balancer's own");
 
     HALF_CLOSE: Setting<bool> = Draft::boolean("CLUSTER_HALF_CLOSE")
         .flag("half-close")
