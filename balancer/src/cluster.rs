@@ -240,8 +240,11 @@ impl Cluster<'_> {
         // Those of a predecessor are this cluster's only when it takes over.
         let files =
             files.filter(|(path, file)| file.is_held() || left_files.is_some_and(|left| left.contains(path)));
-        let (paths, files) = files.unzip();
-        let belongings = Belongings { files, state: self.state_dir.as_ref().and_then(StateDir::ownership) };
+        let files: Vec<_> = files.collect();
+        let paths = files.iter().map(|(path, _)| path.clone()).collect();
+        let temporary_state = self.state_dir.as_ref().and_then(StateDir::temporary);
+        let temporary = temporary_state.clone().zip(self.state_dir.as_ref().and_then(StateDir::ownership));
+        let belongings = Belongings { files, state: temporary };
         let estate = Estate {
             clients: vec![],
             admin: sockets.admin.as_ref().map(|admin| admin.as_fd().try_clone_to_owned()).transpose()?,
@@ -250,7 +253,7 @@ impl Cluster<'_> {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 are_inherited: sockets.clients.are_inherited,
-                temporary_state: self.state_dir.as_ref().and_then(StateDir::temporary),
+                temporary_state,
                 files: paths,
                 owns_control_directory: sockets.control.owns_directory(),
                 workers: None,
@@ -296,8 +299,8 @@ impl Cluster<'_> {
                 let phase = phase.clone();
                 tokio::spawn(successor.run(start, move || {
                     phase.send_replace(Phase::Open);
-                    belongings.set_owned(true);
                     say();
+                    belongings.take()
                 }));
             }
         }

@@ -48,6 +48,10 @@ const FAILED: u8 = 1;
 /// Exit code of bad usage or configuration.
 const BAD_USAGE: u8 = 2;
 
+/// A command among the arguments of a successor would be carried out, on whoever serves.
+const NO_CLUSTER: &str =
+    "these arguments start no cluster: give its options alone, for example balancer upgrade -- --workers 4";
+
 pub(crate) const SINGLE_WITH_SOCKETS: &str = "sockets were passed (LISTEN_FDS), which only a cluster takes: leave out \
      --cluster off (or CLUSTER_ENABLED=false), for example --workers 1";
 
@@ -67,7 +71,15 @@ fn main() -> ExitCode {
         },
     };
     let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) if cli.subcommand.is_some() && successor.is_some() => {
+            successor.iter().for_each(|successor| successor.fail(NO_CLUSTER.to_owned()));
+            return report_error(&anyhow::Error::msg(NO_CLUSTER), BAD_USAGE);
+        }
         Ok(cli) => cli,
+        Err(err) if !err.use_stderr() && successor.is_some() => {
+            successor.iter().for_each(|successor| successor.fail(NO_CLUSTER.to_owned()));
+            return report_error(&anyhow::Error::msg(NO_CLUSTER), BAD_USAGE);
+        }
         Err(err) => {
             if let Some(successor) = successor {
                 successor.fail(first_line(&err.to_string()));

@@ -102,7 +102,7 @@ impl Shutdown {
         let open = self.open.count();
         let waits_for = self.waits_for(open, signals.at_terminal());
         info!(open, "succeeded by pid {}: {waits_for}", succeeded.pid);
-        self.registry.set_draining();
+        self.registry.set_succeeded();
         self.predecessor.close();
         self.leaving.send_replace(true);
         self.phase.send_replace(Phase::Leaving);

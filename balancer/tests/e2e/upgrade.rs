@@ -2,6 +2,7 @@
 //! comes to nothing.
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -397,4 +398,87 @@ fn a_successor_takes_over_from_a_predecessor_that_is_killed_before_it_runs() {
     assert_ne!(new, cluster.pid());
     assert_eq!(cluster.get("/cluster/info").status, 200);
     stop(&cluster, new);
+}
+
+#[test]
+fn balancers_in_front_see_a_healthy_service_all_the_time() {
+    let mut last = Last::none();
+    let mut cluster = Balancer::cluster(1).start_ready();
+    // These connections stay with the old one, which must answer as the service.
+    let mut kept: Vec<_> = (0..4).map(|_| Connection::open(cluster.address).unwrap()).collect();
+    let ask = |connection: &mut Connection| {
+        connection.send("GET", "/health", &[], b"").unwrap();
+        connection.receive(false).unwrap()
+    };
+    kept.iter_mut().for_each(|connection| assert_eq!(ask(connection).status, 200));
+    let probes = Load::of(&cluster, 2, "/health", false);
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    for connection in &mut kept {
+        let answer = ask(connection);
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("connection"), Some("close"), "the old one has answered");
+    }
+    probes.finish_unharmed();
+    assert!(cluster.wait().success());
+    stop(&cluster, pid);
+}
+
+#[test]
+fn files_that_no_successor_has_are_removed() {
+    let mut last = Last::none();
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let (one, two) = (cluster.directory().join("one.sock"), cluster.directory().join("two.sock"));
+    let listen = |path: &PathBuf| ["--listen".to_owned(), format!("unix:{}", path.display())];
+    let (all, address) = (arguments(&cluster, 1, &[]), cluster.address.to_string());
+    let line = |path: &PathBuf| -> Vec<_> {
+        let others = all.iter().skip(2).cloned().chain(["--listen".to_owned(), address.clone()]);
+        others.chain(listen(path)).collect()
+    };
+    // It comes to nothing, once it has made its socket.
+    let failing = ["--", "/bin/sh", "-c", "exit 4"].map(str::to_owned);
+    let failing: Vec<_> = line(&one).into_iter().chain(failing).collect();
+    assert!(failure(&try_upgrade(&cluster, &[], &failing)).contains("exit status: 4"));
+    assert!(!one.exists(), "left by a successor that has failed");
+    let first = upgrade(&cluster, &mut last, &[], &line(&one));
+    assert!(one.exists() && cluster.wait().success());
+    let second = upgrade(&cluster, &mut last, &[], &line(&two));
+    eventually("the one before ends", || (!is_alive(first)).then_some(()));
+    assert!(two.exists() && !one.exists(), "left by the one that had it");
+    stop(&cluster, second);
+    assert!(!two.exists());
+}
+
+#[test]
+fn a_command_is_not_carried_out_as_a_successor() {
+    let cluster = Balancer::cluster(1).start_ready();
+    let control = cluster.control.to_str().unwrap();
+    for command in [&["stop", "--control", control][..], &["status"], &["check"], &["--help"]] {
+        let command: Vec<_> = command.iter().map(|&text| text.to_owned()).collect();
+        let reason = failure(&try_upgrade(&cluster, &[], &command));
+        assert!(reason.contains("these arguments start no cluster"), "{reason}");
+    }
+    assert_eq!(primary(&cluster), u64::from(cluster.pid()));
+}
+
+#[test]
+fn a_service_manager_hears_of_the_main_process_alone() {
+    let mut last = Last::none();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hear = || {
+        let mut buffer = [0; 4096];
+        let length = manager.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let mut cluster = Balancer::cluster(1).env("NOTIFY_SOCKET", path.to_str().unwrap()).start_ready();
+    assert!(hear().contains("READY=1"));
+    let failing = arguments(&cluster, 1, &["--", "/bin/sh", "-c", "exit 4"]);
+    failure(&try_upgrade(&cluster, &[], &failing));
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    assert!(hear().starts_with(&format!("MAINPID={pid}\n")), "nothing of those that are not the main one");
+    assert!(cluster.wait().success());
+    stop(&cluster, pid);
+    assert!(hear().starts_with("STOPPING=1"));
 }

@@ -57,7 +57,12 @@ pub enum SuccessorMessage {
     /// All of them are: it waits for [`TAKE_OVER`].
     Ready,
     /// It accepts connections.
-    Serving,
+    Serving {
+        /// Files of sockets and a directory of state, of those that the predecessor had, which
+        /// go on being used; older versions do not tell, and mean all of them.
+        #[serde(default)]
+        keeps: Option<Vec<String>>,
+    },
     /// It will not come to that.
     #[serde(rename_all = "camelCase")]
     Failed {
