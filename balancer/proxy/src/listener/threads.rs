@@ -101,7 +101,10 @@ impl<A: Service> Serving<A> {
         let has_opened =
             phase.wait_for(|phase| *phase != Phase::Pending).await.is_ok_and(|phase| *phase == Phase::Open);
         let mut changes = self.app.changes();
-        while has_opened {
+        loop {
+            if !has_opened {
+                break;
+            }
             tokio::select! {
                 accepted = next(&mut listeners, &self.permits, &mut held, is_failing) => match accepted {
                     Ok(connection) => {
