@@ -25,7 +25,7 @@ impl Last {
 
 impl Drop for Last {
     fn drop(&mut self) {
-        for &pid in &self.0 {
+        for &pid in self.0.iter().filter(|&&pid| is_alive(pid)) {
             send_signal(pid, Signal::KILL);
         }
     }
