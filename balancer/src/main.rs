@@ -93,7 +93,7 @@ fn main() -> ExitCode {
         }
         Some(Subcommands::Healthcheck(options)) => healthcheck::run(&options),
         Some(Subcommands::Config { start, json }) => show::run(start, json),
-        Some(Subcommands::Check { start }) => check::run(start),
+        Some(Subcommands::Check { start }) => check::run(start, activation),
         None => {
             let reporter = successor.as_ref().and_then(Successor::reporter);
             serve(cli.start, activation, successor).unwrap_or_else(|(err, code)| {

@@ -298,7 +298,7 @@ fn long_lived_connections_are_drained_by_the_old_one() {
     let mut last = Last::none();
     let mut cluster = realtime(2, &["--stop-timeout", "4s"]).start_ready();
     let mut stream = Connection::open(cluster.address).unwrap();
-    stream.send("GET", "/stream", &[], b"").unwrap();
+    stream.send("GET", "/events", &[], b"").unwrap();
     eventually("the stream is open", || {
         cluster.workers().iter().any(|worker| worker["inFlight"] == 1).then_some(())
     });
