@@ -2,56 +2,44 @@
 //! starting one, in a line for each finding, as `nginx -t` does. It leaves nothing behind.
 
 mod addresses;
+mod certificates;
 mod files;
+mod finding;
+mod passed;
 
-use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::ExitCode;
 
 use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    ACCESS_LOG, ADMIN, CONTROL, HOST, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR, WORKERS,
+    ACCESS_LOG, ADMIN, CONTROL, ERROR_PAGES, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL,
+    STATE_DIR, TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, WORKERS,
 };
 
 use balancer_supervisor::process::Program;
 
+use crate::activation::Activation;
 use crate::cli::Start;
+use crate::cluster::serving_threads;
 use crate::config::{Config, Diagnosis, Mode};
 use crate::fd_budget::FdBudget;
 use crate::show::{self, typed};
 use crate::{BAD_USAGE, FAILED};
-
-/// What one look has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Finding {
-    Fine(String),
-    /// It would start, and yet somebody should know.
-    Warning(String),
-    /// It would not start.
-    Obstacle(String),
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, text) = match self {
-            Self::Fine(text) => ("ok", text),
-            Self::Warning(text) => ("warning", text),
-            Self::Obstacle(text) => ("obstacle", text),
-        };
-        f.write_str(&line(kind, text))
-    }
-}
+use finding::{Finding, line};
+use passed::{ADMIN_LISTENER, CLIENTS, CONTROL_SOCKET, Passed};
 
 /// Prints all findings; returns what a start would.
 pub(crate) fn run(start: Start) -> ExitCode {
-    let diagnosis = Diagnosis::of(start);
+    let passed = Passed::look(Activation::take());
+    let mut diagnosis = Diagnosis::of(start);
+    diagnosis.config.iter_mut().for_each(|config| passed.apply(config));
     let mut lines: Vec<_> = diagnosis.errors.iter().map(|err| line("wrong", err)).collect();
     lines.extend(show::warnings(&diagnosis.settings).iter().map(|warning| line("warning", warning)));
     let mut obstacles = 0;
     if let Some(config) = &diagnosis.config {
-        for finding in
-            LOOKS.iter().filter(|look| look.makes_sense(&diagnosis)).flat_map(|look| look.at(config))
+        let looks = LOOKS.iter().filter(|look| look.makes_sense(&diagnosis) && !passed.stands_for(look.what));
+        for finding in passed.findings(config.mode).into_iter().chain(looks.flat_map(|look| look.at(config)))
         {
             obstacles += usize::from(matches!(finding, Finding::Obstacle(_)));
             lines.push(finding.to_string());
@@ -68,10 +56,6 @@ pub(crate) fn run(start: Start) -> ExitCode {
     // Who wants the exit code only may have closed the output.
     let _ = std::io::stdout().write_all((lines.join("\n") + "\n").as_bytes());
     ExitCode::from(code)
-}
-
-fn line(kind: &str, text: impl Display) -> String {
-    format!("{kind:8}  {text}")
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -117,20 +101,32 @@ const LOOKS: &[Look] = &[
         look: descriptors,
     },
     Look {
-        what: "clients",
-        needs: &[&HOST.definition, &PORT.definition, &CONTROL.definition],
+        what: CLIENTS,
+        needs: &[
+            &HOST.definition,
+            &PORT.definition,
+            &LISTEN.definition,
+            &HTTP_REDIRECT.definition,
+            &CONTROL.definition,
+        ],
         needs_command: false,
         look: addresses::clients,
     },
     Look {
-        what: "admin listener",
-        needs: &[&PORT.definition, &ADMIN.definition, &CONTROL.definition],
+        what: "TLS",
+        needs: &[&TLS_CERT.definition, &TLS_KEY.definition, &TLS_DIR.definition, &TLS_CLIENT_CA.definition],
+        needs_command: false,
+        look: certificates::certificates,
+    },
+    Look {
+        what: ADMIN_LISTENER,
+        needs: &[&PORT.definition, &LISTEN.definition, &ADMIN.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::admin,
     },
     Look {
-        what: "control socket",
-        needs: &[&PORT.definition, &CONTROL.definition],
+        what: CONTROL_SOCKET,
+        needs: &[&PORT.definition, &LISTEN.definition, &CONTROL.definition],
         needs_command: false,
         look: addresses::control,
     },
@@ -145,6 +141,12 @@ const LOOKS: &[Look] = &[
         needs: &[&ACCESS_LOG.definition],
         needs_command: false,
         look: files::access_log,
+    },
+    Look {
+        what: "error pages",
+        needs: &[&ERROR_PAGES.definition],
+        needs_command: false,
+        look: files::error_pages,
     },
 ];
 
@@ -162,7 +164,7 @@ fn descriptors(config: &Config) -> Vec<Finding> {
     let Mode::Cluster { workers, .. } = config.mode else { return Vec::new() };
     let number = config.mode.range().map_or_else(|| workers.to_string(), |range| range.to_string());
     let budget = match FdBudget::new(descriptors::raise_limit(), config.mode.most()) {
-        Ok(budget) => budget,
+        Ok(budget) => budget.with_listeners(config.listening.further_sockets(serving_threads())),
         Err(err) => return vec![Finding::Obstacle(err.to_string())],
     };
     vec![match budget.with_max_connections(config.max_connections) {

@@ -29,6 +29,7 @@ Operate it, from another terminal:
   balancer logs -f                  what the workers print
   balancer reload                   replace all workers without losing a request
   balancer scale 8                  change the number of workers; +1 and -1 for one more or fewer
+  balancer upgrade                  another version or other flags, without closing the port
   balancer stop                     finish what is in flight, then end
   balancer config                   what is set, and where each value comes from
   balancer check                    would it start?

@@ -3,8 +3,11 @@
 //! The supervisor runs on the main thread, which lives as long as the program:
 //! the kernel ends workers when the thread that started them has ended.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,17 +15,16 @@ use std::time::Instant;
 use anyhow::Context;
 use shared_process::inherited::Inherited;
 use shared_process::{descriptors, job_control};
-use shared_settings::definitions::ADMIN;
-use shared_settings::describe_bind_error;
+use shared_protocol::Handover;
 use shared_telemetry::{Lost, TelemetryGuard, terminal};
 use tokio::sync::mpsc::Receiver;
-use tokio::sync::{Semaphore, watch};
-use tracing::{info, warn};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tracing::{debug, info, warn};
 use worker::config::State;
 
 use balancer_access_log::AccessLog;
 use balancer_admin::Admin;
-use balancer_admin::control::{Control, ControlSocket, Places};
+use balancer_admin::control::{Control, ControlSocket, Places, UpgradeRequest};
 use balancer_admin::feed::{About, Feed};
 use balancer_pool::Pool;
 use balancer_proxy::listener::{self, Phase, Serving};
@@ -34,21 +36,36 @@ use balancer_supervisor::output::{OutputMode, OutputSettings, WorkerOutput};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
+use balancer_tls::Tls;
 
+use crate::activation::Activation;
 use crate::config::Config;
-use crate::control;
+use crate::error_pages;
 use crate::fd_budget::FdBudget;
 use crate::installation;
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
+use crate::sockets::{ListenerParts, Sockets};
 use crate::state_dir::StateDir;
+use crate::tls;
+use crate::upgrade::{self, Belongings, Estate, Invocation, Parts, Predecessor, Successor};
 use crate::worker_env;
 
-/// Runs a cluster that starts with `workers` workers, until a signal ends it.
+/// Upgrades that may be asked for while one is carried out; all but that one are turned down.
+const QUEUED_UPGRADES: usize = 16;
+
+/// Runs a cluster that starts with `workers` workers, until a signal ends it. A `successor`
+/// takes over from another cluster once all of its workers are ready.
 ///
 /// # Errors
 /// When something that the cluster needs cannot be had. No worker is left then.
-pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(
+    config: &Config,
+    workers: u32,
+    activation: Activation,
+    successor: Option<Successor>,
+) -> anyhow::Result<ExitCode> {
+    let invocation = Invocation::own();
     // Before any thread is started: all of them have to.
     job_control::block().context("could not block signals")?;
     let state = ClusterState { pool: Arc::new(Pool::new(config.balancing)), ..ClusterState::default() };
@@ -57,9 +74,17 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     // Before any of it is changed.
     let inherited = Inherited::now();
     let fd_budget = FdBudget::new(descriptors::raise_limit(), config.mode.most())?
+        .with_listeners(config.listening.further_sockets(serving_threads()))
         .with_max_connections(config.max_connections)?;
-    let sockets = Sockets::bind(config)?;
-    let state_dir = open_state_dir(config)?;
+    if let Some(why) = &activation.ignored {
+        debug!("sockets that were passed are ignored: {why}");
+    }
+    let protocols = config.proxy_limits.http2.alpn_protocols();
+    let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
+    let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
+    let handover = successor.as_ref().map(|successor| &successor.handover);
+    let sockets = Sockets::open(config, activation, handover, &parts)?;
+    let state_dir = open_state_dir(config, handover)?;
     let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
         Some(settings) => AccessLog::open(settings, Arc::clone(&state.counters.access_log_dropped))?,
@@ -67,8 +92,11 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     };
     let open = OpenRequests::default();
     let proxy = proxy(config, &state, open.clone(), access_log.clone())?;
-    let reopened = access_log.clone();
-    let (supervisor, commands) = Handle::new(move || reopened.reopen());
+    let (reopened, reloaded) = (access_log.clone(), tls.clone());
+    let (supervisor, commands) = Handle::new(move || {
+        reopened.reopen();
+        reloaded.as_deref().map(tls::reload).unwrap_or_default()
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -76,6 +104,8 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
     let cluster = Cluster {
         config,
         workers,
+        invocation,
+        successor,
         inherited,
         fd_budget,
         sockets,
@@ -83,39 +113,12 @@ pub(crate) fn run(config: &Config, workers: u32) -> anyhow::Result<ExitCode> {
         state,
         open,
         proxy,
+        tls,
         access_log,
         output: Arc::new(output),
         supervisor,
     };
     runtime.block_on(cluster.run(commands))
-}
-
-/// The listening sockets, all bound before anything is started.
-struct Sockets {
-    clients: TcpListener,
-    address: SocketAddr,
-    admin: Option<TcpListener>,
-    admin_address: Option<SocketAddr>,
-    control: ControlSocket,
-    control_places: Places,
-}
-
-impl Sockets {
-    fn bind(config: &Config) -> anyhow::Result<Self> {
-        let clients = bind(config.listen())?;
-        let address = clients.local_addr().context("could not read the bound address")?;
-        let admin = config.admin.map(bind).transpose().with_context(|| {
-            format!("no admin listener (set {} to another address, or to off)", ADMIN.names())
-        })?;
-        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
-        let control_places = control::places(config.control.as_deref(), address.port());
-        let control = ControlSocket::bind(&control_places)?;
-        Ok(Self { clients, address, admin, admin_address, control, control_places })
-    }
-}
-
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    listener::bind(address).map_err(|err| anyhow::Error::msg(describe_bind_error(address, &err)))
 }
 
 /// Where lines are counted that are read too slowly.
@@ -141,10 +144,14 @@ fn worker_output(
 }
 
 /// The embedded store's directory, if the workers need one.
-fn open_state_dir(config: &Config) -> anyhow::Result<Option<StateDir>> {
+fn open_state_dir(config: &Config, handover: Option<&Handover>) -> anyhow::Result<Option<StateDir>> {
+    let left = handover.and_then(|handover| handover.temporary_state.as_ref());
     Ok(match (&config.program, &config.worker.state) {
         (Program::Bundled, State::Directory(named)) => Some(StateDir::open(Some(named))?),
-        (Program::Bundled, State::Temporary) => Some(StateDir::open(None)?),
+        (Program::Bundled, State::Temporary) => Some(match left {
+            Some(left) => StateDir::succeed(Path::new(left))?,
+            None => StateDir::open(None)?,
+        }),
         (Program::Bundled, State::Redis(_)) | (Program::Command(_), _) => None,
     })
 }
@@ -163,7 +170,10 @@ fn proxy(
         config.proxy_limits.clone(),
     );
     proxy.own_routes = matches!(config.program, Program::Bundled);
+    proxy.probe_target = config.public_probe();
+    proxy.health_target = config.health_target();
     proxy.access_log = access_log;
+    proxy.error_pages = error_pages::open(config)?;
     proxy.affinity = config.affinity.source(config.balancing.strategy)?;
     Ok(Arc::new(proxy))
 }
@@ -172,6 +182,8 @@ fn proxy(
 struct Cluster<'a> {
     config: &'a Config,
     workers: u32,
+    invocation: Invocation,
+    successor: Option<Successor>,
     inherited: Inherited,
     fd_budget: FdBudget,
     sockets: Sockets,
@@ -180,6 +192,8 @@ struct Cluster<'a> {
     state: ClusterState,
     open: OpenRequests,
     proxy: Arc<Proxy>,
+    /// If clients speak TLS.
+    tls: Option<Arc<Tls>>,
     access_log: AccessLog,
     output: Arc<WorkerOutput>,
     supervisor: Handle,
@@ -191,14 +205,15 @@ impl Cluster<'_> {
         let Self { config, workers, sockets, state, supervisor: handle, .. } = self;
         // Handlers are installed before the first worker starts, so that no signal
         // ends the primary while workers run.
-        let signals =
-            Signals::install(handle.clone(), self.access_log).context("could not install signal handlers")?;
+        let (upgrades, requests) = mpsc::channel(QUEUED_UPGRADES);
+        let signals = Signals::install(handle.clone(), upgrades.clone(), self.access_log)
+            .context("could not install signal handlers")?;
         let launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, self.output);
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
         let settings = supervisor_settings(config, workers, self.fd_budget.max_workers);
-        let installation = installation::installation(config);
+        let installation = installation::installation(config, &self.proxy.error_pages);
         let release =
             OpenedRelease::open(&installation, executable).context("could not open what workers run")?;
         installation::report_unused(&release);
@@ -207,25 +222,97 @@ impl Cluster<'_> {
             .with_autoscaling(config.scale_down_after);
 
         let control = sockets.control.path.display().to_string();
-        let operators = Operators { config, state: &state, supervisor: &handle, address: sockets.address };
+        let (closing, described) = (sockets.closing(), sockets.described());
+        let (address, listeners) = (sockets.clients.address(), sockets.clients.urls());
+        let left_files = self.successor.as_ref().map(|successor| successor.handover.files.as_slice());
+        let files = sockets.files().into_iter();
+        // Those of a predecessor are this cluster's only when it takes over.
+        let files =
+            files.filter(|(path, file)| file.is_held() || left_files.is_some_and(|left| left.contains(path)));
+        let (paths, files) = files.unzip();
+        let belongings = Belongings { files, state: self.state_dir.as_ref().and_then(StateDir::ownership) };
+        let estate = Estate {
+            clients: vec![],
+            admin: sockets.admin.as_ref().map(|admin| admin.as_fd().try_clone_to_owned()).transpose()?,
+            control: Some(sockets.control.try_clone()?),
+            handover: Handover {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                are_inherited: sockets.clients.are_inherited,
+                temporary_state: self.state_dir.as_ref().and_then(StateDir::temporary),
+                files: paths,
+                owns_control_directory: sockets.control.owns_directory(),
+            },
+            belongings: belongings.clone(),
+        };
+        let first = if self.successor.is_some() { Phase::Pending } else { Phase::Open };
+        let (phase, phase_seen) = watch::channel(first);
+        let (leaving, left) = watch::channel(false);
+        let operators = Operators {
+            config,
+            state: &state,
+            supervisor: &handle,
+            upgrades,
+            address: address.clone(),
+            listeners,
+            turn: Turn { phase: phase_seen.clone(), left },
+        };
         operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
-        let (phase, phase_seen) = watch::channel(Phase::Open);
+        if let Some(tls) = self.tls {
+            tokio::spawn(tls::watch(tls, state.clone()));
+        }
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits };
-        let threads = listener::serve(sockets.clients, serving_threads(), &serving)
+        // Those of Unix sockets are removed when nothing is served any more.
+        let files = sockets.clients.files;
+        let (threads, clients) = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
             .context("could not start serving")?;
-        let (address, pid) = (sockets.address, std::process::id());
+        let estate = Estate { clients, ..estate };
+        let pid = std::process::id();
         let admin = sockets.admin_address.map(|address| format!("http://{address}"));
-        info!(%address, workers, pid, admin, control, "listening on http://{address}");
+        let say = move || info!(address, workers, pid, admin, control, "listening on {described}");
+        match self.successor {
+            None => say(),
+            Some(successor) => {
+                let start = upgrade::Start {
+                    registry: Arc::clone(&state.registry),
+                    events: Arc::clone(&state.events),
+                    workers: workers as usize,
+                    startup: config.limits.startup,
+                };
+                let phase = phase.clone();
+                tokio::spawn(successor.run(start, move || {
+                    phase.send_replace(Phase::Open);
+                    belongings.set_owned(true);
+                    say();
+                }));
+            }
+        }
 
         let ClusterState { registry, events, .. } = state;
         let (stop_timeout, stream_drain) = (config.stop_timeout, config.limits.stream_drain);
+        let predecessor = Predecessor::new(
+            requests,
+            Parts {
+                invocation: self.invocation,
+                inherited: self.inherited,
+                estate,
+                children: children.clone(),
+                supervisor: handle.clone(),
+                registry: Arc::clone(&registry),
+                events: Arc::clone(&events),
+            },
+        );
         let shutdown = Shutdown {
             registry,
             events,
+            predecessor,
+            leaving,
             open: self.open,
             phase,
+            closing,
             supervisor: handle,
+            delay: config.shutdown_delay,
             stop_timeout,
             stream_drain,
         };
@@ -234,6 +321,7 @@ impl Cluster<'_> {
             reaper::take(&children, std::process::id() != 1);
         }
         threads.join();
+        drop(files);
         code
     }
 }
@@ -243,6 +331,7 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         workers: workers as usize,
         max_workers,
         range: config.mode.range(),
+        mode: config.reload_mode,
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,
@@ -256,7 +345,10 @@ struct Operators<'a> {
     config: &'a Config,
     state: &'a ClusterState,
     supervisor: &'a Handle,
-    address: SocketAddr,
+    upgrades: mpsc::Sender<UpgradeRequest>,
+    turn: Turn,
+    address: String,
+    listeners: Vec<String>,
 }
 
 impl Operators<'_> {
@@ -269,13 +361,15 @@ impl Operators<'_> {
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         let bundled = matches!(self.config.program, Program::Bundled);
-        let feed = Feed::new(About { address: self.address.to_string(), bundled, started });
+        let feed = Feed::new(About { address: self.address.clone(), bundled, started });
         tokio::spawn(feed.clone().run(self.state.clone()));
         let control = Control {
             state: self.state.clone(),
             samples: Arc::clone(&feed.samples),
             supervisor: self.supervisor.clone(),
-            address: self.address.to_string(),
+            upgrades: self.upgrades.clone(),
+            address: self.address.clone(),
+            listeners: self.listeners.clone(),
             admin: admin_address.map(|address| address.to_string()),
             started,
         };
@@ -283,22 +377,48 @@ impl Operators<'_> {
             warn!(control = %socket.path.display(), "the control socket is not safe: {exposure}");
         }
         // The socket's file is removed with the task, when the event loop ends.
-        tokio::spawn(async move {
-            if let Err(err) = control.serve(socket, &places).await {
+        tokio::spawn(self.turn.clone().run(async move {
+            if let Err(err) = serve_control(control, socket, &places).await {
                 warn!(%err, "the control socket does not work");
             }
-        });
+        }));
         if let Some(admin) = admin {
             let listener =
                 tokio::net::TcpListener::from_std(admin).context("could not serve the admin listener")?;
             let names = self.config.admin_hosts.clone().into();
-            tokio::spawn(balancer_admin::serve(listener, Admin { state: self.state.clone(), feed, names }));
+            let admin = Admin { state: self.state.clone(), feed, names };
+            tokio::spawn(self.turn.clone().run(balancer_admin::serve(listener, admin)));
         }
         Ok(())
     }
 }
 
+async fn serve_control(control: Control, socket: ControlSocket, places: &Places) -> io::Result<()> {
+    socket.claim()?;
+    control.serve(socket, places).await
+}
+
+/// The time in which a cluster serves operators: from when it takes over from another one, if it
+/// does, until another one has taken over.
+#[derive(Debug, Clone)]
+struct Turn {
+    phase: watch::Receiver<Phase>,
+    left: watch::Receiver<bool>,
+}
+
+impl Turn {
+    /// Connections that are open at its end go on.
+    async fn run(mut self, serve: impl Future<Output = ()>) {
+        // Errors mean that the program ends.
+        let _ = self.phase.wait_for(|phase| *phase != Phase::Pending).await;
+        tokio::select! {
+            () = serve => {}
+            _ = self.left.wait_for(|left| *left) => {}
+        }
+    }
+}
+
 /// One per CPU that this process may use.
-fn serving_threads() -> usize {
+pub(crate) fn serving_threads() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }

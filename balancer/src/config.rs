@@ -1,14 +1,18 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
 mod affinity;
+mod chosen;
 mod diagnosis;
 mod files;
 mod limits;
+mod listen;
 mod log;
 mod mode;
 mod place;
 mod program;
+mod tls;
 mod traffic;
+mod without_effect;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -16,12 +20,13 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared_protocol::ReloadMode;
 use shared_settings::definitions::{
-    ADMIN, ADMIN_HOSTS, CONTROL, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_STATUS,
-    HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS, SCALE_DOWN_AFTER,
-    START_PARALLEL, private_variables,
+    ADMIN, ADMIN_HOSTS, CONTROL, CRASH_ENABLED, ERROR_PAGES, GIVE_UP_AFTER, HEALTH_HOST, HEALTH_INTERVAL,
+    HEALTH_PATH, HEALTH_STATUS, HEALTH_TIMEOUT, MAX_CONNECTIONS, MAX_LIFETIME, MAX_MEMORY, MAX_REQUESTS,
+    SCALE_DOWN_AFTER, SHUTDOWN_DELAY, START_PARALLEL, private_variables,
 };
-use shared_settings::{Admin, ConfigError, Settings};
+use shared_settings::{Admin, ConfigError, Listeners, Settings};
 use shared_telemetry::Telemetry;
 
 use balancer_pool::Balancing;
@@ -32,15 +37,20 @@ use balancer_supervisor::process::Program;
 use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 
 use affinity::Affinity;
+use chosen::Chosen;
 pub(crate) use diagnosis::Diagnosis;
+pub(crate) use listen::{ClientListener, Listening};
 pub(crate) use mode::Mode;
 use mode::mode;
 pub(crate) use program::find_executable;
 use program::program;
+use without_effect::without_effect;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) mode: Mode,
+    /// Where clients connect.
+    pub(crate) listening: Listening,
     /// Settings of the bundled worker, also where it is the single process. Host,
     /// port and the place of shared state are the cluster's as well.
     pub(crate) worker: worker::Config,
@@ -49,6 +59,10 @@ pub(crate) struct Config {
     pub(crate) directory: PathBuf,
     pub(crate) files: files::Files,
     pub(crate) limits: Limits,
+    /// How long the cluster serves on after it was told to stop.
+    pub(crate) shutdown_delay: Duration,
+    /// How workers are replaced as planned.
+    pub(crate) reload_mode: ReloadMode,
     /// How long requests in flight may take on shutdown.
     pub(crate) stop_timeout: Duration,
     pub(crate) probing: Probing,
@@ -64,12 +78,18 @@ pub(crate) struct Config {
     /// Connections of clients at a time, if somebody has chosen a limit.
     pub(crate) max_connections: Option<usize>,
     pub(crate) access_log: Option<balancer_access_log::Settings>,
+    /// Absolute, if somebody has own pages.
+    pub(crate) error_pages: Option<PathBuf>,
+    /// What of the places below somebody has chosen.
+    pub(crate) chosen: Chosen,
     /// Address of the admin listener, if there is to be one.
     pub(crate) admin: Option<SocketAddr>,
     /// Names under which the admin listener may be asked, besides addresses and localhost.
     pub(crate) admin_hosts: Vec<String>,
     /// Path of the control socket, if somebody has chosen one.
     pub(crate) control: Option<PathBuf>,
+    /// Where certificates come from, if clients speak TLS.
+    pub(crate) tls: Option<balancer_tls::Sources>,
     pub(crate) telemetry: Telemetry,
     /// How lines of workers come out.
     pub(crate) worker_output: OutputMode,
@@ -86,11 +106,17 @@ impl Config {
         let mode = mode(settings)?;
         // Workers would refuse a bad value of their own only after they were started.
         let mut worker = worker::Config::new(settings)?;
+        let listening = Listening::new(settings, mode)?;
+        if let Some(address) = listening.first_address() {
+            (worker.host, worker.port) = (address.ip(), address.port());
+        }
+        worker.crash_enabled = settings.find(&CRASH_ENABLED)?.unwrap_or_else(|| listening.is_loopback());
         let log::Log { telemetry, worker_output } = log::log(settings, command.is_empty())?;
         if let Some(filter) = log::own_filter(settings)?.filter(|_| mode == Mode::Single) {
             worker.telemetry.filter = filter;
         }
         let place = place::place(settings, mode)?;
+        let error_pages = settings.find(&ERROR_PAGES)?.map(|pages| place.files.directory.join(pages));
         Ok(Self {
             mode,
             program: program(
@@ -102,6 +128,8 @@ impl Config {
             directory: place.directory,
             files: place.files,
             limits: limits::limits(settings)?,
+            shutdown_delay: settings.get(&SHUTDOWN_DELAY)?,
+            reload_mode: limits::reload_mode(settings)?,
             stop_timeout: limits::stop_timeout(settings)?,
             probing: Probing {
                 check: settings.get_as(&HEALTH_PATH, parse_check)?,
@@ -126,14 +154,18 @@ impl Config {
             proxy_limits: traffic::proxy_limits(settings)?,
             max_connections: settings.find(&MAX_CONNECTIONS)?,
             access_log: traffic::access_log(settings)?,
-            admin: Admin::address(settings.find(&ADMIN)?, worker.port),
+            error_pages,
+            chosen: Chosen::new(settings)?,
+            admin: Admin::address(settings.find(&ADMIN)?, listening.listeners.port()),
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
+            tls: tls::sources(settings, mode)?,
             telemetry,
             worker_output,
             from_files: from_files(settings),
-            warnings: settings.warnings().to_vec(),
+            warnings: warnings(settings),
             worker,
+            listening,
         })
     }
 
@@ -143,10 +175,35 @@ impl Config {
         found.executable(name)
     }
 
-    /// Where clients connect.
+    /// What balancers in front ask to see how a program is. `/` is what visitors ask for, too.
+    pub(crate) fn health_target(&self) -> Option<String> {
+        match (&self.probing.check, &self.program) {
+            (Check::Http(path), Program::Command(_)) if path != "/" => Some(path.clone()),
+            _ => None,
+        }
+    }
+
+    /// What balancers in front ask to see how a program is, where it may be answered in the
+    /// program's place during a shutdown. `/` is what visitors ask for, too.
+    pub(crate) fn public_probe(&self) -> Option<String> {
+        match (&self.probing.check, &self.program) {
+            (Check::Http(path), Program::Command(_)) if path != "/" && !self.shutdown_delay.is_zero() => {
+                Some(path.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Where clients connect first, of those that have an address.
     pub(crate) fn listen(&self) -> SocketAddr {
         self.worker.address()
     }
+}
+
+/// What is said at the start.
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+    let overruled = Listeners::of(settings).ok().and_then(|listeners| listeners.warning);
+    settings.warnings().iter().cloned().chain(without_effect(settings)).chain(overruled).collect()
 }
 
 fn from_files(settings: &Settings) -> Vec<(String, OsString)> {

@@ -45,6 +45,13 @@ impl FdBudget {
         }
     }
 
+    /// The same with `descriptors` for listeners besides the first one, of which each serving
+    /// thread has a socket.
+    pub(crate) fn with_listeners(self, descriptors: usize) -> Self {
+        let clients = descriptors.div_ceil(PER_CLIENT as usize);
+        Self { connections: self.connections.saturating_sub(clients).max(1), ..self }
+    }
+
     /// The same with `max_connections`, if somebody has asked for such a limit.
     ///
     /// # Errors
@@ -115,6 +122,14 @@ mod tests {
         assert_eq!(budget.with_max_connections(Some(7)).unwrap().connections, 7);
         let err = budget.with_max_connections(Some(101)).unwrap_err().to_string();
         assert!(err.contains("--max-connections") && err.contains("which is 100"), "{err}");
+    }
+
+    #[test]
+    fn further_listeners_take_their_part() {
+        let budget = FdBudget { connections: 100, max_workers: 4 };
+        assert_eq!(budget.with_listeners(0), budget);
+        assert_eq!(budget.with_listeners(9).connections, 95);
+        assert_eq!(budget.with_listeners(900).connections, 1);
     }
 
     #[test]

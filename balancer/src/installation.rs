@@ -1,5 +1,8 @@
 //! Where the releases of the workers are found, and what of them has no effect.
 
+use std::sync::Arc;
+
+use balancer_proxy::ErrorPages;
 use shared_settings::Programs;
 use shared_settings::definitions::{self, HOST, PORT};
 use tracing::{info, warn};
@@ -8,6 +11,7 @@ use balancer_supervisor::release::{Installation, OpenedRelease};
 use shared_protocol::{WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR};
 
 use crate::config::Config;
+use crate::error_pages::WithPages;
 
 /// Each worker gets its own values of these.
 const OURS: [&str; 6] = [
@@ -19,8 +23,12 @@ const OURS: [&str; 6] = [
     "PWD",
 ];
 
-pub(crate) fn installation(config: &Config) -> Installation {
-    let files = Box::new(config.files.clone());
+pub(crate) fn installation(config: &Config, pages: &Arc<ErrorPages>) -> Installation {
+    let files = Box::new(WithPages {
+        files: Box::new(config.files.clone()),
+        directory: config.error_pages.clone(),
+        pages: Arc::clone(pages),
+    });
     Installation { program: config.program.clone(), directory: config.directory.clone(), files }
 }
 

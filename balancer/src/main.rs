@@ -8,18 +8,23 @@
 //!     signals ──► shutdown: stop accepting, finish, stop workers
 //! ```
 
+mod activation;
 mod check;
 mod cli;
 mod cluster;
 mod config;
 mod control;
+mod error_pages;
 mod fd_budget;
 mod installation;
 mod misuse;
 mod show;
 mod shutdown;
 mod signals;
+mod sockets;
 mod state_dir;
+mod tls;
+mod upgrade;
 mod worker_env;
 
 use std::ffi::OsString;
@@ -29,26 +34,46 @@ use std::process::ExitCode;
 use clap::Parser;
 use shared_settings::Settings;
 
+use activation::{Activation, ActivationError};
 use balancer_ctl::healthcheck;
 use balancer_supervisor::{process, shim};
 use cli::{Cli, Start, Subcommands};
 use config::{Config, Mode};
 use shared_process::guard;
 use shared_protocol::WORKER_ID_VAR;
+use upgrade::Successor;
 
 /// Exit code of a failure while starting or running.
 const FAILED: u8 = 1;
 /// Exit code of bad usage or configuration.
 const BAD_USAGE: u8 = 2;
 
+pub(crate) const SINGLE_WITH_SOCKETS: &str = "sockets were passed (LISTEN_FDS), which only a cluster takes: leave out \
+     --cluster off (or CLUSTER_ENABLED=false), for example --workers 1";
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     if let Some(code) = run_child_role(&arguments) {
         return code;
     }
+    let mut activation = Activation::take();
+    let successor = match activation.as_mut().ok().and_then(Activation::take_channel) {
+        None => None,
+        Some(channel) => match Successor::new(channel) {
+            Ok(successor) => Some(successor),
+            Err(err) => {
+                return report_error(&anyhow::Error::new(err).context("no word of the predecessor"), FAILED);
+            }
+        },
+    };
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(err) => return misuse::explain(&err, &arguments),
+        Err(err) => {
+            if let Some(successor) = successor {
+                successor.fail(first_line(&err.to_string()));
+            }
+            return misuse::explain(&err, &arguments);
+        }
     };
     match cli.subcommand {
         Some(Subcommands::Control(action)) => {
@@ -57,21 +82,45 @@ fn main() -> ExitCode {
         Some(Subcommands::Healthcheck(options)) => healthcheck::run(&options),
         Some(Subcommands::Config { start, json }) => show::run(start, json),
         Some(Subcommands::Check { start }) => check::run(start),
-        None => serve(cli.start),
+        None => {
+            let reporter = successor.as_ref().and_then(Successor::reporter);
+            serve(cli.start, activation, successor).unwrap_or_else(|(err, code)| {
+                if let Some(predecessor) = reporter {
+                    upgrade::fail(&predecessor, format!("{err:#}"));
+                }
+                report_error(&err, code)
+            })
+        }
     }
 }
 
+/// Without the word that begins an error of the command line.
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
 /// Serves, as a cluster or as a single process, until a signal ends it.
-fn serve(start: Start) -> ExitCode {
+///
+/// # Errors
+/// What went wrong, and the exit code for it.
+fn serve(
+    start: Start,
+    activation: Result<Activation, ActivationError>,
+    successor: Option<Successor>,
+) -> Result<ExitCode, (anyhow::Error, u8)> {
     let settings = Settings::load_with_command(start.flags, start.command);
-    let config = match settings.and_then(|settings| Config::new(&settings, settings.command())) {
-        Ok(config) => config,
-        Err(err) => return report_error(&err.into(), BAD_USAGE),
-    };
+    let config = settings
+        .and_then(|settings| Config::new(&settings, settings.command()))
+        .map_err(|err| (err.into(), BAD_USAGE))?;
+    let activation = activation.map_err(|err| (err.into(), FAILED))?;
+    if config.mode == Mode::Single && !activation.passed.is_empty() {
+        return Err((anyhow::Error::msg(SINGLE_WITH_SOCKETS), BAD_USAGE));
+    }
     match config.mode {
-        Mode::Single => worker::run(&config.worker),
+        Mode::Single => Ok(worker::run(&config.worker)),
         Mode::Cluster { workers, .. } => {
-            cluster::run(&config, workers).unwrap_or_else(|err| report_error(&err, FAILED))
+            cluster::run(&config, workers, activation, successor).map_err(|err| (err, FAILED))
         }
     }
 }
@@ -86,6 +135,7 @@ fn run_child_role(arguments: &[OsString]) -> Option<ExitCode> {
         process::WORKER_SUBCOMMAND => Some(run_worker(parent())),
         shim::SHIM_SUBCOMMAND => Some(shim::run(parent(), command)),
         shim::EXEC_STUB_SUBCOMMAND => Some(shim::exec_stub(parent(), command)),
+        upgrade::SUBCOMMAND => Some(upgrade::run_stub(parent(), command)),
         _ => None,
     }
 }

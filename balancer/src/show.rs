@@ -10,7 +10,7 @@ use shared_settings::definitions::{self, GROUPS};
 use shared_settings::{Definition, Level, Origin, Settings};
 
 use crate::cli::Start;
-use crate::config::Diagnosis;
+use crate::config::{self, Diagnosis};
 use crate::{BAD_USAGE, report_error};
 
 /// Stands for what must not be shown.
@@ -114,7 +114,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
             .left_to_program(definition)
             .map(move |origin| format!("{origin} is the program's; the cluster's is {own}"))
     });
-    settings.warnings().iter().cloned().chain(slips).chain(left).collect()
+    config::warnings(settings).into_iter().chain(slips).chain(left).collect()
 }
 
 fn as_json(settings: &Settings) -> Value {

@@ -1,6 +1,9 @@
-//! The graceful shutdown of the cluster, in order: announce it, stop accepting,
-//! finish the requests in flight, stop the workers, and only then close connections.
+//! The graceful shutdown of the cluster, in order: announce it, serve on for the delay, stop
+//! accepting, finish the requests in flight, stop the workers, and only then close connections.
 
+mod delay;
+
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::signals::Signals;
+use crate::upgrade::{Predecessor, Succeeded};
 use balancer_proxy::OpenRequests;
 use balancer_proxy::listener::Phase;
 use balancer_state::events::Events;
@@ -35,7 +39,14 @@ pub(crate) struct Shutdown {
     pub(crate) events: Arc<Events>,
     pub(crate) open: OpenRequests,
     pub(crate) phase: watch::Sender<Phase>,
+    /// How the listener closes.
+    pub(crate) closing: Phase,
+    pub(crate) predecessor: Predecessor,
+    /// Operators are not served any more from then on.
+    pub(crate) leaving: watch::Sender<bool>,
     pub(crate) supervisor: Handle,
+    /// So long everything goes on as before, but for the answers about health.
+    pub(crate) delay: Duration,
     pub(crate) stop_timeout: Duration,
     /// At most so long for long-lived connections; never longer than what is left.
     pub(crate) stream_drain: Option<Duration>,
@@ -48,23 +59,56 @@ impl Shutdown {
     /// # Errors
     /// When the supervisor has given up, because no worker ever got ready; says why.
     pub(crate) async fn run(
-        self,
+        mut self,
         mut signals: Signals,
         supervisor: impl Future<Output = Ended>,
     ) -> anyhow::Result<ExitCode> {
         tokio::pin!(supervisor);
         let signal = tokio::select! {
             signal = signals.stop() => signal,
+            succeeded = self.predecessor.succeeded() => return self.leave(succeeded, signals, supervisor).await,
             // Otherwise the supervisor ends only on command.
             ended = &mut supervisor => return self.gave_up(ended).await,
         };
+        if let Err(ended) = self.serve_on(signal, &mut signals, supervisor.as_mut()).await {
+            return self.gave_up(ended).await;
+        }
         let open = self.open.count();
         info!(signal, open, "shutting down: {}", self.waits_for(open, signals.at_terminal()));
         self.events.note(EventKind::Shutdown, None, None, format!("shutting down because of {signal}"));
-        notify::stopping();
+        notify::stopping("finishing requests");
         // From now on each response closes its connection.
         self.registry.set_draining();
-        self.phase.send_replace(Phase::Closing);
+        self.predecessor.close();
+        self.phase.send_replace(self.closing);
+        self.end(signals, supervisor).await
+    }
+
+    /// Another cluster serves from now on, and this one finishes what it has. A signal that comes
+    /// now is meant for both, and for this one says nothing new.
+    async fn leave(
+        mut self,
+        succeeded: Succeeded,
+        mut signals: Signals,
+        supervisor: Pin<&mut impl Future<Output = Ended>>,
+    ) -> anyhow::Result<ExitCode> {
+        let open = self.open.count();
+        let waits_for = self.waits_for(open, signals.at_terminal());
+        info!(open, "succeeded by pid {}: {waits_for}", succeeded.pid);
+        self.registry.set_draining();
+        self.predecessor.close();
+        self.leaving.send_replace(true);
+        self.phase.send_replace(Phase::Leaving);
+        signals.expect_stop();
+        self.end(signals, supervisor).await
+    }
+
+    /// Finishes what there is, stops the workers and ends.
+    async fn end(
+        self,
+        mut signals: Signals,
+        mut supervisor: Pin<&mut impl Future<Output = Ended>>,
+    ) -> anyhow::Result<ExitCode> {
         let code = tokio::select! {
             code = self.finish() => code,
             _ = &mut supervisor => {
@@ -94,9 +138,9 @@ impl Shutdown {
     /// The supervisor has ended by itself: requests that wait for a worker are answered, as
     /// there will be none.
     async fn gave_up(self, ended: Ended) -> anyhow::Result<ExitCode> {
-        notify::stopping();
+        notify::stopping("finishing requests");
         self.registry.set_draining();
-        self.phase.send_replace(Phase::Closing);
+        self.phase.send_replace(self.closing);
         // In vain when there are too many of them.
         let _ = timeout(LAST_ANSWERS, self.quiet()).await;
         self.phase.send_replace(Phase::Ended);

@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use balancer_access_log::AccessLog;
+use balancer_admin::control::UpgradeRequest;
 use balancer_supervisor::{Command, Handle, ScaleTo};
 use shared_process::job_control::{JobSignal, JobSignals};
 use shared_process::signals::{StopRequests, is_ignored};
+use shared_protocol::Upgrade;
 
 /// Signals of job control that may wait; further ones wait in the kernel, each kind once.
 const QUEUED_SIGNALS: usize = 16;
@@ -26,9 +28,12 @@ pub(crate) struct Signals {
     /// SIGTTIN and SIGTTOU, if a process has sent them.
     job_control: mpsc::Receiver<JobSignal>,
     reopen_logs: Signal,
+    upgrade: Signal,
+    upgrades: mpsc::Sender<UpgradeRequest>,
     /// Standard error was a terminal at the start: SIGHUP says that it has closed.
     at_terminal: bool,
     stop_requests: StopRequests,
+    is_expected: bool,
     /// The primary has been asked to stop: nothing else is carried out any more.
     is_stopping: bool,
     supervisor: Handle,
@@ -40,6 +45,7 @@ enum Request {
     Stop,
     Change(Command),
     ReopenLogs,
+    Upgrade,
 }
 
 impl Signals {
@@ -53,7 +59,11 @@ impl Signals {
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub(crate) fn install(supervisor: Handle, access_log: AccessLog) -> io::Result<Self> {
+    pub(crate) fn install(
+        supervisor: Handle,
+        upgrades: mpsc::Sender<UpgradeRequest>,
+        access_log: AccessLog,
+    ) -> io::Result<Self> {
         let at_terminal = io::stderr().is_terminal();
         let takes_hangup = !(at_terminal && is_ignored(rustix::process::Signal::HUP));
         Ok(Self {
@@ -62,17 +72,32 @@ impl Signals {
             hangup: takes_hangup.then(|| signal(SignalKind::hangup())).transpose()?,
             job_control: receive(JobSignals::open()?)?,
             reopen_logs: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+            upgrades,
             at_terminal,
             stop_requests: StopRequests::default(),
+            is_expected: false,
             is_stopping: false,
             supervisor,
             access_log,
         })
     }
 
+    /// The first signal to stop, from now on, says nothing new.
+    pub(crate) fn expect_stop(&mut self) {
+        self.is_expected = true;
+    }
+
     /// Was standard error a terminal at the start?
     pub(crate) fn at_terminal(&self) -> bool {
         self.at_terminal
+    }
+
+    /// The signal that was received last has ended a part of the shutdown: it may be delivered
+    /// again as well.
+    pub(crate) fn count_anew(&mut self) {
+        self.stop_requests = StopRequests::default();
+        self.stop_requests.counts(Instant::now());
     }
 
     /// Carries out what signals ask for until one asks the primary to stop; returns
@@ -85,6 +110,11 @@ impl Signals {
                 Request::Stop if self.is_stopping && name == "SIGHUP" => {
                     debug!("the terminal has closed");
                 }
+                Request::Stop if self.is_expected && self.stop_requests.counts(Instant::now()) => {
+                    self.is_expected = false;
+                    self.is_stopping = true;
+                    info!("{name}: this process is about to end already");
+                }
                 Request::Stop if self.stop_requests.counts(Instant::now()) => {
                     self.is_stopping = true;
                     return name;
@@ -92,6 +122,13 @@ impl Signals {
                 Request::Stop => debug!("{name} is taken for the first signal, delivered again"),
                 Request::ReopenLogs => self.access_log.reopen(),
                 Request::Change(_) if self.is_stopping => info!("{name} does nothing during a shutdown"),
+                Request::Upgrade if self.is_stopping => info!("{name} does nothing during a shutdown"),
+                Request::Upgrade => {
+                    let request = UpgradeRequest { upgrade: Upgrade::default(), progress: None };
+                    if self.upgrades.try_send(request).is_err() {
+                        warn!("{name} was ignored: too many upgrades have been asked for");
+                    }
+                }
                 Request::Change(command) => {
                     if self.supervisor.try_send(command).is_err() {
                         warn!("{name} was ignored: the supervisor is busy or has ended");
@@ -113,7 +150,7 @@ impl Signals {
             _ = self.terminate.recv() => ("SIGTERM", Request::Stop),
             _ = self.interrupt.recv() => ("SIGINT", Request::Stop),
             _ = hangup => {
-                let reload = Request::Change(Command::Reload { reply: None });
+                let reload = Request::Change(Command::Reload { mode: None, reply: None });
                 ("SIGHUP", if self.at_terminal { Request::Stop } else { reload })
             }
             Some(signal) = self.job_control.recv() => {
@@ -123,6 +160,7 @@ impl Signals {
                 };
                 (name, Request::Change(Command::Scale { to, reply: None }))
             }
+            _ = self.upgrade.recv() => ("SIGUSR2", Request::Upgrade),
             _ = self.reopen_logs.recv() => ("SIGUSR1", Request::ReopenLogs),
         }
     }

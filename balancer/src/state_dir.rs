@@ -6,6 +6,8 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use shared_settings::definitions::STATE_DIR;
 use shared_store::{StoreError, StoreFiles, StoreIdentity, TemporaryDirectory};
@@ -25,7 +27,7 @@ pub(crate) struct StateDir {
     /// Closed before the directory is removed.
     files: StoreFiles,
     path: PathBuf,
-    _temporary: Option<TemporaryDirectory>,
+    temporary: Option<TemporaryDirectory>,
 }
 
 impl StateDir {
@@ -50,7 +52,27 @@ impl StateDir {
                 (fs::canonicalize(named).map_err(failed(named))?, None)
             }
         };
-        Ok(Self { files: StoreFiles::create(&path)?, path, _temporary: temporary })
+        Ok(Self { files: StoreFiles::create(&path)?, path, temporary })
+    }
+
+    /// Opens the temporary one at `path`, of a cluster that this one succeeds.
+    ///
+    /// # Errors
+    /// When it is gone, or cannot be opened.
+    pub(crate) fn succeed(path: &Path) -> Result<Self, StateDirError> {
+        let failed = |reason| StateDirError::Directory { place: path.to_owned(), reason };
+        let temporary = Some(TemporaryDirectory::succeed(path).map_err(failed)?);
+        Ok(Self { files: StoreFiles::create(path)?, path: path.to_owned(), temporary })
+    }
+
+    /// Its path, if it goes away with the cluster.
+    pub(crate) fn temporary(&self) -> Option<String> {
+        self.temporary.as_ref().map(|_| self.path.to_string_lossy().into_owned())
+    }
+
+    /// Decides whether it goes away with the cluster.
+    pub(crate) fn ownership(&self) -> Option<Arc<AtomicBool>> {
+        self.temporary.as_ref().map(TemporaryDirectory::ownership)
     }
 
     pub(crate) fn path(&self) -> &Path {

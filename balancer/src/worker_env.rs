@@ -12,6 +12,7 @@ use shared_settings::definitions::{
 };
 use worker::config::State;
 
+use crate::activation;
 use crate::config::Config;
 use crate::state_dir::StateDir;
 use balancer_supervisor::notify;
@@ -33,7 +34,11 @@ pub(crate) fn launcher(
         defaults,
         environment,
         inherited,
-        unset: notify::VARIABLES.into_iter().chain(private_variables()).collect(),
+        unset: notify::VARIABLES
+            .into_iter()
+            .chain(activation::VARIABLES)
+            .chain(private_variables())
+            .collect(),
         children: Children::default(),
         output,
     }

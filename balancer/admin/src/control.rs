@@ -16,12 +16,14 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use rustix::process::Signal;
 use shared_protocol::problem::Problem;
-use shared_protocol::{Scale, Status};
+use shared_protocol::{Progress, Scale, Status, Upgrade};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::http::{Acceptor, Handler, LINES, Reply, Server};
 use crate::logs;
+use crate::maintenance;
 use crate::read;
 use balancer_state::ClusterState;
 use balancer_state::response::Response;
@@ -33,14 +35,29 @@ const STEPS: usize = 4096;
 /// A body of a request to the control socket has fewer bytes.
 const BODY_LIMIT: usize = 4096;
 
+/// A command line is shorter (execve(2) allows more, people do not write more).
+const UPGRADE_LIMIT: usize = 256 * 1024;
+
+/// Somebody asks that another cluster succeed this one.
+#[derive(Debug)]
+pub struct UpgradeRequest {
+    pub upgrade: Upgrade,
+    /// None when a signal asks.
+    pub progress: Option<mpsc::Sender<Progress>>,
+}
+
 /// Answers on the control socket until dropped.
 #[derive(Debug, Clone)]
 pub struct Control {
     pub state: ClusterState,
     pub samples: Arc<Samples>,
     pub supervisor: Handle,
+    /// Has room for none when an upgrade is in progress.
+    pub upgrades: mpsc::Sender<UpgradeRequest>,
     /// Where clients connect.
     pub address: String,
+    /// All of these places, as URLs.
+    pub listeners: Vec<String>,
     pub admin: Option<String>,
     pub started: Instant,
 }
@@ -66,11 +83,15 @@ impl Control {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.clone(),
+            listeners: self.listeners.clone(),
             admin: self.admin.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.state.registry.health(),
             range: self.state.registry.range(),
+            shutdown: self.state.registry.shutdown(Instant::now()),
+            maintenance: maintenance::now(&self.state.registry),
             sample: self.samples.last(),
+            certificates: self.state.certificates.all().to_vec(),
             list: self.state.registry.worker_list(Instant::now()),
         }
     }
@@ -78,12 +99,35 @@ impl Control {
     /// Passes on a command and streams what becomes of it; with `?wait=true` up to the end
     /// of those workers that it has retired.
     async fn command(&self, uri: &Uri, command: impl FnOnce(balancer_supervisor::Reply) -> Command) -> Reply {
-        let (progress, mut steps) = mpsc::channel(STEPS);
-        let awaits_drain = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "wait=true"));
+        if self.state.registry.is_shutting_down() {
+            return stopping();
+        }
+        let (progress, steps) = mpsc::channel(STEPS);
+        let awaits_drain = query(uri, "wait") == Some("true");
         let reply = balancer_supervisor::Reply { progress, awaits_drain };
         if self.supervisor.send(command(reply)).await.is_err() {
-            return Response::problem(Problem::new(503, "the cluster is stopping")).into();
+            return stopping();
         }
+        Self::stream(steps)
+    }
+
+    /// Asks for a successor and streams what becomes of it.
+    async fn upgrade(&self, upgrade: Upgrade) -> Reply {
+        if self.state.registry.is_shutting_down() {
+            return stopping();
+        }
+        let (progress, steps) = mpsc::channel(STEPS);
+        let request = UpgradeRequest { upgrade, progress: Some(progress) };
+        match self.upgrades.try_send(request) {
+            Ok(()) => Self::stream(steps),
+            Err(TrySendError::Full(_)) => {
+                Response::problem(Problem::new(409, "another upgrade is in progress")).into()
+            }
+            Err(TrySendError::Closed(_)) => stopping(),
+        }
+    }
+
+    fn stream(mut steps: mpsc::Receiver<Progress>) -> Reply {
         let (lines, parts) = mpsc::channel(1);
         tokio::spawn(async move {
             while let Some(step) = steps.recv().await {
@@ -121,7 +165,27 @@ impl Handler for Control {
             (&Method::GET, "/status") => Response::json(200, &self.status()).into(),
             (&Method::GET, "/logs") => logs::reply(&self.state.output, head.uri.query().unwrap_or_default()),
             (&Method::POST, "/reload") => {
-                self.command(&head.uri, |reply| Command::Reload { reply: Some(reply) }).await
+                let mode = query(&head.uri, "mode").map(str::parse).transpose();
+                match mode {
+                    Ok(mode) => {
+                        self.command(&head.uri, |reply| Command::Reload { mode, reply: Some(reply) }).await
+                    }
+                    Err(err) => {
+                        Response::problem(Problem::new(400, format!("the mode of a reload: {err}"))).into()
+                    }
+                }
+            }
+            (&Method::POST, "/upgrade") => {
+                let body = Limited::new(body, UPGRADE_LIMIT).collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                match serde_json::from_slice(&body) {
+                    Ok(upgrade) => self.upgrade(upgrade).await,
+                    Err(err) => {
+                        let detail =
+                            format!("the body must be like {{\"arguments\":[\"--workers\",\"4\"]}}: {err}");
+                        Response::problem(Problem::new(400, detail)).into()
+                    }
+                }
             }
             (&Method::POST, "/stop") => stop().into(),
             (&Method::POST, "/scale") => {
@@ -134,13 +198,31 @@ impl Handler for Control {
                     Err(detail) => Response::problem(Problem::new(400, detail)).into(),
                 }
             }
+            (&Method::POST, "/maintenance") => {
+                let body = Limited::new(body, BODY_LIMIT).collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                maintenance::begin(&self.state, &body).into()
+            }
+            (&Method::DELETE, "/maintenance") => maintenance::end(&self.state).into(),
+            (_, "/maintenance") => Response::not_allowed(path, method.as_str(), "POST, DELETE").into(),
             (_, "/status" | "/logs") => Response::not_allowed(path, method.as_str(), "GET").into(),
-            (_, "/reload" | "/scale" | "/stop") => {
+            (_, "/reload" | "/scale" | "/stop" | "/upgrade") => {
                 Response::not_allowed(path, method.as_str(), "POST").into()
             }
             _ => read(&self.state, method, path).into(),
         }
     }
+}
+
+/// Nothing is changed any more.
+fn stopping() -> Reply {
+    Response::problem(Problem::new(503, "the cluster is stopping")).into()
+}
+
+/// The value of `name` in the query.
+fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
 /// How many workers the body of a request asks for.

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use shared_protocol::problem::Problem;
-use shared_protocol::{ClusterHealth, Sample, WorkerList, WorkerRange};
+use shared_protocol::{ClusterHealth, Maintenance, Sample, ShutdownPhase, WorkerList, WorkerRange};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::http::Reply;
+use super::maintenance;
 use balancer_state::ClusterState;
 use balancer_state::response::Response;
 use balancer_state::samples::{EVERY, Sampler, Samples};
@@ -42,8 +43,10 @@ struct Now<'a> {
     address: &'a str,
     bundled: bool,
     uptime_seconds: u64,
-    /// It is shutting down.
-    draining: bool,
+    /// `null` while it is not shutting down.
+    shutdown: Option<ShutdownPhase>,
+    /// `null` while there is none.
+    maintenance: Option<Maintenance>,
     health: ClusterHealth,
     /// The numbers of workers that the load chooses from.
     range: Option<WorkerRange>,
@@ -144,7 +147,8 @@ impl Feed {
             address: &about.address,
             bundled: about.bundled,
             uptime_seconds: about.started.elapsed().as_secs(),
-            draining: state.registry.is_draining(),
+            shutdown: state.registry.shutdown(Instant::now()),
+            maintenance: maintenance::now(&state.registry),
             health: state.registry.health(),
             range: state.registry.range(),
             list: state.registry.worker_list(Instant::now()),

@@ -10,6 +10,7 @@ pub mod control;
 pub mod feed;
 pub mod http;
 mod logs;
+mod maintenance;
 mod metrics;
 mod page;
 

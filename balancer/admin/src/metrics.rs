@@ -1,6 +1,8 @@
 //! The metrics as text that Prometheus scrapes (OpenMetrics 1.0), aggregated over
 //! all workers. What is not counted all the time is looked up here.
 
+mod tls;
+
 use std::fmt::Error;
 use std::sync::atomic::AtomicU64;
 
@@ -13,8 +15,9 @@ use shared_protocol::{ClusterStatus, WorkerId, WorkerRange, WorkerState};
 use balancer_pool::QueueStats;
 use balancer_pool::traffic::{BOUNDS, Traffic};
 use balancer_state::ClusterState;
-use balancer_state::counters::SlotCounters;
+use balancer_state::counters::{ReloadOutcome, SlotCounters};
 use balancer_state::faults::{Rejection, WorkerFault};
+use balancer_state::http2::Http2Ending;
 use balancer_state::registry::{Entry, Role, Usage, Usages};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,6 +61,8 @@ impl Collector for Snapshot {
             gauge(&mut encoder, "workers_max", "Workers that the load may go up to", max as u64)?;
         }
         gauge(&mut encoder, "workers_online", "Workers that get requests", health.workers.online as u64)?;
+        let maintenance = u64::from(registry.maintenance.retry_after().is_some());
+        gauge(&mut encoder, "maintenance", "Whether requests are answered 503 for maintenance", maintenance)?;
         let entries = registry.entries();
         let usages = Usages::now(&entries);
         let current = entries.iter().filter(|entry| entry.role == Role::Current);
@@ -66,6 +71,7 @@ impl Collector for Snapshot {
         requests(&mut encoder, &slots)?;
         worker_faults(&mut encoder, &slots)?;
         self.traffic(&mut encoder)?;
+        tls::encode(&mut encoder, &self.0)?;
         replacements(&mut encoder, &slots)?;
         self.reloads(&mut encoder)
     }
@@ -108,6 +114,24 @@ impl Snapshot {
             "Connections beyond those that an address may have",
             refused,
         )?;
+        let help = "HTTP/2 connections that were ended for what their clients did, by reason";
+        let mut closed =
+            encoder.encode_descriptor("http2_connections_ended", help, None, MetricType::Counter)?;
+        for ending in Http2Ending::ALL {
+            let labels = [("reason", ending.name())];
+            let count = counters.http2.count(ending);
+            closed.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let help = "Connections closed because of the PROXY protocol, by what was wrong";
+        let mut closed =
+            encoder.encode_descriptor("proxy_protocol_rejections", help, None, MetricType::Counter)?;
+        let protocol = &counters.proxy_protocol;
+        for (what, count) in [("source", &protocol.wrong_source), ("header", &protocol.wrong_header)] {
+            let labels = [("wrong", what)];
+            closed
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(&count.load(Relaxed), None)?;
+        }
         let buffers = &counters.buffers;
         let help = "Memory that is held by bodies and responses of slow clients";
         encoder
@@ -132,12 +156,15 @@ impl Snapshot {
     }
 
     fn reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let (done, rolled_back) = self.0.counters.reloads();
-        let counts = [("done", done), ("rolled-back", rolled_back)];
+        let outcomes = [
+            ("done", ReloadOutcome::Done),
+            ("rolled-back", ReloadOutcome::RolledBack),
+            ("partial", ReloadOutcome::Partial),
+        ];
         let mut reloads =
             encoder.encode_descriptor("reloads", "Reloads by outcome", None, MetricType::Counter)?;
-        for (outcome, count) in counts {
-            let labels = [("outcome", outcome)];
+        for (name, outcome) in outcomes {
+            let (labels, count) = ([("outcome", name)], self.0.counters.reloads(outcome));
             let mut metric_encoder = reloads.encode_family(&labels)?;
             metric_encoder.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }

@@ -1,7 +1,9 @@
 //! The subcommands that talk to a running cluster, as typed.
 
-use clap::{Arg, Args, Subcommand};
-use shared_protocol::Scale;
+use std::path::PathBuf;
+
+use clap::{Arg, Args, Subcommand, ValueEnum};
+use shared_protocol::{Maintenance, ReloadMode, Scale};
 use shared_settings::{Definition, Flags, TakenFlags};
 
 /// What can be asked of a running cluster.
@@ -34,6 +36,10 @@ pub enum Action {
         /// Wait until the old workers are gone
         #[arg(short, long)]
         wait: bool,
+        /// all: as above; one-by-one: each worker ends before its successor starts, and the
+        /// first that fails ends the reload [default: that of the cluster, --reload-mode]
+        #[arg(long, value_name = "all|one-by-one", hide_possible_values = true)]
+        mode: Option<ReloadMode>,
         #[command(flatten)]
         to: Recipient,
     },
@@ -48,11 +54,54 @@ pub enum Action {
         #[command(flatten)]
         to: Recipient,
     },
+    /// Answer every request with 503 and a page that says so, while the workers live: requests in
+    /// flight are finished, event streams and upgraded connections stay; or end that
+    Maintenance {
+        /// on or off
+        #[arg(value_name = "on|off", hide_possible_values = true)]
+        to_be: Switch,
+        /// When clients may try again, such as 90s or 10m: Retry-After [default: 60s]
+        #[arg(long, value_name = "DURATION", value_parser = parse_retry_after)]
+        retry_after: Option<u32>,
+        #[command(flatten)]
+        to: Recipient,
+    },
+    /// Have a running cluster succeeded by a new balancer, without closing its ports: another
+    /// version, other flags, or both. The new one takes over when all of its workers are ready,
+    /// and the old one finishes what it has; if the new one fails, the old one goes on
+    Upgrade {
+        /// The new executable [default: what lies where the running one was started from]
+        #[arg(short, long, value_name = "PATH")]
+        executable: Option<PathBuf>,
+        #[command(flatten)]
+        to: Recipient,
+        /// The new arguments, all of them, such as -- --workers 8 -- node server.js [default: those
+        /// that the running one was started with]
+        #[arg(last = true, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+        arguments: Option<Vec<String>>,
+    },
     /// Stop a running cluster once its requests in flight are done
     Stop {
         #[command(flatten)]
         to: Recipient,
     },
+}
+
+/// What there is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+/// Whole seconds, rounded up: `Retry-After` has no parts of them.
+fn parse_retry_after(text: &str) -> Result<u32, String> {
+    let most = Maintenance::MAX_RETRY_AFTER_SECONDS;
+    let form = "expected a duration from 1s to 30days, such as 90s or 10m";
+    let duration = humantime::parse_duration(text).map_err(|_| form.to_owned())?;
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    let seconds = u32::try_from(seconds).ok().filter(|seconds| (1..=most).contains(seconds));
+    seconds.ok_or_else(|| form.to_owned())
 }
 
 /// A number of workers, or a change of it when it has a sign.
@@ -107,6 +156,7 @@ impl TakenFlags for Control {
     fn arg(definition: &Definition, _: &'static str) -> Option<Arg> {
         let help = match definition.flag {
             Some("port") => definition.flag_help("Port where its clients connect"),
+            Some("listen") => definition.flag_help("Where its clients connect, where that is no port"),
             Some("control") => format!(
                 "Its control socket [env: {}] [default: the one that belongs to the port]",
                 definition.variable
@@ -121,6 +171,16 @@ impl TakenFlags for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_are_told_whole_seconds() {
+        for (text, seconds) in [("1s", 1), ("500ms", 1), ("1500ms", 2), ("10m", 600), ("30days", 2_592_000)] {
+            assert_eq!(parse_retry_after(text), Ok(seconds), "{text}");
+        }
+        for bad in ["", "0s", "10", "-1s", "31days", "soon"] {
+            assert!(parse_retry_after(bad).unwrap_err().contains("such as 90s"), "{bad}");
+        }
+    }
 
     #[test]
     fn a_sign_makes_it_a_change() {

@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 use shared_http_client::{Address, ClientError, Connection, Limits, Request, Response, Streaming};
-use shared_protocol::Progress;
 use shared_protocol::problem::Problem;
+use shared_protocol::{Progress, Status};
 use tokio::net::UnixStream;
 
 use crate::peer::{Peer, Stranger, own_user};
@@ -83,6 +83,19 @@ impl Cluster {
         Ok(Self { connection, path: path.to_owned(), peer })
     }
 
+    /// As [`Self::connect_to`], for a socket of a process that may have others as well: it is
+    /// a control socket only if it answers as one.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], and when somebody else answers.
+    pub(crate) async fn confirmed(path: &Path, known: u32) -> Result<Self, ConnectError> {
+        let mut cluster = Self::connect_to(path, Some(known)).await?;
+        match cluster.read::<Status>("/status").await {
+            Ok(_) => Ok(cluster),
+            Err(_) => Err(ConnectError::Nobody(path.to_owned())),
+        }
+    }
+
     /// It is not the one that is meant after all.
     pub(crate) fn into_stranger(self) -> ConnectError {
         Stranger::new(&self.path, self.peer).into()
@@ -100,6 +113,14 @@ impl Cluster {
         serde_json::from_slice(&accepted(response)?.body).context(NOT_UNDERSTOOD)
     }
 
+    /// The response to `request`.
+    ///
+    /// # Errors
+    /// When there is none, or it tells of a problem.
+    pub(crate) async fn ask(&mut self, request: Request) -> anyhow::Result<Response> {
+        accepted(self.connection.send(request).await.context("the cluster did not answer")?)
+    }
+
     /// Asks for a change, and shows its steps until it is done.
     pub(crate) async fn change(&mut self, request: Request, json: bool) -> anyhow::Result<ExitCode> {
         let mut steps = self.connection.stream(request).await.context("the cluster did not answer")?;
@@ -109,7 +130,7 @@ impl Cluster {
         }
         while let Some(line) = steps.line().await.context("the cluster went away")? {
             match show(&line, json)? {
-                Progress::Done { .. } => return Ok(ExitCode::SUCCESS),
+                Progress::Done { .. } | Progress::Upgraded(_) => return Ok(ExitCode::SUCCESS),
                 Progress::Failed { .. } if json => return Ok(ExitCode::FAILURE),
                 Progress::Failed { reason, last_lines } => {
                     let text = if last_lines.is_empty() { reason } else { reason + "; it printed last:" };

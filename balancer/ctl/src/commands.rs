@@ -1,9 +1,11 @@
 //! The subcommands that talk to a running cluster over its control socket.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use shared_http_client::Request;
-use shared_protocol::Status;
+use shared_protocol::{ReloadMode, Status, Upgrade};
 use shared_settings::Settings;
 use shared_telemetry::terminal;
 
@@ -12,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::find::Target;
 use crate::list;
 use crate::logs;
+use crate::maintenance;
 use crate::peer::User;
 use crate::render::{self, Style, print};
 use crate::running::{self, Running};
@@ -26,6 +29,8 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     | Action::Logs { to, .. }
     | Action::Reload { to, .. }
     | Action::Scale { to, .. }
+    | Action::Maintenance { to, .. }
+    | Action::Upgrade { to, .. }
     | Action::Stop { to }) = action;
     let target = Target::new(&Settings::load(to.flags.clone())?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -42,13 +47,22 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
                 let pinned = target.pinned(&cluster);
                 logs::run(cluster, &pinned, which, to.json).await
             }
-            Action::Reload { wait, .. } => {
-                let request = Request::post_empty(path_to("/reload", *wait));
+            Action::Reload { wait, mode, .. } => {
+                let request = Request::post_empty(path_to("/reload", *wait, *mode));
                 target.connect().await?.change(request, to.json).await
             }
             Action::Scale { workers, wait, .. } => {
                 let body = serde_json::to_value(workers)?;
-                let request = Request::post(path_to("/scale", *wait), &body);
+                let request = Request::post(path_to("/scale", *wait, None), &body);
+                target.connect().await?.change(request, to.json).await
+            }
+            Action::Maintenance { to_be, retry_after, .. } => {
+                let cluster = target.connect().await?;
+                maintenance::run(cluster, *to_be, *retry_after, to.json).await
+            }
+            Action::Upgrade { executable, arguments, .. } => {
+                let upgrade = upgrade(executable.as_deref(), arguments.clone())?;
+                let request = Request::post("/upgrade", &serde_json::to_value(upgrade)?);
                 target.connect().await?.change(request, to.json).await
             }
             Action::Stop { .. } => target.connect().await?.stop(to.json).await,
@@ -56,9 +70,20 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Where a change is asked for, and whether its end is waited for.
-fn path_to(change: &str, wait: bool) -> String {
-    if wait { format!("{change}?wait=true") } else { change.to_owned() }
+/// Where a change is asked for, whether its end is waited for, and how it is to be made.
+fn path_to(change: &str, wait: bool, mode: Option<ReloadMode>) -> String {
+    let wait = wait.then(|| "wait=true".to_owned());
+    let query: Vec<_> = wait.into_iter().chain(mode.map(|mode| format!("mode={mode}"))).collect();
+    if query.is_empty() { change.to_owned() } else { format!("{change}?{}", query.join("&")) }
+}
+
+/// Paths are meant from here, and not from where the cluster was started.
+fn upgrade(executable: Option<&Path>, arguments: Option<Vec<String>>) -> anyhow::Result<Upgrade> {
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).with_context(|| format!("no executable {}", path.display()))?;
+        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
+    };
+    Ok(Upgrade { executable: executable.map(absolute).transpose()?, arguments })
 }
 
 /// Shows the cluster that is meant, or where nobody has said which, those that run.

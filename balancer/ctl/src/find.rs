@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
-use shared_settings::control::sockets;
-use shared_settings::definitions::{CONTROL, PORT};
-use shared_settings::{ConfigError, Level, Settings};
+use shared_settings::control::{ClusterName, sockets};
+use shared_settings::definitions::CONTROL;
+use shared_settings::{ConfigError, Listeners, Settings};
 
 use crate::cluster::{Cluster, ConnectError};
 use crate::list;
@@ -22,8 +22,9 @@ const HINT: &str = "is it running? --port or --control says which one is meant";
 pub(crate) struct Target {
     /// The path of its socket, if somebody has chosen it.
     pub(crate) control: Option<PathBuf>,
-    pub(crate) port: u16,
-    /// Somebody has said which port, or which path.
+    /// By what it is known.
+    pub(crate) name: ClusterName,
+    /// Somebody has said where its clients connect, or which path.
     pub(crate) is_named: bool,
 }
 
@@ -32,15 +33,15 @@ impl Target {
     /// When a setting does not parse.
     pub(crate) fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let control = settings.find(&CONTROL)?;
-        let is_named = control.is_some() || settings.level(&PORT) > Level::Default;
-        Ok(Self { control, port: settings.get(&PORT)?, is_named })
+        let is_named = control.is_some() || Listeners::are_chosen(settings);
+        Ok(Self { control, name: Listeners::of(settings)?.name(None), is_named })
     }
 
     /// The paths that may lead to it.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         match &self.control {
             Some(path) => vec![path.clone()],
-            None => sockets(Some(self.port)),
+            None => sockets(Some(&self.name)),
         }
     }
 
@@ -48,7 +49,7 @@ impl Target {
     pub(crate) fn pinned(&self, found: &Cluster) -> Self {
         let control =
             if self.paths().contains(&found.path) { &self.control } else { &Some(found.path.clone()) };
-        Self { control: control.clone(), port: self.port, is_named: true }
+        Self { control: control.clone(), name: self.name.clone(), is_named: true }
     }
 
     /// The cluster itself, or the only one that runs where nobody has said which.
@@ -66,8 +67,8 @@ impl Target {
             [Running { control: Some(path), pid, .. }] => Ok(Cluster::connect_to(path, Some(*pid)).await?),
             [] | [_] => Err(why),
             several => Err(anyhow!(
-                "no cluster listens on port {}, and several run: --port says which one is meant\n{}",
-                self.port,
+                "no cluster listens on {}, and several run: --port says which one is meant\n{}",
+                self.name,
                 list::table(several).join("\n")
             )),
         }
@@ -86,7 +87,10 @@ impl Target {
                 // Everybody can have a socket of this name in a directory of their own.
                 Ok(cluster)
                     if self.control.is_none()
-                        && processes::serves(cluster.peer.pid, self.port) == Some(false) =>
+                        && self
+                            .name
+                            .port()
+                            .is_none_or(|port| processes::serves(cluster.peer.pid, port) == Some(false)) =>
                 {
                     failures.push(cluster.into_stranger());
                 }
@@ -99,8 +103,8 @@ impl Target {
             let each = found.iter().map(|one| format!("{} of {}", one.path.display(), User(one.peer.user)));
             let each: Vec<_> = each.collect();
             bail!(
-                "several programs are on port {}: --control says which one is meant, {}, such as {}",
-                self.port,
+                "several programs are on {}: --control says which one is meant, {}, such as {}",
+                self.name,
                 each.join(" or "),
                 first.path.display()
             );
@@ -110,9 +114,9 @@ impl Target {
         }
         let primaries = processes::primaries();
         if self.control.is_none() {
-            for found in primaries.iter().filter(|found| found.listens_on(self.port).is_some()) {
+            for found in primaries.iter().filter(|found| found.is_at(&self.name)) {
                 for path in &found.sockets {
-                    match Cluster::connect_to(path, Some(found.pid)).await {
+                    match Cluster::confirmed(path, found.pid).await {
                         Ok(cluster) => return Ok(Ok(cluster)),
                         Err(err) => failures.push(err),
                     }
@@ -129,7 +133,7 @@ impl Target {
                 || format!("no cluster listens on {} ({HINT})", path.display()),
                 ToString::to_string,
             ),
-            None => format!("no cluster listens on port {} ({HINT})", self.port),
+            None => format!("no cluster listens on {} ({HINT})", self.name),
         };
         if self.control.is_none() {
             for err in failures.iter().filter(|err| !err.is_absence()) {
@@ -140,10 +144,10 @@ impl Target {
             let has = |path: &PathBuf| found.sockets.contains(path);
             let is_meant = match &self.control {
                 Some(path) => std::path::absolute(path).as_ref().is_ok_and(has),
-                None => found.listens_on(self.port).is_some(),
+                None => found.is_at(&self.name),
             };
             if is_meant {
-                text.push_str(&format!("; {}", found.advice(self.port)));
+                text.push_str(&format!("; {}", found.advice(self.name.port())));
             }
         }
         anyhow!(text)

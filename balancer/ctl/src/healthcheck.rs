@@ -17,8 +17,9 @@ use clap::Args;
 use http::Uri;
 use shared_http_client::{Address, Client, ClientError, Limits, Request, Response};
 use shared_protocol::{ClusterHealth, ClusterStatus};
-use shared_settings::definitions::{ADMIN, HOST};
-use shared_settings::{Admin, Flags, Settings, reachable_address};
+use shared_settings::definitions::ADMIN;
+use shared_settings::listen::{Listen, Place};
+use shared_settings::{Admin, Flags, Listeners, Settings, reachable_address};
 use tokio::time::timeout;
 
 use crate::cli::Control;
@@ -77,7 +78,12 @@ enum Question {
     /// Exactly this.
     Url(Url),
     /// Whoever answers first for the cluster that the settings name.
-    Cluster { target: Target, admin: Option<SocketAddr>, port: Url },
+    Cluster {
+        target: Target,
+        admin: Option<SocketAddr>,
+        /// None when no listener can be asked in plain HTTP.
+        port: Option<Url>,
+    },
 }
 
 struct Url {
@@ -92,11 +98,13 @@ impl Question {
         }
         let settings = Settings::load(options.flags.clone())?;
         let target = Target::new(&settings)?;
-        let admin = Admin::address(settings.find(&ADMIN)?, target.port);
+        let listeners = Listeners::of(&settings)?;
+        let admin = Admin::address(settings.find(&ADMIN)?, listeners.port());
         let admin = admin.filter(|admin| admin.port() != 0);
         let admin = admin.map(|admin| reachable_address(admin.ip(), admin.port()));
-        let address = reachable_address(settings.get(&HOST)?, target.port);
-        Ok(Self::Cluster { target, admin, port: Url { address: address.into(), path: HEALTH.to_owned() } })
+        let port = listeners.all.iter().find_map(plain_address);
+        let port = port.map(|address| Url { address, path: HEALTH.to_owned() });
+        Ok(Self::Cluster { target, admin, port })
     }
 
     async fn ask(self) -> anyhow::Result<Answer> {
@@ -114,6 +122,10 @@ impl Question {
             {
                 return Ok(answer);
             }
+            let Some(port) = &port else {
+                let why = target.connect_to_named().await?.err();
+                return Err(why.unwrap_or_else(|| silence(&target.name)));
+            };
             match port.try_ask().await {
                 Err(err) if err.is_connect() && !target.is_named => match sole_cluster().await {
                     Some(cluster) => ask_cluster(cluster).await,
@@ -123,7 +135,7 @@ impl Question {
             }
         };
         // One limit for all of it, so that an answer in drops does not go on.
-        timeout(TIMEOUT, asking).await.unwrap_or_else(|_| Err(port.silence()))
+        timeout(TIMEOUT, asking).await.unwrap_or_else(|_| Err(silence(&target.name)))
     }
 }
 
@@ -197,7 +209,23 @@ impl Url {
     }
 
     fn silence(&self) -> anyhow::Error {
-        anyhow::anyhow!("{} gave no answer within {TIMEOUT:?}", self.address)
+        silence(&self.address)
+    }
+}
+
+fn silence(whom: &dyn std::fmt::Display) -> anyhow::Error {
+    anyhow::anyhow!("{whom} gave no answer within {TIMEOUT:?}")
+}
+
+/// Where a listener can be asked that speaks plain HTTP with everybody.
+fn plain_address(listen: &Listen) -> Option<Address> {
+    if listen.tls || listen.proxy_protocol.is_some() {
+        return None;
+    }
+    match &listen.place {
+        Place::Tcp(address) => Some(reachable_address(address.ip(), address.port()).into()),
+        Place::Unix { path, .. } => Some(path.clone().into()),
+        Place::Abstract(_) => None,
     }
 }
 

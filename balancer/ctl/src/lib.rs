@@ -9,6 +9,7 @@ pub mod healthcheck;
 mod list;
 mod listening;
 mod logs;
+mod maintenance;
 mod peer;
 mod processes;
 mod render;

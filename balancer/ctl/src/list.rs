@@ -13,7 +13,11 @@ pub(crate) fn table(running: &[Running]) -> Vec<String> {
         let dash = || "-".to_owned();
         let health = found.status.as_ref().map(|status| &status.health);
         [
-            found.port.map_or_else(dash, |port| port.to_string()),
+            match (found.port, &found.status) {
+                (Some(port), _) => port.to_string(),
+                (None, Some(status)) => plain(&status.address),
+                (None, None) => dash(),
+            },
             found.pid.to_string(),
             User(found.user).name(),
             health
@@ -38,6 +42,7 @@ pub(crate) fn values(running: &[Running]) -> Value {
         let health = found.status.as_ref().map(|status| &status.health);
         json!({
             "port": found.port,
+            "listeners": found.status.as_ref().map(|status| &status.listeners),
             "pid": found.pid,
             "user": User(found.user).name(),
             "control": found.control,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use procfs::net::{TcpState, UnixState};
 use procfs::process::{FDTarget, Process};
+use shared_settings::control::ClusterName;
 
 /// What the name of a program ends with whose file was replaced (proc_pid_exe(5)).
 const DELETED: &str = " (deleted)";
@@ -28,9 +29,20 @@ impl Primary {
         self.addresses.iter().copied().find(|address| address.port() == port)
     }
 
+    /// Does it listen where the cluster with this name does?
+    pub(crate) fn is_at(&self, name: &ClusterName) -> bool {
+        match name {
+            ClusterName::Port(port) => self.listens_on(*port).is_some(),
+            ClusterName::Unix(name) => {
+                self.sockets.iter().any(|path| *name == format!("unix:{}", path.display()))
+            }
+        }
+    }
+
     /// What to do with it when no socket leads to it.
-    pub(crate) fn advice(&self, port: u16) -> String {
-        let (pid, address) = (self.pid, self.listens_on(port).or(self.addresses.first().copied()));
+    pub(crate) fn advice(&self, port: Option<u16>) -> String {
+        let named = port.and_then(|port| self.listens_on(port));
+        let (pid, address) = (self.pid, named.or(self.addresses.first().copied()));
         let address = address.map_or_else(String::new, |address| format!(" listens on {address}"));
         if self.sockets.is_empty() {
             return format!("balancer pid {pid}{address} as a single process; kill -TERM {pid} stops it");
@@ -72,7 +84,8 @@ pub(crate) fn primaries() -> Vec<Primary> {
         found.addresses.dedup();
         Some(found)
     });
-    let mut primaries: Vec<_> = primaries.filter(|found| !found.addresses.is_empty()).collect();
+    let mut primaries: Vec<_> =
+        primaries.filter(|found| !(found.addresses.is_empty() && found.sockets.is_empty())).collect();
     primaries.sort_unstable_by_key(|found| found.pid);
     primaries
 }
@@ -153,11 +166,11 @@ mod tests {
         };
         assert_eq!(found.listens_on(3100), Some(address));
         assert_eq!(
-            found.advice(3100),
+            found.advice(Some(3100)),
             "no control socket, but balancer pid 4711 listens on 127.0.0.1:3100; kill -TERM 4711 stops it, \
              kill -HUP 4711 reloads it"
         );
         found.sockets.clear();
-        assert!(!found.advice(3100).contains("-HUP"), "which would end it");
+        assert!(!found.advice(Some(3100)).contains("-HUP"), "which would end it");
     }
 }

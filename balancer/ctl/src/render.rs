@@ -1,12 +1,14 @@
 //! The cluster as text, for `status` once and for `status --watch` again and again.
 
+mod turns;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shared_protocol::{
-    ClusterStatus, Event, EventKind as Kind, Progress, Rates, Sample, Status, WorkerState, WorkerStatus,
-    in_flight_text,
+    ClusterStatus, Event, EventKind as Kind, Maintenance, Progress, Rates, Sample, ShutdownPhase, Status,
+    Upgraded, WorkerState, WorkerStatus, in_flight_text,
 };
 
 /// Lines above the workers: title, dashboard, rates, a gap, the table's head.
@@ -55,7 +57,7 @@ pub(crate) fn one_line(status: &Status) -> String {
     let rates = status.sample.as_ref().map_or_else(String::new, rates);
     format!(
         "{:<11}  {}/{} workers online  {rates}",
-        word(status.health.status).0,
+        if status.shutdown.is_some() { "stopping" } else { word(status.health.status).0 },
         counts.online,
         counts.desired
     )
@@ -69,15 +71,56 @@ fn word(status: ClusterStatus) -> (&'static str, Colour) {
     }
 }
 
+/// What stands behind `unavailable` while the cluster shuts down.
+fn shutdown(phase: ShutdownPhase) -> String {
+    match phase {
+        ShutdownPhase::Delay { seconds_left } => {
+            format!(", shutting down: serves for {:.0} s more", seconds_left.ceil())
+        }
+        ShutdownPhase::Draining => ", shutting down: finishes what is in flight".to_owned(),
+    }
+}
+
 /// The cluster at one moment. `cpu` is the share of a core that a process has used
 /// lately, by pid, if that is known.
 pub(crate) fn status(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<String> {
     let mut lines = vec![title(status, style)];
+    if status.listeners.len() > 1 {
+        lines.push(style.fit(&format!("listens on {}", status.listeners.join(", "))));
+    }
     lines.extend(status.admin.as_ref().map(|admin| style.fit(&format!("dashboard on http://{admin}"))));
     lines.extend(status.sample.as_ref().map(|sample| style.fit(&rates(sample))));
+    lines.extend(status.maintenance.map(|maintenance| style.alarm(&self::maintenance(maintenance))));
+    lines.extend(certificates(status, style));
+    lines.extend(turns::mixed(&status.list.workers).map(|line| style.alarm(&line)));
     lines.push(String::new());
     lines.extend(table(status, cpu, style));
     lines
+}
+
+/// The certificate that ends first; all those that are worth a warning.
+fn certificates(status: &Status, style: Style) -> Vec<String> {
+    let now = SystemTime::now();
+    let warnings: Vec<_> = status.certificates.iter().filter_map(|one| one.warning(now)).collect();
+    if !warnings.is_empty() {
+        return warnings.iter().map(|warning| style.alarm(warning)).collect();
+    }
+    let first = status.certificates.iter().min_by_key(|one| one.not_after);
+    let line = first.map(|first| match status.certificates.len() {
+        1 => format!("the certificate for {} {}", first.name, first.expiry(now)),
+        all => {
+            format!("{all} certificates, the first to end is that for {}: {}", first.name, first.expiry(now))
+        }
+    });
+    line.map(|line| style.fit(&line)).into_iter().collect()
+}
+
+/// The maintenance that there is, as a line.
+pub(crate) fn maintenance(Maintenance { retry_after_seconds }: Maintenance) -> String {
+    format!(
+        "maintenance on: requests are answered 503, to be tried again after {retry_after_seconds} s \
+         (balancer maintenance off ends it)"
+    )
 }
 
 fn title(status: &Status, style: Style) -> String {
@@ -85,8 +128,9 @@ fn title(status: &Status, style: Style) -> String {
     let (word, colour) = word(health.status);
     let range = status.range.map_or_else(String::new, |range| format!(" ({}..{})", range.min, range.max));
     let text = style.fit(&format!(
-        "{word} on http://{}  {}/{} workers online{range}  primary {}, up {}, version {}",
-        status.address,
+        "{word}{} on {}  {}/{} workers online{range}  primary {}, up {}, version {}",
+        status.shutdown.map_or_else(String::new, shutdown),
+        status.listeners.first().cloned().unwrap_or_else(|| format!("http://{}", status.address)),
         health.workers.online,
         health.workers.desired,
         status.list.primary.pid,
@@ -187,6 +231,9 @@ fn table(status: &Status, cpu: Option<&HashMap<u32, f64>>, style: Style) -> Vec<
         column("IN FLIGHT", 4, &|worker| Some(worker.in_flight.to_string())),
         column("MEMORY", 5, &|worker| worker.rss.clone()),
     ];
+    if turns::is_mixed(&list.workers) {
+        columns.push(column("RELEASE", 0, &|worker| worker.release.map(|release| release.to_string())));
+    }
     if let Some(cpu) = cpu {
         let share =
             |worker: &WorkerStatus| cpu.get(&worker.pid?).map(|share| format!("{:.0}%", share * 100.0));
@@ -296,8 +343,25 @@ pub(crate) fn describe(step: &Progress) -> Option<String> {
         Progress::Ready { worker, pid, after_ms } => {
             format!("worker {worker}  ready     pid {pid}, after {after_ms} ms")
         }
+        Progress::Successor { pid } => format!("balancer  started   pid {pid}"),
+        Progress::SuccessorOnline { online, workers } => {
+            format!("balancer  {online} of {workers} {} ready", plural(*workers))
+        }
+        Progress::Upgraded(Upgraded { from_pid, pid, from_version, version, workers, after_ms }) => {
+            let version = if from_version == version {
+                format!("version {version} as before")
+            } else {
+                format!("version {from_version} → {version}")
+            };
+            format!(
+                "upgraded: pid {from_pid} → {pid}, {version}, {workers} {}, after {after_ms} ms; the old one \
+                 finishes what it has",
+                plural(*workers)
+            )
+        }
         Progress::Switched { workers } => format!("{} from now on", takes(*workers)),
-        Progress::Draining { worker, pid } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: None } => format!("worker {worker}  draining  pid {pid}"),
+        Progress::Draining { worker, pid, turn: Some(turn) } => turns::draining(*worker, *pid, turn),
         Progress::Stopped { worker, pid } => format!("worker {worker}  stopped   pid {pid}"),
         Progress::Done { workers, after_ms, requests, long_lived } => {
             let left = left_behind(*requests, *long_lived);

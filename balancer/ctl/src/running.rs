@@ -50,6 +50,10 @@ pub(crate) async fn all() -> Vec<Running> {
             running.push(found);
         }
     }
+    // A primary's Unix sockets for clients are no control sockets.
+    let answered: Vec<_> =
+        running.iter().filter(|found| found.status.is_some()).map(|found| found.pid).collect();
+    running.retain(|found| found.status.is_some() || !answered.contains(&found.pid));
     let user = own_user();
     for lost in primaries.into_iter().filter(|found| !found.sockets.is_empty()) {
         if running.iter().all(|found| found.pid != lost.pid) && (user == 0 || user == lost.user) {

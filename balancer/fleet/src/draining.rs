@@ -7,7 +7,7 @@ use shared_protocol::{Generation, WorkerId};
 
 use super::rollout::AwaitedDrain;
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Fleet, RequestId, STOPPING};
+use super::{ClusterEvent, Fleet, Left, RequestId, STOPPING};
 
 impl Fleet {
     /// A slot has one process that finishes what it has, at most.
@@ -49,7 +49,7 @@ impl Fleet {
         for AwaitedDrain { kind, requester, .. } in std::mem::take(&mut self.awaited) {
             let why = STOPPING.to_owned();
             self.announce(
-                ClusterEvent::RolloutFailed { kind, switched: true, why, culprit: None },
+                ClusterEvent::RolloutFailed { kind, left: Left::Switched, why, culprit: None },
                 Some(requester),
             );
         }

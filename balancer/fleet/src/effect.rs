@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_protocol::{Generation, ReleaseChanges, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, ReleaseId, ReloadMode, WorkerId};
 
 use super::recycle::Reached;
 use super::{Exit, Hang, PortChoice, RequestId, RolloutKind, ScaleReason};
@@ -33,13 +33,13 @@ pub enum Effect {
     Terminate(Generation),
     /// End this process (SIGKILL to its group).
     Kill(Generation),
-    /// Open the release that is installed now, for the candidates of a reload.
+    /// Open the release that is installed now under this number, for a reload.
     /// Answered by `Input::ReleaseOpened`.
-    OpenRelease,
-    /// Start all processes from the opened release from now on.
-    AdoptRelease,
-    /// Forget the opened release.
-    DiscardRelease,
+    OpenRelease(ReleaseId),
+    /// This opened release is the one that the cluster runs from now on.
+    AdoptRelease(ReleaseId),
+    /// Nothing is started from this release any more.
+    DropRelease(ReleaseId),
     /// Count what the processes have used; memory up to this limit in bytes, if it is to
     /// be measured. Answered by `Input::Measured`.
     Measure { memory: Option<u64> },
@@ -65,17 +65,9 @@ pub struct Launch {
     pub generation: Generation,
     /// How many workers the cluster wants.
     pub workers: usize,
-    pub release: Release,
+    /// Which executable, environment and directory it is started from.
+    pub release: ReleaseId,
     pub port: PortChoice,
-}
-
-/// Which executable, environment and directory a process is started from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Release {
-    /// The one that the cluster runs.
-    Running,
-    /// The one that was opened for the reload under way.
-    Opened,
 }
 
 /// A fact. It is announced once, and the shell turns it into whatever log line,
@@ -112,6 +104,20 @@ pub enum ClusterEvent {
     Hung { worker: WorkerId, generation: Generation, hang: Hang },
     /// A process gets no further requests and finishes what it has.
     Draining { worker: WorkerId, generation: Generation },
+    /// A process gets no further requests, and its successor starts when it has ended.
+    TakenDown {
+        worker: WorkerId,
+        /// `None` where none runs.
+        generation: Option<Generation>,
+        /// It is the so-manieth one of the rollout, from 1…
+        place: usize,
+        /// …of so many.
+        of: usize,
+        /// How long its requests may take, and its long-lived connections if it has nothing else.
+        within: (Duration, Duration),
+        /// No other worker serves meanwhile.
+        alone: bool,
+    },
     /// A process that was asked to stop did not do so in time.
     Killed { worker: WorkerId, generation: Generation },
     /// A process has ended. `expected` says that it was told to or had said that it
@@ -142,7 +148,7 @@ pub enum ClusterEvent {
     /// The release of the reload that begins differs from the one that runs.
     ReleaseChanged { changes: ReleaseChanges },
     /// A rollout begins, with so many workers.
-    RolloutBegan { kind: RolloutKind, workers: usize },
+    RolloutBegan { kind: RolloutKind, mode: ReloadMode, workers: usize },
     /// The load has led to another number of workers: a rollout begins.
     Autoscaled { from: usize, to: usize, reason: ScaleReason },
     /// One worker has reached a limit, and its replacement begins.
@@ -160,9 +166,30 @@ pub enum ClusterEvent {
     /// All that a rollout has retired are gone, `after` its beginning. Only for those who
     /// have waited for it.
     DrainDone { kind: RolloutKind, workers: usize, after: Duration },
-    /// A rollout has ended early; until its switch, nothing of it was to be seen. `culprit`
-    /// is the candidate that has failed, if one has.
-    RolloutFailed { kind: RolloutKind, switched: bool, why: String, culprit: Option<Generation> },
+    /// A rollout has ended early. `culprit` is the process that has failed, if one has.
+    RolloutFailed { kind: RolloutKind, left: Left, why: String, culprit: Option<Generation> },
+}
+
+/// What a rollout leaves that has ended early.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Left {
+    /// Nothing of it was to be seen.
+    AsBefore,
+    /// It had switched, and only what it has retired was still waited for.
+    Switched,
+    /// Workers were replaced one after the other.
+    Mixed(Mixed),
+}
+
+/// Which workers a rollout that goes from one to the next had got to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mixed {
+    /// Those that were replaced.
+    pub new: Vec<WorkerId>,
+    /// The one that was down: it is started again as it was before.
+    pub down: Option<WorkerId>,
+    /// Those that are as before.
+    pub old: Vec<WorkerId>,
 }
 
 impl ClusterEvent {

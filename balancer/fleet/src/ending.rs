@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Effect;
 use super::limits::{DrainSignal, Limits};
 use super::member::{Member, Role};
-use super::phase::{AfterExit, Escalation, Phase};
+use super::phase::{AfterExit, Escalation, Phase, Process};
 use super::seeded::{Bug, seeded};
 
 impl Member {
@@ -16,29 +16,63 @@ impl Member {
         let Phase::Online { process, .. } = self.phase else {
             return self.stop(AfterExit::StayDown, limits, now);
         };
-        let mut effects = self.enter(Phase::Draining { process, until: now + limits.drain });
+        self.drain(process, AfterExit::StayDown, limits, now)
+    }
+
+    /// The process is to end, and its successor starts after it.
+    pub fn replace(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Online { process, .. } => {
+                let process = *process;
+                self.drain(process, AfterExit::Replace, limits, now)
+            }
+            Phase::Stopping { next, .. } => {
+                *next = AfterExit::Replace;
+                vec![]
+            }
+            &mut Phase::Backoff { reason, .. } => {
+                self.phase = Phase::AtGate { since: now, reason: Some(reason) };
+                vec![]
+            }
+            Phase::AtGate { .. } => vec![],
+            _ => self.stop(AfterExit::Replace, limits, now),
+        }
+    }
+
+    fn drain(&mut self, process: Process, next: AfterExit, limits: &Limits, now: Instant) -> Vec<Effect> {
+        let mut effects = self.enter(Phase::Draining { process, until: now + limits.drain, next });
         effects.push(Effect::AwaitDrain(process.generation));
         effects
     }
 
     /// A retired process has only long-lived connections: they end, and it is told so.
-    pub fn only_long_lived(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        let Phase::Draining { until, .. } = self.phase else { return vec![] };
+    pub fn only_long_lived(&mut self, handles_terminate: bool, limits: &Limits, now: Instant) -> Vec<Effect> {
+        let Phase::Draining { until, next, .. } = self.phase else { return vec![] };
         let left = until.saturating_duration_since(now);
-        self.end_long_lived(limits.long_lived(left), limits, now)
+        self.end_long_lived(limits.long_lived(left), next, handles_terminate, limits, now)
     }
 
-    /// The long-lived connections of the process end within `over`, and it is told so.
-    fn end_long_lived(&mut self, over: Duration, limits: &Limits, now: Instant) -> Vec<Effect> {
+    /// The long-lived connections of the process end within `over`, and it is told so, unless
+    /// SIGTERM is what would tell it and it does not handle that: it gets it last then. `next`
+    /// follows its end.
+    fn end_long_lived(
+        &mut self,
+        over: Duration,
+        next: AfterExit,
+        handles_terminate: bool,
+        limits: &Limits,
+        now: Instant,
+    ) -> Vec<Effect> {
         let (Phase::Online { process, .. } | Phase::Draining { process, .. }) = self.phase else {
             return vec![];
         };
         let generation = process.generation;
         let close = Effect::Close { generation, over: Some(over) };
-        if limits.drain_signal == DrainSignal::Terminate {
-            let mut effects = self.stop(AfterExit::StayDown, limits, now);
+        let is_told = handles_terminate || seeded(Bug::TellsWhoDiesOfIt);
+        if limits.drain_signal == DrainSignal::Terminate && is_told {
+            let mut effects = self.stop(next, limits, now);
             if seeded(Bug::TellsTwice) {
-                self.phase = Phase::Draining { process, until: now + over };
+                self.phase = Phase::Draining { process, until: now + over, next };
             }
             if let Phase::Stopping { escalation: Escalation::KillAt(at), .. } = &mut self.phase {
                 *at += over;
@@ -46,7 +80,7 @@ impl Member {
             effects.push(close);
             return effects;
         }
-        let mut effects = self.enter(Phase::Draining { process, until: now + over });
+        let mut effects = self.enter(Phase::Draining { process, until: now + over, next });
         if let DrainSignal::Other(signal) = limits.drain_signal {
             effects.push(Effect::SignalDrain { generation, signal });
         }
@@ -56,15 +90,21 @@ impl Member {
 
     /// The process has nothing in flight any more.
     pub fn drained(&mut self, limits: &Limits, now: Instant) -> Vec<Effect> {
-        if matches!(self.phase, Phase::Draining { .. }) {
-            return self.stop(AfterExit::StayDown, limits, now);
+        if let Phase::Draining { next, .. } = self.phase {
+            return self.stop(next, limits, now);
         }
         self.kill_by(now + limits.kill);
         vec![]
     }
 
     /// The cluster stops. The process may keep its long-lived connections for a while.
-    pub fn stop_for_good(&mut self, long_lived: Duration, limits: &Limits, now: Instant) -> Vec<Effect> {
+    pub fn stop_for_good(
+        &mut self,
+        long_lived: Duration,
+        handles_terminate: bool,
+        limits: &Limits,
+        now: Instant,
+    ) -> Vec<Effect> {
         if long_lived.is_zero() || !matches!(self.phase, Phase::Online { .. } | Phase::Draining { .. }) {
             let mut effects = self.stop(AfterExit::StayDown, limits, now);
             // One that was told to end during a drain has the time of the stop from now on.
@@ -77,7 +117,8 @@ impl Member {
             return effects;
         }
         let is_awaited = matches!(self.phase, Phase::Draining { .. });
-        let mut effects = self.end_long_lived(long_lived, limits, now);
+        let mut effects =
+            self.end_long_lived(long_lived, AfterExit::StayDown, handles_terminate, limits, now);
         if let Some(generation) = self.generation().filter(|_| !is_awaited) {
             effects.push(Effect::AwaitDrain(generation));
         }

@@ -36,7 +36,7 @@ impl Fleet {
             };
             self.effects.retain(|effect| !waits(effect));
             self.announce(ClusterEvent::GaveUp { tries, workers: self.workers() }, None);
-            self.stop(now, |member, limits| member.stop_for_good(Duration::ZERO, limits, now));
+            self.stop(now, |member, limits| member.stop_for_good(Duration::ZERO, true, limits, now));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_protocol::{Generation, ReleaseChanges};
+use shared_protocol::{Generation, ReleaseChanges, ReloadMode};
 
 use super::{Load, ScaleStep};
 
@@ -50,16 +50,18 @@ pub enum Input {
     /// Answers [`Effect::MeasureStarts`](super::Effect::MeasureStarts): do the processes
     /// that are starting keep the processors busy?
     StartsMeasured { busy: bool },
-    /// Every worker is to be replaced. Without a requester, a reload that is asked
-    /// for during another rollout follows it; with one it is refused.
-    Reload { requester: Option<Requester> },
+    /// Every worker is to be replaced; in the mode that is configured, if none is asked for.
+    /// Without a requester, a reload that is asked for during another rollout follows it;
+    /// with one it is refused.
+    Reload { mode: Option<ReloadMode>, requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
     Scale { to: ScaleTo, requester: Option<Requester> },
     /// The load asks for another number of workers.
     Autoscale(ScaleStep),
     /// All workers are to stop. Their long-lived connections end within this time, and what
-    /// else they have ends now; the kill timeout follows.
-    Stop { long_lived: Duration },
+    /// else they have ends now; the kill timeout follows. Those that do not handle SIGTERM are
+    /// told last.
+    Stop { long_lived: Duration, told_last: Vec<Generation> },
     /// All workers are to be killed.
     Kill,
     /// [`Fleet::next_deadline`](super::Fleet::next_deadline) has passed.
@@ -84,8 +86,9 @@ pub enum Report {
     Probed { result: ProbeResult, load: Load },
     /// Answers [`Effect::Examine`](super::Effect::Examine).
     Examined(Load),
-    /// It was withdrawn, and has only long-lived connections.
-    OnlyLongLived,
+    /// It was withdrawn, and has only long-lived connections. One that does not handle SIGTERM
+    /// would cut them all at once, so it is told last.
+    OnlyLongLived { handles_terminate: bool },
     /// It was withdrawn, and has nothing in flight.
     Drained,
     /// It is gone and reaped. Reported exactly once and last.

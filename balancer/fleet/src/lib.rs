@@ -5,8 +5,9 @@
 //! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along, `give_up` ends a cluster that never gets ready. [`Autoscaler`] judges the load, and
-//! `scaling` takes the steps that it asks for.
+//! along, `one_by_one` those that go from worker to worker (a `succession`), `releases` knows what processes are
+//! started from, `give_up` ends a cluster that never gets ready. [`Autoscaler`] judges the
+//! load, and `scaling` takes the steps that it asks for.
 
 mod autoscale;
 mod backoff;
@@ -19,25 +20,28 @@ mod health;
 mod input;
 mod limits;
 mod member;
+mod one_by_one;
 mod phase;
 mod port_policy;
 mod recycle;
+mod releases;
 mod reports;
 mod rolling;
 mod rollout;
 mod scaling;
 mod seeded;
 mod starts;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod turns;
 
 use std::time::Instant;
 
-use shared_protocol::{RestartReason, WorkerId};
+use shared_protocol::{ReleaseId, ReloadMode, RestartReason, WorkerId};
 
 pub use autoscale::{Autoscaler, LoadSample, ScaleRange, ScaleReason, ScaleStep, UP_PACE};
-pub use effect::{ClusterEvent, Effect, Launch, Release};
+pub use effect::{ClusterEvent, Effect, Launch, Left, Mixed};
 pub use gate::StartPolicy;
 pub use health::{Hang, Health, Load};
 pub use input::ScaleTo;
@@ -51,6 +55,7 @@ pub use rollout::RolloutKind;
 
 use gate::Gate;
 use recycle::{RecycleBudget, RecycleTimer};
+use releases::Releases;
 use rollout::{ActiveRollout, AwaitedDrain, Queued};
 use seeded::{Bug, seeded};
 
@@ -67,6 +72,8 @@ pub struct Settings {
     /// Where the load chooses the number: from which ones. `workers` is one of them, and
     /// `max_workers` not below.
     pub range: Option<ScaleRange>,
+    /// How workers are replaced as planned.
+    pub mode: ReloadMode,
     pub limits: Limits,
     pub recycle: RecyclePolicy,
     pub starts: StartPolicy,
@@ -100,6 +107,7 @@ pub struct Fleet {
     queued: Queued,
     awaited: Vec<AwaitedDrain>,
     recycle: RecycleTimer,
+    releases: Releases,
     lifecycle: Lifecycle,
     /// Processes that were launched so far.
     generations: u64,
@@ -119,13 +127,14 @@ impl Fleet {
             queued: Queued::default(),
             awaited: Vec::new(),
             recycle: RecycleTimer::new(now),
+            releases: Releases::new(),
             lifecycle: Lifecycle::Booting { since: now, any_ready: false },
             generations: 0,
             effects: Vec::new(),
             settings,
         };
         for id in (1..).map(WorkerId).take(fleet.settings.workers) {
-            fleet.members.push(Member::new(id, Role::Current, now));
+            fleet.members.push(Member::new(id, Role::Current, ReleaseId::FIRST, now));
         }
         fleet.start_at_gate(now);
         fleet.watch_gate(now);
@@ -137,18 +146,19 @@ impl Fleet {
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
             Input::Process { generation, report } => self.on_report(generation, report, now),
-            Input::ReleaseOpened(result) => self.on_release_opened(result, now),
+            Input::ReleaseOpened(result) => self.on_release_opened(result),
             Input::Measured(measured) => self.on_measured(&measured, now),
             Input::StartsMeasured { busy } => {
                 let starting = self.starting();
                 self.gate.looked(busy, starting);
             }
-            Input::Reload { requester } => self.reload(requester, now),
+            Input::Reload { mode, requester } => self.reload(mode, requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
             Input::Autoscale(step) => self.autoscale(step, now),
-            Input::Stop { long_lived } => {
-                self.stop(now, |member, limits| member.stop_for_good(long_lived, limits, now));
-            }
+            Input::Stop { long_lived, told_last } => self.stop(now, |member, limits| {
+                let handles_terminate = member.generation().is_none_or(|own| !told_last.contains(&own));
+                member.stop_for_good(long_lived, handles_terminate, limits, now)
+            }),
             Input::Kill => self.stop(now, |member, limits| member.kill(limits, now)),
             Input::Tick => self.on_tick(now),
         }
@@ -159,6 +169,7 @@ impl Fleet {
         self.watch_gate(now);
         self.settle_turns();
         self.announce_ready(now);
+        self.drop_releases();
         std::mem::take(&mut self.effects)
     }
 
@@ -174,6 +185,11 @@ impl Fleet {
         (!self.settings.recycle.is_off() && !self.is_stopping()).then_some(self.recycle.next)
     }
 
+    /// Is this what tells programs that only long-lived connections are left?
+    pub fn tells_by(&self, signal: DrainSignal) -> bool {
+        self.settings.limits.drain_signal == signal
+    }
+
     /// All members, in no order.
     pub fn members(&self) -> &[Member] {
         &self.members
@@ -184,9 +200,12 @@ impl Fleet {
         self.settings.range
     }
 
-    /// When the next start of a worker begins, or began.
+    /// When the next start of a worker begins, or began; that of a worker that is being
+    /// replaced with its rollout, as it may begin at any moment.
     pub fn next_start(&self) -> Option<Instant> {
-        self.current().filter_map(Member::starts_at).min()
+        let replacing = self.rollout.as_ref().filter(|rollout| rollout.down().is_some());
+        let replacing = replacing.map(|rollout| rollout.began);
+        self.current().filter_map(Member::starts_at).chain(replacing).min()
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -245,7 +264,7 @@ impl Fleet {
             }
         }
         let Some((worker, generation, reached, online)) = first else { return };
-        if self.refusal().is_some() {
+        if self.refusal().is_some() || !self.may_recycle(worker) {
             return;
         }
         if reached.reason == RestartReason::MaxMemory
@@ -254,7 +273,7 @@ impl Fleet {
             return self.announce(ClusterEvent::LimitTooLow { worker, generation, reached, wait }, None);
         }
         self.announce(ClusterEvent::LimitReached { worker, generation, reached }, None);
-        self.start_rollout(RolloutKind::Recycle(reached.reason), [worker], None, now);
+        self.recycle(worker, RolloutKind::Recycle(reached.reason), now);
     }
 
     /// Stops all members, each in the same way.

@@ -34,7 +34,7 @@ impl Limits {
 /// good-bye on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DrainSignal {
-    /// SIGTERM, which it gets early then.
+    /// SIGTERM, which it gets early then, if it handles it.
     Terminate,
     /// Another signal, by its number. SIGTERM follows when nothing is left.
     Other(i32),

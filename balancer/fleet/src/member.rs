@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, ReleaseId, WorkerId};
 
 use super::backoff::Backoff;
 use super::health::{Hang, Health, Load};
@@ -43,14 +43,16 @@ pub struct Member {
     pub role: Role,
     pub phase: Phase,
     pub history: History,
+    /// What its process was started from.
+    pub release: ReleaseId,
     pub(super) backoff: Backoff,
 }
 
 impl Member {
     /// A member whose first process is to be launched.
-    pub fn new(id: WorkerId, role: Role, now: Instant) -> Self {
+    pub fn new(id: WorkerId, role: Role, release: ReleaseId, now: Instant) -> Self {
         let (history, backoff) = (History::default(), Backoff::default());
-        Self { id, role, phase: Phase::AtGate { since: now, reason: None }, history, backoff }
+        Self { id, role, phase: Phase::AtGate { since: now, reason: None }, history, release, backoff }
     }
 
     pub fn generation(&self) -> Option<Generation> {
@@ -196,14 +198,19 @@ impl Member {
         let Some(&process) = self.phase.process() else { return vec![] };
         let next = match self.phase {
             Phase::Stopping { next, .. } => next,
-            Phase::Draining { .. } | Phase::Stopped => AfterExit::StayDown,
+            Phase::Draining { next, .. } => next,
+            Phase::Stopped => AfterExit::StayDown,
             Phase::AtGate { .. }
             | Phase::Starting { .. }
             | Phase::Standby { .. }
             | Phase::Online { .. }
             | Phase::Backoff { .. } => self.after(RestartReason::Crash),
         };
-        let AfterExit::Restart(reason) = next else { return self.enter(Phase::Stopped) };
+        let reason = match next {
+            AfterExit::Restart(reason) => reason,
+            AfterExit::Replace => return self.enter(Phase::AtGate { since: now, reason: None }),
+            AfterExit::StayDown => return self.enter(Phase::Stopped),
+        };
         let wait = self.backoff.next(self.phase.time_online(now), process.jitter);
         self.history.last_reason = Some(reason);
         self.enter(Phase::Backoff { until: now + wait, reason })
@@ -221,8 +228,8 @@ impl Member {
                 effects
             }
             Phase::Starting { .. } => self.stop(self.after(RestartReason::SlowStart), limits, now),
-            Phase::Draining { .. } => {
-                let mut effects = self.stop(AfterExit::StayDown, limits, now);
+            &mut Phase::Draining { next, .. } => {
+                let mut effects = self.stop(next, limits, now);
                 effects.extend(self.close_all().filter(|_| !seeded(Bug::LeavesConnections)));
                 effects
             }
@@ -316,8 +323,10 @@ fn online(process: Process, budget: RecycleBudget, now: Instant) -> Phase {
 pub(crate) fn may_eject<'a>(current: impl Iterator<Item = &'a Member> + Clone, hung: WorkerId) -> bool {
     let mut others = current.filter(|member| member.id != hung);
     let any_answers = others.clone().any(Member::is_answering);
-    let is_out =
-        |member: &Member| member.phase.is_ejected() || member.phase.is_starting() || member.is_at_gate();
+    let is_out = |member: &Member| {
+        let phase = &member.phase;
+        phase.is_ejected() || phase.is_starting() || phase.is_being_replaced() || member.is_at_gate()
+    };
     let none_out = !others.any(is_out);
     any_answers || none_out || seeded(Bug::EjectsAll)
 }

@@ -5,7 +5,8 @@
 //! Starting ───────────────────► Online ───────────────────────────► Stopping
 //!    ▲ │ deadline: Stopping     │    │ retire        drained, due  ▲ │ exited
 //!    │ ▼ exited          exited │    └───────────► Draining ───────┘ ▼
-//! AtGate ◄──────── Backoff ◄────┴──────────── or Stopped, when it is to stay down
+//! AtGate ◄──────── Backoff ◄────┴──────────── or Stopped, when it is to stay down,
+//!                                             or AtGate, when it is replaced as planned
 //! ```
 //!
 //! A member begins at the gate. A candidate is in Standby between Starting and Online,
@@ -47,6 +48,8 @@ pub enum Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AfterExit {
     Restart(RestartReason),
+    /// The successor starts at once, as planned: the end was no failure.
+    Replace,
     StayDown,
 }
 
@@ -90,10 +93,11 @@ pub enum Phase {
         in_turn: bool,
         budget: RecycleBudget,
     },
-    /// Retired; it finishes what it has.
+    /// Retired, or about to be replaced; it finishes what it has.
     Draining {
         process: Process,
         until: Instant,
+        next: AfterExit,
     },
     /// It is to end.
     Stopping {
@@ -154,7 +158,9 @@ impl Phase {
             }
             Self::Online { in_turn: true, .. } => WorkerState::Online,
             Self::Online { in_turn: false, .. } => WorkerState::Unhealthy,
-            Self::Draining { .. } | Self::Stopping { next: AfterExit::StayDown, .. } => WorkerState::Draining,
+            Self::Draining { .. } | Self::Stopping { next: AfterExit::StayDown | AfterExit::Replace, .. } => {
+                WorkerState::Draining
+            }
             Self::Stopping { next: AfterExit::Restart(RestartReason::Hang), .. } => WorkerState::Hung,
             Self::Stopping { .. } => WorkerState::Unhealthy,
             Self::AtGate { .. } | Self::Backoff { .. } => WorkerState::Backoff,
@@ -218,5 +224,22 @@ impl Phase {
     /// Will not be online again, not with another process either.
     pub fn is_given_up(&self) -> bool {
         self.is_ending() && !matches!(self, Self::Stopping { next: AfterExit::Restart(_), .. })
+    }
+
+    /// Its successor starts as soon as it has ended.
+    pub fn is_being_replaced(&self) -> bool {
+        matches!(
+            self,
+            Self::Draining { next: AfterExit::Replace, .. } | Self::Stopping { next: AfterExit::Replace, .. }
+        )
+    }
+
+    /// Has its process failed to get ready, for a reason of its own?
+    pub fn has_failed_to_start(&self) -> bool {
+        let (Self::Stopping { next: AfterExit::Restart(reason), .. } | Self::Backoff { reason, .. }) = self
+        else {
+            return false;
+        };
+        *reason != RestartReason::PortTaken
     }
 }

@@ -43,8 +43,10 @@ impl Fleet {
                     self.eject(index, generation, hang, now);
                 }
             }
-            Report::OnlyLongLived => {
-                self.effects.extend(self.members[index].only_long_lived(&limits, now));
+            Report::OnlyLongLived { handles_terminate } => {
+                let limits = self.drain_limits(worker);
+                let effects = self.members[index].only_long_lived(handles_terminate, &limits, now);
+                self.effects.extend(effects);
             }
             Report::Drained => self.effects.extend(self.members[index].drained(&limits, now)),
             Report::Exited(exit) => self.on_exited(index, generation, exit, now),
@@ -55,7 +57,7 @@ impl Fleet {
         let member = &mut self.members[index];
         member.set_jitter(jitter);
         let (worker, on_trial) = (member.id, member.role == Role::Candidate);
-        let requester = if on_trial { self.requester() } else { None };
+        let requester = if on_trial || self.is_down(worker) { self.requester() } else { None };
         self.announce(ClusterEvent::Started { worker, generation, on_trial }, requester);
     }
 
@@ -120,7 +122,10 @@ impl Fleet {
         }
         match self.members[index].phase {
             Phase::Online { .. } if was_starting => {
-                self.announce(ClusterEvent::Online { worker, generation, after, replaces: None }, None);
+                let rollout = self.rollout.as_ref().filter(|_| self.is_down(worker));
+                let replaces = rollout.and_then(|rollout| rollout.kind.replaces());
+                let requester = rollout.and_then(|rollout| Some(rollout.requester?.id));
+                self.announce(ClusterEvent::Online { worker, generation, after, replaces }, requester);
             }
             Phase::Standby { .. } if was_starting => {
                 if let Some(ActiveRollout { stage: Stage::Starting(plan), .. }) = &mut self.rollout {
@@ -153,7 +158,9 @@ impl Fleet {
 
     fn on_exited(&mut self, index: usize, generation: Generation, exit: Exit, now: Instant) {
         let member = &self.members[index];
-        let (worker, retired) = (member.id, member.role == Role::Retiring);
+        let worker = member.id;
+        let gives_way = member.phase.is_being_replaced();
+        let retired = member.role == Role::Retiring || gives_way;
         let expected = self.is_stopping() || member.phase.is_ending();
         let failure = match &member.phase {
             Phase::Starting { trouble: Trouble::Reported(why), .. } => why.clone(),
@@ -164,7 +171,7 @@ impl Fleet {
             Phase::Starting { process, .. } if !self.is_stopping() => Some(process.port),
             _ => None,
         };
-        let requester = self.awaits(generation);
+        let requester = if gives_way { self.requester() } else { self.awaits(generation) };
         self.announce(ClusterEvent::Exited { worker, generation, exit, expected, retired }, requester);
         if let Some(next) = early.and_then(|port| self.ports.ended_early(port)) {
             self.announce(ClusterEvent::PortPolicyChanged { worker, next }, None);
@@ -215,8 +222,9 @@ impl Fleet {
     }
 
     /// Ends the rollout under way if this member was one of its candidates and will
-    /// not get ready any more.
+    /// not get ready any more, or is to follow a worker and has failed.
     fn check_candidate(&mut self, index: usize, generation: Generation, why: &str, now: Instant) {
+        self.check_successor(index, generation, why, now);
         let member = &self.members[index];
         if member.role == Role::Candidate && member.phase.is_given_up() {
             self.fail_rollout(format!("worker {}: {why}", member.id), Some(generation), now);

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use shared_protocol::{Generation, ReleaseChanges, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, ReleaseId, ReloadMode, WorkerId};
 
 use super::member::Role;
 use super::recycle::RETRY;
@@ -14,11 +14,16 @@ use super::seeded::{Bug, seeded};
 use super::{ClusterEvent, Effect, Fleet, Member, RequestId, Requester, STOPPING, ScaleTo};
 
 impl Fleet {
-    pub(super) fn reload(&mut self, requester: Option<Requester>, now: Instant) {
+    pub(super) fn reload(&mut self, mode: Option<ReloadMode>, requester: Option<Requester>, now: Instant) {
         match self.refusal() {
             None => {
-                self.set_rollout(RolloutKind::Reload, Stage::Opening, requester, now);
-                self.effects.push(Effect::OpenRelease);
+                let mode = mode.unwrap_or(self.settings.mode);
+                self.begin_rollout(RolloutKind::Reload, mode, Stage::Opening, requester, now);
+                let release = self.releases.next();
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.release = Some(release);
+                }
+                self.effects.push(Effect::OpenRelease(release));
             }
             Some(why) if requester.is_some() || self.is_stopping() => {
                 self.answer(ClusterEvent::ReloadRefused { why: why.to_owned() }, requester);
@@ -30,9 +35,12 @@ impl Fleet {
         }
     }
 
-    pub(super) fn on_release_opened(&mut self, result: Result<ReleaseChanges, String>, now: Instant) {
-        let Some(ActiveRollout { kind, requester, stage: Stage::Opening, .. }) = self.rollout else {
-            self.effects.push(Effect::DiscardRelease);
+    pub(super) fn on_release_opened(&mut self, result: Result<ReleaseChanges, String>) {
+        if result.is_ok() {
+            // Let go of at once when the rollout is over.
+            self.releases.open.push(self.releases.last);
+        }
+        let Some(ActiveRollout { kind, mode, requester, stage: Stage::Opening, .. }) = self.rollout else {
             return;
         };
         let changes = match result {
@@ -44,11 +52,13 @@ impl Fleet {
             }
         };
         let ids: Vec<_> = self.current().map(|member| member.id).collect();
-        self.answer(ClusterEvent::RolloutBegan { kind, workers: ids.len() }, requester);
+        self.answer(ClusterEvent::RolloutBegan { kind, mode, workers: ids.len() }, requester);
         if !changes.is_empty() && !seeded(Bug::KeepsChangesQuiet) {
             self.answer(ClusterEvent::ReleaseChanged { changes }, requester);
         }
-        self.start_rollout(kind, ids, requester, now);
+        if let Some(rollout) = &mut self.rollout {
+            rollout.stage = Stage::replacing(mode, ids);
+        }
     }
 
     pub(super) fn scale(&mut self, to: ScaleTo, requester: Option<Requester>, now: Instant) {
@@ -110,8 +120,8 @@ impl Fleet {
     }
 
     fn begin_scale(&mut self, workers: usize, to: usize, requester: Option<Requester>, now: Instant) {
-        let kind = if to > workers { RolloutKind::Grow { to } } else { RolloutKind::Shrink { to } };
-        self.answer(ClusterEvent::RolloutBegan { kind, workers }, requester);
+        let (mode, kind) = (self.settings.mode, RolloutKind::scaling(workers, to));
+        self.answer(ClusterEvent::RolloutBegan { kind, mode, workers }, requester);
         self.change_number(workers, to, requester, now);
     }
 
@@ -123,16 +133,21 @@ impl Fleet {
         requester: Option<Requester>,
         now: Instant,
     ) {
+        let (mode, kind) = (self.settings.mode, RolloutKind::scaling(workers, to));
         if to > workers {
-            let kind = RolloutKind::Grow { to };
-            let new = (1..).map(WorkerId).skip(workers).take(to - workers);
-            return self.start_rollout(kind, new, requester, now);
+            let new: Vec<_> = (1..).map(WorkerId).skip(workers).take(to - workers).collect();
+            if mode == ReloadMode::OneByOne {
+                // Whoever is on its way out has what its successor needs.
+                new.iter().for_each(|&id| self.cut_drains_short(id, now));
+            }
+            return self.begin_rollout(kind, mode, Stage::Starting(Plan::new(new)), requester, now);
         }
-        let kind = RolloutKind::Shrink { to };
         let surplus = |member: &Member| member.role == Role::Current && member.id.0 as usize > to;
         let surplus: Vec<_> = (0..self.members.len()).filter(|&at| surplus(&self.members[at])).collect();
         let retired = surplus.into_iter().filter_map(|index| self.retire(index, requester, now)).collect();
-        self.finish(ActiveRollout { kind, requester, began: now, stage: Stage::Opening }, retired, now);
+        let (release, stage) = (None, Stage::Opening);
+        let rollout = ActiveRollout { kind, mode, requester, began: now, release, stage };
+        self.finish(rollout, retired, now);
     }
 
     /// Why no rollout can begin now.
@@ -149,21 +164,15 @@ impl Fleet {
         })
     }
 
-    /// Begins to start candidates.
-    pub(super) fn start_rollout(
+    pub(super) fn begin_rollout(
         &mut self,
         kind: RolloutKind,
-        candidates: impl IntoIterator<Item = WorkerId>,
+        mode: ReloadMode,
+        stage: Stage,
         requester: Option<Requester>,
         now: Instant,
     ) {
-        self.set_rollout(kind, Stage::Starting(Plan::new(candidates)), requester, now);
-    }
-
-    /// A rollout enters a stage; when it began is known from its first one.
-    fn set_rollout(&mut self, kind: RolloutKind, stage: Stage, requester: Option<Requester>, now: Instant) {
-        let began = self.rollout.as_ref().map_or(now, |rollout| rollout.began);
-        self.rollout = Some(ActiveRollout { kind, requester, began, stage });
+        self.rollout = Some(ActiveRollout { kind, mode, requester, began: now, release: None, stage });
     }
 
     /// Who waits for the rollout under way, if somebody does.
@@ -197,20 +206,26 @@ impl Fleet {
     /// nothing to do.
     fn step(&mut self, now: Instant) -> bool {
         let admitted = self.gate_admits();
+        let mode = self.rollout.as_ref().map(|rollout| rollout.mode);
         let members = &self.members;
         match self.rollout.as_mut().map(|rollout| &mut rollout.stage) {
             None => self.begin_queued(now),
             Some(Stage::Opening) => false,
+            Some(Stage::OneByOne(_)) => self.take_turn(now),
             Some(Stage::Starting(plan)) => {
                 let limits = &self.settings.limits;
                 let has_room = |id| {
                     let mut others = members.iter().filter(|member| member.id == id);
-                    let is_fine =
-                        |member: &Member| member.role == Role::Current || member.finishes(limits, now);
+                    let is_fine = |member: &Member| match mode {
+                        // The one that serves is replaced in a way of its own.
+                        Some(ReloadMode::OneByOne) => seeded(Bug::StartsBesideOld),
+                        _ => member.role == Role::Current || member.finishes(limits, now),
+                    };
                     admitted && (seeded(Bug::StartsBesideAbandoned) || others.all(is_fine))
                 };
                 if let Some(id) = plan.start_next(has_room) {
-                    self.members.push(Member::new(id, Role::Candidate, now));
+                    let release = self.release_for(id);
+                    self.members.push(Member::new(id, Role::Candidate, release, now));
                     self.start(self.members.len() - 1, now);
                     true
                 } else {
@@ -239,7 +254,7 @@ impl Fleet {
         }
         let reload = std::mem::take(&mut self.queued.reload);
         if reload {
-            self.reload(None, now);
+            self.reload(None, None, now);
         }
         reload
     }
@@ -249,8 +264,8 @@ impl Fleet {
     fn switch(&mut self, now: Instant) {
         let Some(rollout) = self.rollout.take() else { return };
         let ActiveRollout { kind, requester, .. } = rollout;
-        if kind == RolloutKind::Reload {
-            self.effects.push(Effect::AdoptRelease);
+        if let Some(release) = rollout.release {
+            self.adopt_release(release);
         }
         let is_candidate = |&index: &usize| self.members[index].role == Role::Candidate;
         let candidates: Vec<_> = (0..self.members.len()).filter(is_candidate).collect();
@@ -302,9 +317,17 @@ impl Fleet {
         generation
     }
 
-    /// Ends the rollout under way. Nothing of it was to be seen, and its candidates go.
+    /// What the next process of this slot is started from as a candidate.
+    fn release_for(&self, id: WorkerId) -> ReleaseId {
+        let opened = self.rollout.as_ref().and_then(|rollout| rollout.release);
+        let own = self.current().find(|member| member.id == id).map(|member| member.release);
+        opened.or(own).unwrap_or(self.releases.running)
+    }
+
+    /// Ends the rollout under way. Its candidates go, of whom nothing was to be seen.
     pub(super) fn fail_rollout(&mut self, why: String, culprit: Option<Generation>, now: Instant) {
-        let Some(ActiveRollout { kind, requester, .. }) = self.rollout.take() else { return };
+        let Some(rollout) = self.rollout.take() else { return };
+        let ActiveRollout { kind, requester, .. } = rollout;
         for index in 0..self.members.len() {
             if self.members[index].role == Role::Candidate {
                 self.members[index].role = Role::Abandoned;
@@ -313,19 +336,17 @@ impl Fleet {
                 self.give_up(index, now);
             }
         }
-        if kind == RolloutKind::Reload {
-            self.effects.push(Effect::DiscardRelease);
-        }
+        let left = self.leave(&rollout);
         if let RolloutKind::Recycle(_) = kind {
             self.recycle.next = now + RETRY;
         }
         let forgotten = seeded(Bug::StopForgetsRequester) && why == STOPPING;
         let requester = requester.filter(|_| !forgotten);
-        self.answer(ClusterEvent::RolloutFailed { kind, switched: false, why, culprit }, requester);
+        self.answer(ClusterEvent::RolloutFailed { kind, left, why, culprit }, requester);
     }
 
     /// A rollout has switched; those that it has `retired` finish what they have.
-    fn finish(&mut self, rollout: ActiveRollout, retired: Vec<Generation>, now: Instant) {
+    pub(super) fn finish(&mut self, rollout: ActiveRollout, retired: Vec<Generation>, now: Instant) {
         let ActiveRollout { kind, requester, began, .. } = rollout;
         if let RolloutKind::Recycle(_) = kind {
             // The next worker may be waiting for its turn.

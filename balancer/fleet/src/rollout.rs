@@ -6,9 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, ReleaseId, ReloadMode, WorkerId};
 
 use super::seeded::{Bug, seeded};
+use super::succession::{Down, Turns};
 use super::{RequestId, Requester, ScaleTo};
 use shared_protocol::RestartReason;
 
@@ -26,6 +27,11 @@ pub enum RolloutKind {
 }
 
 impl RolloutKind {
+    /// From `workers` to a different number of them.
+    pub(crate) fn scaling(workers: usize, to: usize) -> Self {
+        if to > workers { Self::Grow { to } } else { Self::Shrink { to } }
+    }
+
     /// Why its candidates take the place of others.
     pub fn replaces(self) -> Option<RestartReason> {
         match self {
@@ -40,9 +46,35 @@ impl RolloutKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ActiveRollout {
     pub kind: RolloutKind,
+    pub mode: ReloadMode,
     pub requester: Option<Requester>,
     pub began: Instant,
+    /// The release of a reload, as soon as it is being opened.
+    pub release: Option<ReleaseId>,
     pub stage: Stage,
+}
+
+impl ActiveRollout {
+    /// The releases from which it may start processes.
+    pub(crate) fn releases(&self) -> impl Iterator<Item = ReleaseId> + use<> {
+        self.release.into_iter().chain(self.down().map(|down| down.before))
+    }
+
+    /// The worker that is being replaced one by one.
+    pub(crate) fn down(&self) -> Option<Down> {
+        match &self.stage {
+            Stage::OneByOne(turns) => turns.down(),
+            Stage::Opening | Stage::Starting(_) => None,
+        }
+    }
+
+    /// Gives what [`Self::releases`] returns besides its own another name.
+    #[cfg(test)]
+    pub(crate) fn rename_before(&mut self, rename: impl Fn(&mut ReleaseId)) {
+        if let Stage::OneByOne(turns) = &mut self.stage {
+            turns.down.iter_mut().for_each(|down| rename(&mut down.before));
+        }
+    }
 }
 
 /// Somebody waits for the end of those that a rollout has retired.
@@ -63,6 +95,18 @@ pub(crate) enum Stage {
     /// Candidates start. Until the switch, with which it is over, it can fail without a
     /// trace.
     Starting(Plan),
+    /// Workers end and are started again, one after the other.
+    OneByOne(Turns),
+}
+
+impl Stage {
+    /// `workers` are replaced in this mode.
+    pub(crate) fn replacing(mode: ReloadMode, workers: impl IntoIterator<Item = WorkerId>) -> Self {
+        match mode {
+            ReloadMode::All => Self::Starting(Plan::new(workers)),
+            ReloadMode::OneByOne => Self::OneByOne(Turns::new(workers)),
+        }
+    }
 }
 
 /// Changes of the number of workers, relative to what it will be at their turn, that

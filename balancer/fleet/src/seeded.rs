@@ -52,6 +52,8 @@ pub(super) enum Bug {
     LeavesConnections,
     /// A process that was told to end early is told so again at the end of its drain.
     TellsTwice,
+    /// A process that does not handle SIGTERM gets it while it has long-lived connections.
+    TellsWhoDiesOfIt,
     /// A worker that misses its probes is hung, whatever it has in hand.
     KillsTheBusy,
     /// A worker is hung because its clients do not go on.
@@ -72,12 +74,28 @@ pub(super) enum Bug {
     GivesUpForOne,
     /// A step that the load asks for begins during a rollout.
     StepsDuringRollout,
+    /// A step takes time from processes that finish what they have.
+    StepsCutDrains,
     /// A step leads to a number beyond the range.
     StepsBeyondRange,
     /// An operator's number is taken although it is beyond the range.
     ScalesBeyondRange,
     /// A cluster that never gets ready goes on for ever.
     NeverGivesUp,
+    /// One by one: the next worker goes down before the last one is back.
+    TakesTwoDown,
+    /// One by one: a process starts beside another one of its slot.
+    StartsBesideOld,
+    /// One by one: the rollout waits for a successor that has failed.
+    GoesOnAfterFailure,
+    /// One by one: a worker has its turn again.
+    ReplacesTwice,
+    /// One by one: a worker whose successor has failed is not started as it was before.
+    KeepsFailedRelease,
+    /// One by one: the last worker that serves is replaced because of a limit.
+    LeavesNobody,
+    /// A release stays open that nothing is started from.
+    KeepsReleases,
 }
 
 #[cfg(test)]

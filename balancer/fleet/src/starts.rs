@@ -6,9 +6,9 @@ use shared_protocol::Generation;
 
 use super::member::Role;
 use super::phase::{Phase, Process};
-use super::rollout::{ActiveRollout, RolloutKind, Stage};
+use super::rollout::{ActiveRollout, Stage};
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Effect, Fleet, Jitter, Launch, Release};
+use super::{ClusterEvent, Effect, Fleet, Jitter, Launch};
 
 impl Fleet {
     /// How many processes are starting.
@@ -24,7 +24,8 @@ impl Fleet {
     pub(super) fn start_at_gate(&mut self, now: Instant) {
         for index in 0..self.members.len() {
             self.members[index].queue_at_gate(now);
-            if self.members[index].is_at_gate() && self.gate_admits() {
+            let waits = self.members[index].is_at_gate();
+            if waits && self.has_slot_to_itself(index) && self.gate_admits() {
                 self.start(index, now);
             }
         }
@@ -41,10 +42,9 @@ impl Fleet {
         self.generations += 1;
         let (generation, port) = (Generation(self.generations), self.ports.choice());
         let (on_trial, workers) = (role == Role::Candidate, self.workers_told());
-        let release = match &self.rollout {
-            Some(ActiveRollout { kind: RolloutKind::Reload, .. }) if on_trial => Release::Opened,
-            _ => Release::Running,
-        };
+        let opened = self.rollout.as_ref().and_then(|rollout| rollout.release);
+        let release = opened.filter(|_| self.is_down(worker)).unwrap_or(self.members[index].release);
+        self.members[index].release = release;
         self.effects.push(Effect::Launch(Launch { worker, on_trial, generation, workers, release, port }));
         let process = Process { generation, launched: now, port, jitter: Jitter::NONE };
         self.members[index].start(process, &self.settings.limits);

@@ -5,6 +5,7 @@ mod ending;
 mod explorer;
 mod member_life;
 mod mutants;
+mod replacing;
 mod schedule;
 mod time;
 mod world;

@@ -39,6 +39,8 @@ pub struct Pool {
     ready: ArcSwap<Vec<Arc<Worker>>>,
     turn: AtomicUsize,
     next_start: watch::Sender<NextStart>,
+    /// Told each time that a worker gets no more requests.
+    withdrawals: watch::Sender<()>,
     /// Where requests wait while all workers are at their limit.
     queue: Option<Arc<Queue<Lease>>>,
 }
@@ -56,6 +58,7 @@ impl Pool {
             ready: ArcSwap::default(),
             turn: AtomicUsize::new(0),
             next_start: watch::Sender::new(NextStart::default()),
+            withdrawals: watch::Sender::new(()),
             queue: balancing.concurrency_limit.map(|limit| Arc::new(Queue::new(limit))),
         }
     }
@@ -240,6 +243,12 @@ impl Pool {
             worker.withdrawn.store(true, Ordering::SeqCst);
         }
         self.swap(ready.iter().filter(|worker| worker.generation != generation).cloned().collect());
+        self.withdrawals.send_replace(());
+    }
+
+    /// Changes after each withdrawal, for whoever keeps something of workers.
+    pub fn withdrawals(&self) -> watch::Receiver<()> {
+        self.withdrawals.subscribe()
     }
 
     /// Supervisor only: when the next start of a worker begins, or began.

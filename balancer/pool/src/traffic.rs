@@ -35,7 +35,8 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Counts one request. `took` runs from the parsed head to the last byte of the response.
+    /// Counts one request. `took` runs from the parsed head to the last byte of the response,
+    /// or of the response's head where that begins an upgraded connection or an event stream.
     #[inline]
     pub fn record(&self, status: u16, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

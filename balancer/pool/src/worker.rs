@@ -159,6 +159,12 @@ impl Worker {
         self.closing.ask_all();
     }
 
+    /// Does this worker get no more requests?
+    #[inline]
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::Relaxed)
+    }
+
     /// Is everybody to let go of this worker at once?
     #[inline]
     pub fn is_closed(&self) -> bool {

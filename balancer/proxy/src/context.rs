@@ -17,6 +17,7 @@ use crate::forwarded::ClientIdentity;
 use crate::headers::RequestId;
 use crate::log_fields;
 use crate::open_requests::OpenRequest;
+use crate::pages;
 use crate::proxy::Proxy;
 use crate::request_line::RequestLine;
 use crate::sticky::CookieRequest;
@@ -32,6 +33,10 @@ pub(crate) struct RequestContext {
     /// The method is idempotent (RFC 9110, section 9.2.2).
     pub(crate) is_idempotent: bool,
     pub(crate) is_1_1: bool,
+    /// An error is shown as a page, since `Accept` prefers HTML.
+    pub(crate) accepts_html: bool,
+    /// A body of the response ends with its stream.
+    pub(crate) is_http2: bool,
     /// The client may send another request on its connection.
     pub(crate) keeps_alive: bool,
     pub(crate) upgrades: bool,
@@ -46,9 +51,11 @@ pub(crate) struct RequestContext {
     /// The kind of what went wrong.
     pub(crate) fault: Option<&'static str>,
     started: Instant,
+    /// How long the head of the response took, where the response has no end of its own.
+    head_took: Option<Duration>,
     /// Set only where there is an access log.
     log_fields: Option<Box<LogFields>>,
-    pub(crate) open: OpenRequest,
+    open: OpenRequest,
 }
 
 /// The part that workers had in a request.
@@ -98,6 +105,8 @@ impl RequestContext {
             is_head: request.method == b"HEAD",
             is_idempotent: is_idempotent(request.method),
             is_1_1: request.is_1_1,
+            accepts_html: accepts_html(request.fields.iter().map(|field| (field.name, field.value))),
+            is_http2: identity.is_http2,
             keeps_alive: request.keeps_alive(),
             upgrades: request.upgrades,
             expects_continue: request.expects_continue,
@@ -107,6 +116,7 @@ impl RequestContext {
             upstream: UpstreamStats::default(),
             fault: None,
             started: Instant::now(),
+            head_took: None,
             log_fields: has_log.then(|| log_fields::of_request(head, request, identity, &id)),
             open: proxy.open.enter(),
         }
@@ -122,6 +132,8 @@ impl RequestContext {
             is_head: bytes.starts_with(b"HEAD "),
             is_idempotent: false,
             is_1_1: true,
+            accepts_html: accepts_html(lines(bytes)),
+            is_http2: identity.is_http2,
             keeps_alive: false,
             upgrades: false,
             expects_continue: false,
@@ -131,6 +143,7 @@ impl RequestContext {
             upstream: UpstreamStats::default(),
             fault: None,
             started: Instant::now(),
+            head_took: None,
             log_fields: has_log.then(|| log_fields::of_refused(bytes, identity, &id)),
             open: proxy.open.enter(),
         }
@@ -152,6 +165,13 @@ impl RequestContext {
         RequestName([method, path, self.id.as_bytes()])
     }
 
+    /// The response is a connection that lives for as long as somebody wants it: an upgraded
+    /// one, or an event stream. Its life says nothing of how fast the worker is.
+    pub(crate) fn become_long_lived(&mut self) {
+        self.open.become_long_lived();
+        self.head_took = Some(self.started.elapsed());
+    }
+
     /// The request is over: counts and logs it. `sent` is the length of the response's
     /// body in bytes.
     pub(crate) fn finish(&mut self, proxy: &Proxy, status: u16, sent: u64) {
@@ -165,8 +185,24 @@ impl RequestContext {
             sent,
             fault: self.fault,
         };
-        proxy.record(self.upstream.traffic.as_deref(), summary, self.log_fields.take());
+        let latency = self.head_took.unwrap_or(summary.total);
+        proxy.record(self.upstream.traffic.as_deref(), latency, summary, self.log_fields.take());
     }
+}
+
+/// Do these fields prefer HTML?
+fn accepts_html<'h>(fields: impl Iterator<Item = (&'h [u8], &'h [u8])>) -> bool {
+    let accepts = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
+    pages::prefers_html(accepts.map(|(_, value)| value))
+}
+
+/// What looks like a field in something that is no head, for a browser whose head is too
+/// large. No more of it is in memory than a head may have.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    bytes.split(|&byte| byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
 }
 
 /// RFC 9110, section 9.2.2.

@@ -51,6 +51,8 @@ pub(crate) enum DownloadError {
     WorkerTimeout(Duration),
     #[error("the worker had to end before all of its response had come (--drain-timeout)")]
     DrainTimeout,
+    #[error("the client had not sent or taken all before the worker had to end (--drain-timeout)")]
+    LateClient,
     /// An event stream has no end of its own, and its worker is to end.
     #[error("the worker is to end, and its event stream with it")]
     Drained,
@@ -62,7 +64,9 @@ impl DownloadError {
     /// What this says of an event stream whose worker was asked to end.
     pub(crate) fn of_drained_stream(self) -> Self {
         match self {
-            Self::WorkerClosed | Self::WorkerReset(_) | Self::DrainTimeout => Self::Drained,
+            Self::WorkerClosed | Self::WorkerReset(_) | Self::DrainTimeout | Self::LateClient => {
+                Self::Drained
+            }
             error => error,
         }
     }

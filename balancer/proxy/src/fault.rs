@@ -48,7 +48,10 @@ pub(crate) fn of_failure(error: &ProxyError) -> Option<Fault> {
 /// The worker's fault that truncated a response; `None` where it is the client's.
 pub(crate) fn of_truncation(error: &DownloadError) -> Option<WorkerFault> {
     match error {
-        DownloadError::ClientClosed | DownloadError::ClientTimeout | DownloadError::Drained => None,
+        DownloadError::ClientClosed
+        | DownloadError::ClientTimeout
+        | DownloadError::LateClient
+        | DownloadError::Drained => None,
         DownloadError::WorkerClosed | DownloadError::WorkerReset(_) => Some(WorkerFault::Truncated),
         DownloadError::WorkerTimeout(_) => Some(WorkerFault::TruncatedTimeout),
         DownloadError::DrainTimeout => Some(WorkerFault::DrainTimeout),
@@ -81,6 +84,7 @@ mod tests {
         assert_eq!(of_failure(&ProxyError::ClientHalfClosed), None);
         assert_eq!(of_truncation(&DownloadError::ClientClosed), None);
         assert_eq!(of_truncation(&DownloadError::ClientTimeout), None);
+        assert_eq!(of_truncation(&DownloadError::LateClient), None);
     }
 
     #[test]

@@ -51,9 +51,10 @@ impl IpLimit {
     }
 
     /// Decides on a new connection from `address`. `refused_total` counts the
-    /// connections that are not admitted.
-    pub(crate) fn enter(&self, address: IpAddr, refused_total: &AtomicU64) -> Decision {
-        let Some(limit) = self.limit else {
+    /// connections that are not admitted. Those without an address are: who connects to a
+    /// Unix socket is a proxy, and stands for many clients.
+    pub(crate) fn enter(&self, address: Option<IpAddr>, refused_total: &AtomicU64) -> Decision {
+        let (Some(limit), Some(address)) = (self.limit, address) else {
             return Decision::Admitted(Permit::default());
         };
         // A socket for both families shows IPv4 clients as IPv6 ones.
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     fn enter(limit: &IpLimit, address: &str) -> Decision {
-        limit.enter(address.parse().unwrap(), &AtomicU64::new(0))
+        limit.enter(Some(address.parse().unwrap()), &AtomicU64::new(0))
     }
 
     #[test]
@@ -124,6 +125,15 @@ mod tests {
         let permits: Vec<_> = (0..9).map(|host| enter(&limit, &format!("192.0.2.{}", host % 3))).collect();
         assert_eq!(lock(&limit.open).len(), 3);
         drop(permits);
+        assert!(lock(&limit.open).is_empty());
+    }
+
+    #[test]
+    fn who_has_no_address_has_no_limit() {
+        let limit = IpLimit::new(Some(1));
+        let enter = || limit.enter(None, &AtomicU64::new(0));
+        let all: Vec<_> = (0..9).map(|_| enter()).collect();
+        assert!(all.iter().all(|decision| matches!(decision, Decision::Admitted(_))));
         assert!(lock(&limit.open).is_empty());
     }
 

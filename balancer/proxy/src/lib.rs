@@ -17,8 +17,8 @@
 //! does everything for one client: nothing is handed between threads, and no lock is
 //! taken.
 //!
-//! A client speaks HTTP/1 today ([`client`]). TLS becomes another kind of client
-//! stream, and HTTP/2 another kind of client beside it, which meet the same exchange.
+//! A client speaks HTTP/1 ([`client`]) or HTTP/2 ([`http2`]), whose streams become client
+//! streams of one request each; within TLS or without ([`handshake`]).
 
 mod affinity;
 mod attempts;
@@ -35,18 +35,24 @@ mod fault;
 mod fault_log;
 mod field;
 pub mod forwarded;
+mod handshake;
 mod hash_key;
 pub mod headers;
+mod http2;
 mod ip_limit;
 mod limits;
 pub mod listener;
 mod log_fields;
 mod open_requests;
+mod pages;
 mod policy;
 mod proxy;
+mod proxy_header;
+mod proxy_protocol;
 mod read_ahead;
 mod read_buffer;
 mod receive;
+mod redirect;
 mod request;
 mod request_line;
 mod responses;
@@ -64,6 +70,9 @@ mod write_buffer;
 pub use affinity::AffinitySource;
 pub use field::ProxyField;
 pub use hash_key::HashKeySource;
-pub use limits::ProxyLimits;
+pub use limits::{Http2, ProxyLimits};
 pub use open_requests::OpenRequests;
+pub use pages::{ErrorPages, PageSet, PageSetError};
 pub use proxy::Proxy;
+pub use proxy_protocol::ProxySources;
+pub use redirect::{AcmeChallenges, Redirect};

@@ -39,6 +39,27 @@ pub struct ProxyLimits {
     pub half_close: bool,
     /// Clients are proxies whose `X-Forwarded-*` and `Forwarded` fields are true.
     pub trust_forwarded: bool,
+    /// Where clients may speak HTTP/2.
+    pub http2: Http2,
+}
+
+/// Where clients may speak HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    Off,
+    /// Where TLS lets them choose it.
+    Tls,
+    /// Also without TLS, when they know beforehand (RFC 9113, section 3.3).
+    On,
+}
+
+impl Http2 {
+    /// What a client may choose from in a TLS handshake, the preferred one first (ALPN; RFC
+    /// 9113, section 3.2).
+    pub fn alpn_protocols(self) -> Vec<Vec<u8>> {
+        let http2 = (self != Self::Off).then(|| b"h2".to_vec());
+        http2.into_iter().chain([b"http/1.1".to_vec()]).collect()
+    }
 }
 
 impl Default for ProxyLimits {
@@ -60,6 +81,7 @@ impl Default for ProxyLimits {
             max_tunnels: None,
             half_close: false,
             trust_forwarded: false,
+            http2: Http2::Tls,
         }
     }
 }

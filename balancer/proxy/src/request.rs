@@ -14,6 +14,8 @@ use crate::exchange::Outcome;
 use crate::fault::{self, Fault};
 use crate::field::ProxyField;
 use crate::headers;
+use crate::listener::ListenerOptions;
+use crate::pages;
 use crate::proxy::Proxy;
 use crate::responses::{self, WriteOptions};
 use crate::upload::{self, Upload};
@@ -40,15 +42,25 @@ enum Answer {
 }
 
 /// Handles the request whose head is the first `length` bytes of the read buffer.
-pub(crate) async fn handle(proxy: &Proxy, client: &mut Http1Client, length: usize) -> AfterResponse {
+pub(crate) async fn handle(
+    proxy: &Proxy,
+    client: &mut Http1Client,
+    length: usize,
+    options: &ListenerOptions,
+) -> AfterResponse {
     let head = &client.read_buffer.bytes()[..length];
     let request = match RequestHead::parse(head, &mut client.fields) {
         Ok(request) => request,
         Err(error) => return refuse(proxy, client, error).await,
     };
     let mut context = RequestContext::new(proxy, head, &request, &client.identity);
-    let answer = match own_response(proxy, &request) {
+    let answer = match own_response(proxy, &request, options) {
         Some(response) => Answer::Own(response),
+        None if let Some(response) = proxy.maintenance_response(request.method, request.resource.path) => {
+            context.fault = Some(Fault::Rejected(Rejection::Maintenance).name());
+            proxy.counters.rejections.add(Rejection::Maintenance);
+            Answer::Own(response)
+        }
         None => {
             let mut buffer = WriteBuffer::default();
             headers::write_request(buffer.bytes(), &request, &context.id, &client.identity);
@@ -95,13 +107,19 @@ const TOO_MANY_CONNECTIONS: HttpError = HttpError::new(
 );
 
 /// The balancer's own response, to a request that is not for workers.
-fn own_response(proxy: &Proxy, request: &RequestHead<'_, ProxyField>) -> Option<Response> {
+fn own_response(
+    proxy: &Proxy,
+    request: &RequestHead<'_, ProxyField>,
+    options: &ListenerOptions,
+) -> Option<Response> {
+    if let Some(redirect) = &options.redirect {
+        return Some(redirect.response(request));
+    }
     let max_request_body = proxy.limits.max_request_body;
     if matches!(request.framing, Framing::Length(length) if length > max_request_body) {
         return Some(responses::for_http_error(upload::body_too_large(max_request_body)));
     }
-    let path = request.resource.path.split(|&byte| byte == b'?').next().unwrap_or_default();
-    proxy.own_response(request.method, path)
+    proxy.own_response(request.method, request.resource.path)
 }
 
 /// Ends a request that was handed to workers: answers the client if it has seen no
@@ -182,7 +200,16 @@ async fn send(
     response: &Response,
     connection: Option<&'static str>,
 ) -> bool {
-    let options = WriteOptions { request_id: context.id.as_bytes(), is_head: context.is_head, connection };
+    let is_maintenance = context.fault == Some(Rejection::Maintenance.name());
+    let id = context.id.as_bytes();
+    let page = pages::for_client(&proxy.error_pages, response, context.accepts_html, is_maintenance, id);
+    let response = page.as_ref().unwrap_or(response);
+    let options = WriteOptions {
+        request_id: context.id.as_bytes(),
+        is_head: context.is_head,
+        connection,
+        hsts: client.hsts.as_deref(),
+    };
     responses::write(response, client.write_buffer.bytes(), options);
     let is_taken = client.flush(proxy.limits.client_timeout).await.is_ok();
     context.finish(proxy, response.status, response.body.len() as u64);

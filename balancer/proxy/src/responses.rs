@@ -20,6 +20,8 @@ pub(crate) struct WriteOptions<'a> {
     pub(crate) is_head: bool,
     /// The value of `Connection`, if it is needed.
     pub(crate) connection: Option<&'static str>,
+    /// That of `Strict-Transport-Security`, if the client is to be told.
+    pub(crate) hsts: Option<&'a str>,
 }
 
 /// Appends `response` to `out`, without its body to a HEAD request.
@@ -34,6 +36,9 @@ pub(crate) fn write(response: &Response, out: &mut Vec<u8>, options: WriteOption
     for (name, value) in &response.extra {
         text::capitalised(out, name);
         text::field(out, b"", value.as_bytes());
+    }
+    if let Some(hsts) = options.hsts {
+        text::field(out, text::HSTS, hsts.as_bytes());
     }
     if let Some(connection) = options.connection {
         text::field(out, b"Connection", connection.as_bytes());
@@ -99,6 +104,13 @@ pub(crate) fn for_proxy_error(error: &ProxyError, attempts: usize) -> Response {
         ),
     };
     Response::problem(Problem::new(status, detail))
+}
+
+/// The response to a request for workers during maintenance, which is to end in so many
+/// seconds.
+pub(crate) fn for_maintenance(retry_after: u32) -> Response {
+    let detail = "the service is down for maintenance; try again later";
+    Response::problem(Problem::new(503, detail)).with(RETRY_AFTER, retry_after)
 }
 
 /// The response while nobody can take the request.
@@ -169,13 +181,18 @@ mod tests {
         write(
             &response,
             &mut out,
-            WriteOptions { request_id: b"id", is_head: false, connection: Some("close") },
+            WriteOptions {
+                request_id: b"id",
+                is_head: false,
+                connection: Some("close"),
+                hsts: Some("max-age=1"),
+            },
         );
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n"),
             "{text}"
         );
-        assert!(text.ends_with("X-Request-Id: id\r\nX-Extra: 2\r\nConnection: close\r\n\r\n1"), "{text}");
+        assert!(text.ends_with("X-Request-Id: id\r\nX-Extra: 2\r\nStrict-Transport-Security: max-age=1\r\nConnection: close\r\n\r\n1"), "{text}");
     }
 }

@@ -5,6 +5,8 @@
 pub(crate) const X_WORKER_ID: &[u8] = b"X-Worker-Id";
 pub(crate) const X_REQUEST_ID: &[u8] = b"X-Request-Id";
 
+pub(crate) const HSTS: &[u8] = b"Strict-Transport-Security";
+
 /// Appends `name` with a capital letter at the beginning of each word.
 pub(crate) fn capitalised(out: &mut Vec<u8>, name: &str) {
     let mut begins = true;

@@ -133,6 +133,11 @@ impl Upload {
         self.write_buffer.is_flushed() && self.overflow.unsent().is_empty()
     }
 
+    /// Does the worker have all that has come, and is more to come?
+    pub(crate) fn waits_for_client(&self) -> bool {
+        !self.is_received() && !self.is_refused && self.is_flushed()
+    }
+
     /// Bytes of the body that the client has sent so far.
     pub(crate) fn received(&self) -> u64 {
         self.received
@@ -329,3 +334,7 @@ const BODY_TOO_SHORT: HttpError = HttpError::bad("the body is shorter than the h
 
 /// The client did not go on with its body in time.
 pub(crate) const SLOW_BODY: HttpError = HttpError::new(408, "the request's body did not arrive in time");
+
+/// The worker that had begun with the request is to end, and the rest of it has not come.
+pub(crate) const LATE_BODY: HttpError =
+    HttpError::new(408, "the request's body did not arrive before its worker had to end");

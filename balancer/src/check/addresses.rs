@@ -6,19 +6,50 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
-use shared_process::listener::{Listener, listener_of};
+use shared_process::listener::{Listener, listeners_of};
+use shared_process::unix_socket::{self, BindError};
 use shared_settings::control::{Directory, directories, sockets};
 use shared_settings::definitions::ADMIN;
 use shared_settings::describe_bind_error;
+use shared_settings::listen::Place;
 
 use balancer_ctl::Listening;
 
-use super::Finding;
 use super::files::{can_create_in, parent};
-use crate::config::{Config, Mode};
+use super::finding::Finding;
+use crate::config::{ClientListener, Config, Mode};
+
+/// The name of the process that passes sockets to services.
+const SERVICE_MANAGER: &str = "systemd";
 
 pub(super) fn clients(config: &Config) -> Vec<Finding> {
-    vec![address(config, config.listen(), "")]
+    config.listening.all.iter().map(|one| client(config, one)).collect()
+}
+
+fn client(config: &Config, one: &ClientListener) -> Finding {
+    match &one.listen.place {
+        Place::Tcp(at) => address(config, *at, config.listening.leaves_ipv4(*at), ""),
+        Place::Unix { path, .. } => client_socket(config, one, path),
+        Place::Abstract(name) => Finding::Fine(format!("unix:@{name} is looked for at the start")),
+    }
+}
+
+fn client_socket(config: &Config, one: &ClientListener, path: &Path) -> Finding {
+    let place = &one.listen.place;
+    match unix_socket::look(path) {
+        Ok(()) => match can_create_in(parent(path)) {
+            Ok(()) => Finding::Fine(format!("{place} can be bound")),
+            Err(err) => Finding::Obstacle(format!("could not bind {place}: {err}")),
+        },
+        Err(BindError::InUse(Some(peer)))
+            if (listening(config)
+                == Listening::Cluster { pid: peer.pid.as_raw_nonzero().get().cast_unsigned() }) =>
+        {
+            let pid = peer.pid.as_raw_nonzero().get().cast_unsigned();
+            Finding::Warning(format!("{place} is taken by {}", this_cluster(pid)))
+        }
+        Err(err) => Finding::Obstacle(format!("could not listen on {place} ({}): {err}", one.origin)),
+    }
 }
 
 pub(super) fn admin(config: &Config) -> Vec<Finding> {
@@ -26,11 +57,11 @@ pub(super) fn admin(config: &Config) -> Vec<Finding> {
         return Vec::new();
     }
     let cure = format!(" (set {} to another address, or to off)", ADMIN.names());
-    config.admin.map(|admin| address(config, admin, &cure)).into_iter().collect()
+    config.admin.map(|admin| address(config, admin, false, &cure)).into_iter().collect()
 }
 
-fn address(config: &Config, address: SocketAddr, cure: &str) -> Finding {
-    let err = match bind(address) {
+fn address(config: &Config, address: SocketAddr, ipv6_only: bool, cure: &str) -> Finding {
+    let err = match bind(address, ipv6_only) {
         Ok(()) if address.port() == 0 => return Finding::Fine(format!("any free port of {}", address.ip())),
         Ok(()) => return Finding::Fine(format!("{address} can be bound")),
         Err(err) => err,
@@ -38,23 +69,33 @@ fn address(config: &Config, address: SocketAddr, cure: &str) -> Finding {
     if err.kind() != io::ErrorKind::AddrInUse {
         return Finding::Obstacle(format!("{}{cure}", describe_bind_error(address, &err)));
     }
-    match (listener_of(address), listening(config)) {
-        (Some(Listener { pid, .. }), Listening::Cluster { pid: cluster }) if pid == cluster => {
-            Finding::Warning(format!("{address} is taken by {}", this_cluster(pid)))
-        }
-        (Some(Listener { pid, name }), _) => Finding::Obstacle(format!(
-            "{}; {name} has it (pid {pid}){cure}",
-            describe_bind_error(address, &err)
+    let listeners = listeners_of(address);
+    if let Listening::Cluster { pid } = listening(config)
+        && listeners.iter().any(|listener| listener.pid == pid)
+    {
+        return Finding::Warning(format!("{address} is taken by {}", this_cluster(pid)));
+    }
+    let taken = describe_bind_error(address, &err);
+    match listeners.first() {
+        Some(Listener { pid: 1, name }) if name == SERVICE_MANAGER => Finding::Warning(format!(
+            "{address} is held by {name}, which passes it to its service: start that with systemctl, or stop \
+             the socket unit"
         )),
-        (None, _) => Finding::Obstacle(format!("{}{cure}", describe_bind_error(address, &err))),
+        Some(Listener { pid, name }) => {
+            Finding::Obstacle(format!("{taken}; {name} has it (pid {pid}){cure}"))
+        }
+        None => Finding::Obstacle(format!("{taken}{cure}")),
     }
 }
 
 /// As a start binds it, but without listening, so that no client is taken and dropped.
-fn bind(address: SocketAddr) -> io::Result<()> {
+fn bind(address: SocketAddr, ipv6_only: bool) -> io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    if ipv6_only {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
     Ok(rustix::net::bind(&socket, &address)?)
 }
 
@@ -70,7 +111,7 @@ fn listening(config: &Config) -> Listening {
     if let Some(path) = &config.control {
         return balancer_ctl::listening(path);
     }
-    let sockets = sockets(Some(config.listen().port())).into_iter();
+    let sockets = sockets(Some(&config.listening.listeners.name(None))).into_iter();
     let mut found = sockets.map(|path| balancer_ctl::listening(&path));
     found.find(|listening| *listening != Listening::Nothing).unwrap_or(Listening::Nothing)
 }
@@ -104,7 +145,7 @@ fn chosen_control(path: &Path) -> Finding {
 
 /// A start takes the first of the default places that will do.
 fn usual_control(config: &Config) -> Finding {
-    if config.listen().port() != 0
+    if config.listening.listeners.name(None).port() != Some(0)
         && let Listening::Cluster { pid } = listening(config)
     {
         return Finding::Warning(format!("the control socket is that of {}", this_cluster(pid)));

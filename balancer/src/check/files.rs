@@ -1,16 +1,18 @@
-//! The state directory and the access log: can they be written?
+//! The state directory and the access log: can they be written? The error pages: can they be
+//! used?
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use shared_settings::definitions::{ACCESS_LOG, STATE_DIR};
+use shared_settings::definitions::{ACCESS_LOG, ERROR_PAGES, STATE_DIR};
 use worker::config::State;
 
 use balancer_access_log::Target;
+use balancer_proxy::PageSet;
 use balancer_supervisor::process::Program;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::config::Config;
 
 /// The bundled workers' shared state; somebody else's program keeps its own.
@@ -49,6 +51,14 @@ pub(super) fn access_log(config: &Config) -> Vec<Finding> {
             path.display(),
             ACCESS_LOG.names()
         )),
+    }]
+}
+
+pub(super) fn error_pages(config: &Config) -> Vec<Finding> {
+    let Some(directory) = &config.error_pages else { return Vec::new() };
+    vec![match PageSet::read(directory) {
+        Ok(pages) => Finding::Fine(format!("{} in {}", pages.count(), directory.display())),
+        Err(err) => Finding::Obstacle(format!("{err} (set {})", ERROR_PAGES.names())),
     }]
 }
 

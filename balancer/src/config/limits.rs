@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use balancer_supervisor::Limits;
 use shared_settings::definitions::{
-    DRAIN_SIGNAL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_RISE, KILL_TIMEOUT, RESPONSE_TIMEOUT,
-    STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
+    DRAIN_SIGNAL, DRAIN_TIMEOUT, HANG_TIMEOUT, HEALTH_FALL, HEALTH_RISE, KILL_TIMEOUT, RELOAD_MODE,
+    RESPONSE_TIMEOUT, STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
 };
-use shared_settings::{ConfigError, DrainSignal, Settings};
+use shared_settings::{ConfigError, DrainSignal, ReloadMode, Settings};
 
 pub(super) fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
     Ok(Limits {
@@ -24,6 +24,14 @@ pub(super) fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
         hang: settings.get(&HANG_TIMEOUT)?.min(settings.get(&RESPONSE_TIMEOUT)?),
         fall: settings.get(&HEALTH_FALL)?,
         rise: settings.get(&HEALTH_RISE)?,
+    })
+}
+
+/// How workers are replaced as planned.
+pub(super) fn reload_mode(settings: &Settings) -> Result<shared_protocol::ReloadMode, ConfigError> {
+    Ok(match settings.get(&RELOAD_MODE)? {
+        ReloadMode::All => shared_protocol::ReloadMode::All,
+        ReloadMode::OneByOne => shared_protocol::ReloadMode::OneByOne,
     })
 }
 

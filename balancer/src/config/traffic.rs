@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use shared_settings::definitions::{
     ACCESS_LOG, ACCESS_LOG_FORMAT, BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES,
-    CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_CONCURRENCY, MAX_CONNECTIONS_PER_IP,
+    CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT, HTTP2, IDLE_TIMEOUT, MAX_CONCURRENCY, MAX_CONNECTIONS_PER_IP,
     MAX_REQUEST_BODY, MAX_TUNNELS, MIN_BODY_RATE, QUEUE, QUEUE_TIMEOUT, RESPONSE_TIMEOUT, STRATEGY,
     TRUST_FORWARDED,
 };
@@ -15,7 +15,7 @@ use shared_settings::{ConfigError, Settings};
 use balancer_access_log::{Format, Target};
 use balancer_pool::select::Strategy;
 use balancer_pool::{Balancing, ConcurrencyLimit};
-use balancer_proxy::ProxyLimits;
+use balancer_proxy::{Http2, ProxyLimits};
 
 /// Shorter secrets can be found by trying.
 const SHORTEST_SECRET: usize = 16;
@@ -72,6 +72,7 @@ pub(super) fn proxy_limits(settings: &Settings) -> Result<ProxyLimits, ConfigErr
         max_tunnels: settings.find(&MAX_TUNNELS)?,
         half_close: settings.get(&HALF_CLOSE)?,
         trust_forwarded: settings.get(&TRUST_FORWARDED)?,
+        http2: settings.get_as(&HTTP2, parse_http2)?,
         ..ProxyLimits::default()
     })
 }
@@ -98,6 +99,15 @@ fn parse_strategy(text: &str) -> Option<Strategy> {
         "power-of-two" => Strategy::PowerOfTwo,
         "sticky" => Strategy::Sticky,
         "hash" => Strategy::Hash,
+        _ => return None,
+    })
+}
+
+fn parse_http2(text: &str) -> Option<Http2> {
+    Some(match text {
+        "off" => Http2::Off,
+        "tls" => Http2::Tls,
+        "on" => Http2::On,
         _ => return None,
     })
 }
@@ -146,6 +156,10 @@ mod tests {
         for name in words(&ACCESS_LOG_FORMAT) {
             assert!(access_log(&settings(&[("CLUSTER_ACCESS_LOG_FORMAT", name)])).is_ok(), "{name}");
         }
+        for name in words(&HTTP2) {
+            assert!(proxy_limits(&settings(&[("CLUSTER_HTTP2", name)])).is_ok(), "{name}");
+        }
+        assert!(proxy_limits(&settings(&[("CLUSTER_HTTP2", "true")])).is_err());
         let err = balancing(&settings(&[("CLUSTER_STRATEGY", "random")])).unwrap_err().to_string();
         assert!(err.contains("CLUSTER_STRATEGY"), "{err}");
         assert!(access_log(&settings(&[("CLUSTER_ACCESS_LOG_FORMAT", "xml")])).is_err());

@@ -8,12 +8,16 @@ use balancer_pool::traffic::Traffic;
 use shared_protocol::{RestartReason, WorkerId};
 
 use crate::faults::{Rejections, WorkerFault};
+use crate::handshakes::Handshakes;
+use crate::http2::Http2Endings;
 
 /// How a reload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadOutcome {
     Done,
     RolledBack,
+    /// Some workers were replaced, one by one, and then it ended.
+    Partial,
 }
 
 /// Everything that is counted.
@@ -23,6 +27,10 @@ pub struct Counters {
     pub primary: Arc<Traffic>,
     /// Clients that had too many connections open already.
     pub connections_refused: AtomicU64,
+    /// Connections that were closed because of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocolStats,
+    /// TLS handshakes, by how they ended.
+    pub handshakes: Handshakes,
     /// What is kept in memory for slow clients.
     pub buffers: BufferStats,
     /// Lines of the access log that were lost; the log itself adds to it.
@@ -33,9 +41,21 @@ pub struct Counters {
     pub output_dropped: Arc<AtomicU64>,
     /// Valid requests that the balancer rejected.
     pub rejections: Rejections,
+    /// HTTP/2 connections that ended because of what their clients did.
+    pub http2: Http2Endings,
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
     reloads_done: AtomicU64,
     reloads_rolled_back: AtomicU64,
+    reloads_partial: AtomicU64,
+}
+
+/// Connections that were closed because nobody could say for whom they were.
+#[derive(Debug, Default)]
+pub struct ProxyProtocolStats {
+    /// From an address whose header is not believed.
+    pub wrong_source: AtomicU64,
+    /// Without a header, or with one that is not valid or not whole in time.
+    pub wrong_header: AtomicU64,
 }
 
 /// What is kept in memory for slow clients: bodies of requests until they are whole,
@@ -100,10 +120,17 @@ impl Counters {
         std::iter::once(primary).chain(workers).collect()
     }
 
-    /// Reloads that were done, and those that were rolled back.
-    pub fn reloads(&self) -> (u64, u64) {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (count(&self.reloads_done), count(&self.reloads_rolled_back))
+    /// How many reloads have ended in this way.
+    pub fn reloads(&self, outcome: ReloadOutcome) -> u64 {
+        self.count_of(outcome).load(Ordering::Relaxed)
+    }
+
+    fn count_of(&self, outcome: ReloadOutcome) -> &AtomicU64 {
+        match outcome {
+            ReloadOutcome::Done => &self.reloads_done,
+            ReloadOutcome::RolledBack => &self.reloads_rolled_back,
+            ReloadOutcome::Partial => &self.reloads_partial,
+        }
     }
 
     /// Notes that a process of slot `id` was replaced.
@@ -117,11 +144,7 @@ impl Counters {
     }
 
     pub fn reloaded(&self, outcome: ReloadOutcome) {
-        let count = match outcome {
-            ReloadOutcome::Done => &self.reloads_done,
-            ReloadOutcome::RolledBack => &self.reloads_rolled_back,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+        self.count_of(outcome).fetch_add(1, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Slot>> {

@@ -71,15 +71,18 @@ pub enum Rejection {
     MaxTunnels,
     /// The client's address had as many connections as it may.
     MaxConnectionsPerIp,
+    /// There was maintenance.
+    Maintenance,
 }
 
 impl Rejection {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NoWorkerReady,
         Self::QueueFull,
         Self::QueueTimeout,
         Self::MaxTunnels,
         Self::MaxConnectionsPerIp,
+        Self::Maintenance,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -89,6 +92,7 @@ impl Rejection {
             Self::QueueTimeout => "queue-timeout",
             Self::MaxTunnels => "max-tunnels",
             Self::MaxConnectionsPerIp => "max-connections-per-ip",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -118,7 +122,7 @@ mod tests {
             (0..=index).for_each(|_| rejections.add(rejection));
         }
         let counts = Rejection::ALL.map(|rejection| rejections.count(rejection));
-        assert_eq!(counts, [1, 2, 3, 4, 5]);
+        assert_eq!(counts, [1, 2, 3, 4, 5, 6]);
         let mut names: Vec<_> = Rejection::ALL.map(Rejection::name).to_vec();
         names.extend(WorkerFault::ALL.map(WorkerFault::name));
         let count = names.len();

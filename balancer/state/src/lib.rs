@@ -4,9 +4,13 @@
 //!
 //! Nothing here starts a process or opens a socket.
 
+pub mod certificates;
 pub mod counters;
 pub mod events;
 pub mod faults;
+pub mod handshakes;
+pub mod http2;
+pub mod maintenance;
 pub mod output;
 pub mod registry;
 pub mod response;
@@ -16,6 +20,7 @@ use std::sync::Arc;
 
 use balancer_pool::Pool;
 
+use certificates::Certificates;
 use counters::Counters;
 use events::Events;
 use output::Output;
@@ -29,4 +34,5 @@ pub struct ClusterState {
     pub counters: Arc<Counters>,
     pub events: Arc<Events>,
     pub output: Arc<Output>,
+    pub certificates: Arc<Certificates>,
 }

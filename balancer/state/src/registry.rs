@@ -12,9 +12,11 @@ use balancer_pool::Worker;
 pub use shared_process::tree::Usage;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{
-    ClusterHealth, ClusterStatus, PrimaryRef, RestartReason, StoreHealth, WorkerCounts, WorkerId, WorkerList,
-    WorkerRange, WorkerState, WorkerStatus, in_flight_text, megabytes,
+    ClusterHealth, ClusterStatus, PrimaryRef, ReleaseId, RestartReason, ShutdownPhase, StoreHealth,
+    WorkerCounts, WorkerId, WorkerList, WorkerRange, WorkerState, WorkerStatus, in_flight_text, megabytes,
 };
+
+use crate::maintenance::Maintenance;
 
 /// What a process is to its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Entry {
     pub online_since: Option<Instant>,
     pub restarts: u64,
     pub last_reason: Option<RestartReason>,
+    /// What its process was started from, or its next one is.
+    pub release: ReleaseId,
     /// The store, as the worker's last answered probe told it.
     pub store: Option<StoreHealth>,
     /// Why it is not ready, once that is known.
@@ -61,8 +65,11 @@ pub struct Reason {
 #[derive(Debug, Default)]
 pub struct Registry {
     entries: ArcSwap<Vec<Entry>>,
+    /// When the delay of the shutdown is over, once that has begun.
+    served_until: OnceLock<Instant>,
     draining: AtomicBool,
     range: OnceLock<WorkerRange>,
+    pub maintenance: Maintenance,
 }
 
 impl Registry {
@@ -99,6 +106,30 @@ impl Registry {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// The cluster is going away, and serves as before until then; health says so from now on.
+    pub fn set_leaving(&self, served_until: Instant) {
+        // There is one shutdown.
+        let _ = self.served_until.set(served_until);
+    }
+
+    /// Is the cluster going away, whether it still serves or not?
+    #[inline]
+    pub fn is_shutting_down(&self) -> bool {
+        self.served_until.get().is_some() || self.is_draining()
+    }
+
+    /// How far the shutdown has come, if there is one.
+    pub fn shutdown(&self, now: Instant) -> Option<ShutdownPhase> {
+        match self.served_until.get() {
+            _ if self.is_draining() => Some(ShutdownPhase::Draining),
+            Some(until) => {
+                let seconds_left = until.saturating_duration_since(now).as_secs_f64();
+                Some(ShutdownPhase::Delay { seconds_left })
+            }
+            None => None,
+        }
+    }
+
     pub fn worker_list(&self, now: Instant) -> WorkerList {
         let entries = self.entries.load();
         let usages = Usages::now(&entries);
@@ -127,7 +158,7 @@ impl Registry {
         let desired = wanted().count();
         let stores = || wanted().filter_map(|entry| entry.store.as_ref());
         let store = stores().find(|store| !store.reachable).or_else(|| stores().next()).cloned();
-        let status = if online == 0 || self.is_draining() {
+        let status = if online == 0 || self.is_shutting_down() {
             ClusterStatus::Unavailable
         } else if online < desired || store.as_ref().is_some_and(|store| !store.reachable) {
             ClusterStatus::Degraded
@@ -181,6 +212,7 @@ impl Entry {
             uptime: uptime.map(|uptime| format!("{:.2}s", uptime.as_secs_f64())),
             restarts: self.restarts,
             last_restart: self.last_reason.map(|reason| reason.to_string()),
+            release: Some(self.release),
             requests: self.worker.as_ref().map_or(0, |worker| worker.requests()),
             in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_flight()),
             rss: usage.map(|usage| megabytes(usage.resident)),
@@ -208,6 +240,7 @@ mod tests {
             online_since: None,
             restarts: 0,
             last_reason: None,
+            release: ReleaseId::FIRST,
             store,
             reason: None,
         }
@@ -241,6 +274,19 @@ mod tests {
         assert_eq!(since(), first);
         registry.publish(vec![later(WorkerState::Online)]);
         assert!(since() > first);
+    }
+
+    #[test]
+    fn a_cluster_whose_shutdown_is_delayed_is_unavailable_and_does_not_drain() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        registry.publish(vec![entry(1, WorkerState::Online, true)]);
+        assert_eq!(registry.shutdown(now), None);
+        registry.set_leaving(now + std::time::Duration::from_secs(5));
+        assert_eq!(registry.health().status, ClusterStatus::Unavailable);
+        assert!(registry.is_shutting_down() && !registry.is_draining());
+        assert_eq!(registry.shutdown(now), Some(ShutdownPhase::Delay { seconds_left: 5.0 }));
+        registry.set_draining();
+        assert_eq!(registry.shutdown(now), Some(ShutdownPhase::Draining));
     }
 
     #[test]

@@ -15,11 +15,13 @@ pub struct Response {
     pub content_type: &'static str,
     pub extra: Vec<(&'static str, String)>,
     pub body: Bytes,
+    /// What went wrong, if it is an error that has a page.
+    pub detail: Option<String>,
 }
 
 impl Response {
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type, extra: vec![], body: body.into() }
+        Self { status, content_type, extra: vec![], body: body.into(), detail: None }
     }
 
     pub fn json(status: u16, body: &impl Serialize) -> Self {
@@ -28,7 +30,8 @@ impl Response {
     }
 
     pub fn problem(problem: Problem) -> Self {
-        Self::new(problem.status, problem::CONTENT_TYPE, problem.to_json())
+        let response = Self::new(problem.status, problem::CONTENT_TYPE, problem.to_json());
+        Self { detail: Some(problem.detail), ..response }
     }
 
     pub fn not_allowed(path: &str, method: &str, allowed: &'static str) -> Self {

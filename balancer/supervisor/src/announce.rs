@@ -17,11 +17,11 @@ use balancer_state::registry::Reason;
 use shared_protocol::{Generation, Progress, RestartReason};
 
 use crate::handle::{ProgressSender, Reply};
-use crate::notify;
+use crate::{mixed, notify};
 pub(crate) use notice::Notice;
 
 use crate::running::{RunningProcess, RunningProcesses};
-use balancer_fleet::{ClusterEvent, Hang, Reached, RequestId, Requester, RolloutKind};
+use balancer_fleet::{ClusterEvent, Hang, Left, Mixed, Reached, RequestId, Requester, RolloutKind};
 
 /// Tells everybody concerned what has happened to the cluster.
 #[derive(Debug)]
@@ -117,6 +117,11 @@ impl Announcer {
 
     fn count(&self, event: &ClusterEvent) {
         match *event {
+            ClusterEvent::RolloutFailed {
+                kind: RolloutKind::Reload,
+                left: Left::Mixed(Mixed { ref new, .. }),
+                ..
+            } if !new.is_empty() => self.counters.reloaded(ReloadOutcome::Partial),
             ClusterEvent::Restarting { worker, reason, .. }
             | ClusterEvent::Online { worker, replaces: Some(reason), .. } => {
                 self.counters.replaced(worker, reason);
@@ -162,13 +167,21 @@ fn progress<'a>(
         ClusterEvent::Started { worker, generation, .. } => {
             Progress::Started { worker, pid: pid(generation)? }
         }
-        ClusterEvent::StandsBy { worker, generation, after } => {
+        ClusterEvent::StandsBy { worker, generation, after }
+        | ClusterEvent::Online { worker, generation, after, .. } => {
             Progress::Ready { worker, pid: pid(generation)?, after_ms: millis(after) }
         }
         ClusterEvent::ScaleQueued => Progress::Waiting,
         ClusterEvent::ReleaseChanged { changes } => Progress::Changes(changes),
         ClusterEvent::Switched { candidates, .. } => Progress::Switched { workers: candidates },
-        ClusterEvent::Draining { worker, generation } => Progress::Draining { worker, pid: pid(generation)? },
+        ClusterEvent::Draining { worker, generation } => {
+            Progress::Draining { worker, pid: pid(generation)?, turn: None }
+        }
+        ClusterEvent::TakenDown { worker, generation, place, of, within, .. } => {
+            let process = who(&generation?)?;
+            let turn = Some(mixed::turn(process, place, of, within));
+            Progress::Draining { worker, pid: process.own_pid()?, turn }
+        }
         ClusterEvent::Exited { worker, generation, retired: true, .. } => {
             Progress::Stopped { worker, pid: pid(generation)? }
         }
@@ -181,8 +194,11 @@ fn progress<'a>(
         ClusterEvent::DrainDone { workers, after, .. } => {
             Progress::Done { workers, after_ms: millis(after), requests: 0, long_lived: 0 }
         }
-        ClusterEvent::RolloutFailed { why, .. }
-        | ClusterEvent::ReloadRefused { why }
+        ClusterEvent::RolloutFailed { kind, left, why, .. } => {
+            let last_lines = reason.map(|reason| reason.last_lines.clone()).unwrap_or_default();
+            Progress::Failed { reason: mixed::with_left(why, kind, &left), last_lines }
+        }
+        ClusterEvent::ReloadRefused { why }
         | ClusterEvent::ScaleRefused { why, .. }
         | ClusterEvent::ReleaseNotOpened { why } => {
             let last_lines = reason.map(|reason| reason.last_lines.clone()).unwrap_or_default();
@@ -201,21 +217,10 @@ fn notify_manager(event: &ClusterEvent, stopping: bool) {
         ClusterEvent::RolloutDone { kind: RolloutKind::Reload, workers, .. } => {
             notify::ready(&format!("{workers} workers, reloaded"));
         }
-        ClusterEvent::RolloutFailed { kind: RolloutKind::Reload, .. } if !stopping => {
-            notify::ready("a reload failed; the workers from before it serve");
+        ClusterEvent::RolloutFailed { kind: RolloutKind::Reload, left, .. } if !stopping => {
+            notify::ready(mixed::notice(left));
         }
         _ => {}
-    }
-}
-
-/// What a rollout is called that did not succeed.
-fn failure(kind: RolloutKind, switched: bool) -> &'static str {
-    match kind {
-        RolloutKind::Reload if switched => "reload not finished, the new workers stay",
-        RolloutKind::Reload => "reload given up, the old workers stay",
-        RolloutKind::Recycle(_) if switched => "replacement not finished, the new worker stays",
-        RolloutKind::Recycle(_) => "replacement given up, the old worker stays",
-        RolloutKind::Grow { .. } | RolloutKind::Shrink { .. } => "scaling given up",
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::process::Signal;
 
 use balancer_pool::Worker;
-use shared_process::tree;
+use shared_process::tree::{self, Processes};
 use shared_protocol::{Generation, WorkerRef};
 
 use crate::measure;
@@ -54,12 +54,12 @@ impl<S: System> Supervisor<S> {
                     running.handle.kill();
                 }
             }
-            Effect::OpenRelease => {
-                let opened = self.system.open_release().map_err(|err| err.to_string());
+            Effect::OpenRelease(release) => {
+                let opened = self.system.open_release(release).map_err(|err| err.to_string());
                 self.inputs.push_back(Input::ReleaseOpened(opened));
             }
-            Effect::AdoptRelease => self.system.adopt_release(),
-            Effect::DiscardRelease => self.system.discard_release(),
+            Effect::AdoptRelease(release) => self.system.adopt_release(release),
+            Effect::DropRelease(release) => self.system.drop_release(release),
             Effect::Measure { memory } => {
                 let measured = measure::usage(&self.running, memory);
                 self.inputs.push_back(Input::Measured(measured));
@@ -127,10 +127,19 @@ impl<S: System> Supervisor<S> {
     fn await_drain(&mut self, generation: Generation) {
         let Some(worker) = self.worker(generation) else { return };
         let reports = self.reports.clone();
+        let place = self.running.get(&generation).and_then(RunningProcess::place);
         let waiting = tokio::spawn(async move {
             worker.requests_drained().await;
             if worker.in_flight() > 0 {
-                let _ = reports.send((generation, ProcessReport::OnlyLongLived)).await;
+                let may_handle_terminate = match place {
+                    Some(place) => {
+                        let look = move || place.may_handle_terminate(&Processes::now());
+                        tokio::task::spawn_blocking(look).await.unwrap_or(true)
+                    }
+                    None => true,
+                };
+                let report = ProcessReport::OnlyLongLived { may_handle_terminate };
+                let _ = reports.send((generation, report)).await;
                 worker.drained().await;
             }
             // Fails only when the supervisor has ended.

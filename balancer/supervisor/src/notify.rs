@@ -23,8 +23,14 @@ pub fn reloading() {
     }
 }
 
-pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("finishing requests")]);
+/// The cluster is going away; `status` says to a person what it still does.
+pub fn stopping(status: &str) {
+    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+}
+
+/// Another process is the main one of the service from now on.
+pub fn succeeded(pid: u32) {
+    tell(&[NotifyState::MainPid(pid), NotifyState::Status("succeeded by another version")]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -84,6 +84,16 @@ impl Children {
         self.lock().contains(&pid)
     }
 
+    /// Somebody else waits for `pid`.
+    pub fn add(&self, pid: u32) {
+        self.lock().insert(pid);
+    }
+
+    /// `pid` has been waited for.
+    pub fn remove(&self, pid: u32) {
+        self.lock().remove(&pid);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeSet<u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +113,10 @@ pub enum ProcessReport {
     /// It is about to stop.
     Leaving,
     /// It was withdrawn, and has only long-lived connections.
-    OnlyLongLived,
+    OnlyLongLived {
+        /// As far as the kernel knows.
+        may_handle_terminate: bool,
+    },
     /// It was withdrawn, and has nothing in flight.
     Drained,
     Exited {

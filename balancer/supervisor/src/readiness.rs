@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use balancer_fleet::{ClusterEvent, Member, RequestId, Role, RolloutKind};
+use balancer_fleet::{ClusterEvent, Left, Member, RequestId, Role, RolloutKind};
 use balancer_pool::Worker;
 use balancer_state::registry::Reason;
 use shared_protocol::{Generation, LeftRunning, WorkerId};
 
 use crate::announce::Notice;
-use crate::diagnosis::{Cause, Facts, ended, last_lines};
+use crate::diagnosis::{Cause, Facts, ended, last_lines, says_port_in_use};
 use crate::look::{Look, Subject};
+use crate::mixed::{HINT, says_taken};
 use crate::probe::{Check, Healthy, Miss};
 use crate::supervisor::Supervisor;
 use crate::system::System;
@@ -128,11 +129,21 @@ impl<S: System> Supervisor<S> {
 
     /// Tells everybody concerned what has happened, and with it what a worker has printed
     /// last that has failed.
-    pub(crate) fn announce(&mut self, event: ClusterEvent, requester: Option<RequestId>) {
+    pub(crate) fn announce(&mut self, mut event: ClusterEvent, requester: Option<RequestId>) {
         let reason = self.reason(&event);
+        if let ClusterEvent::RolloutFailed { kind, left: Left::AsBefore, why, .. } = &mut event
+            && kind.replaces().is_some()
+            && reason.as_deref().is_some_and(says_taken)
+        {
+            *why = format!("{why}; {HINT}");
+        }
+        let has_gap = matches!(event, ClusterEvent::TakenDown { alone: true, .. });
         let stopping = self.fleet.is_stopping();
         let worse = self.worse(&event);
         self.announcer.announce(event, reason.as_deref(), requester, &self.running, stopping);
+        if has_gap && !std::mem::replace(&mut self.readiness.told_gap, true) {
+            self.announcer.notice(&Notice::Gap, requester);
+        }
         if let Some((new, old)) = worse
             && let Check::Http(path) = &self.readiness.check
         {
@@ -182,7 +193,9 @@ impl<S: System> Supervisor<S> {
             }
             // The one of the process that has just ended.
             ClusterEvent::PortPolicyChanged { worker, .. } => {
-                self.readiness.reasons.get(worker).map(|(_, reason)| Arc::clone(reason))
+                let (generation, reason) = self.readiness.reasons.get(worker)?;
+                let port = self.running.get(&(*generation)?)?.worker.as_ref()?.address.port();
+                says_port_in_use(&reason.last_lines, port).then(|| Arc::clone(reason))
             }
             ClusterEvent::GaveUp { tries, workers } => {
                 let reason = self.hopeless(*tries, *workers);

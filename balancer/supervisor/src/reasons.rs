@@ -21,6 +21,8 @@ pub(crate) struct Readiness {
     pub(crate) exposure: Exposure,
     /// It was said that the health path is not there.
     pub(crate) told_not_found: bool,
+    /// It was said that nobody serves while the only worker is replaced.
+    pub(crate) told_gap: bool,
     /// Why the cluster gives up.
     pub(crate) gave_up: Option<Reason>,
 }
@@ -33,6 +35,7 @@ impl Readiness {
             reasons: BTreeMap::new(),
             exposure: Exposure::default(),
             told_not_found: false,
+            told_gap: false,
             gave_up: None,
         }
     }

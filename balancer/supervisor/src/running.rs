@@ -10,6 +10,7 @@ use shared_protocol::{Generation, StoreHealth};
 use tokio::task::AbortHandle;
 
 use crate::diagnosis::Cause;
+use crate::handles::Place;
 use crate::look::Look;
 use crate::probe::Finding;
 use crate::process::ProcessHandle;
@@ -83,6 +84,12 @@ impl RunningProcess {
     /// The worker's own pid, once it is known.
     pub(crate) fn own_pid(&self) -> Option<u32> {
         (!self.handle.is_shim || self.worker.is_some()).then_some(self.pid)
+    }
+
+    /// Where the program is, if it is one and its port is known.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let worker = self.worker.as_ref().filter(|_| self.handle.is_shim)?;
+        Some(Place { shim: self.handle.child, port: worker.address.port() })
     }
 
     /// The shim above a supervised program, once the program's own pid is known.

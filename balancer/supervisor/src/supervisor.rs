@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::announce::Announcer;
 use crate::clock::{self, Clock};
 use crate::handle::Command;
+use crate::handles::Experience;
 use crate::load_watch::LoadWatch;
 use crate::look::Look;
 use crate::measure::StartUsage;
@@ -57,6 +58,7 @@ pub struct Supervisor<S> {
     pub(crate) looks: Looks,
     looked: mpsc::Receiver<(Generation, Look)>,
     pub(crate) readiness: Readiness,
+    pub(crate) experience: Experience,
 }
 
 /// How a cluster has ended.
@@ -97,6 +99,7 @@ impl<S: System> Supervisor<S> {
             looks,
             looked,
             readiness,
+            experience: Experience::default(),
         };
         supervisor.publish();
         supervisor
@@ -155,9 +158,11 @@ impl<S: System> Supervisor<S> {
 
     fn on_command(&mut self, command: Command) {
         self.inputs.push_back(match command {
-            Command::Reload { reply } => Input::Reload { requester: self.announcer.requester(reply) },
+            Command::Reload { mode, reply } => {
+                Input::Reload { mode, requester: self.announcer.requester(reply) }
+            }
             Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
-            Command::Stop { long_lived } => Input::Stop { long_lived },
+            Command::Stop { long_lived } => Input::Stop { long_lived, told_last: self.told_last() },
             Command::Kill => Input::Kill,
         });
     }
@@ -182,12 +187,20 @@ impl<S: System> Supervisor<S> {
                 Report::CouldNotStart { why: reason }
             }
             ProcessReport::Leaving => Report::Leaving,
-            ProcessReport::OnlyLongLived => Report::OnlyLongLived,
+            ProcessReport::OnlyLongLived { may_handle_terminate } => {
+                let Some(handles_terminate) = self.handles_terminate(generation, may_handle_terminate) else {
+                    return;
+                };
+                Report::OnlyLongLived { handles_terminate }
+            }
             ProcessReport::Drained => Report::Drained,
             ProcessReport::Exited { status, left } => {
                 self.announce_start(generation);
                 let mut exit = exit(status.as_ref().ok());
                 let code = status.as_ref().ok().and_then(ExitStatus::code);
+                let by_terminate =
+                    status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::TERM.as_raw()));
+                self.note_end(generation, by_terminate);
                 let by_kill = status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
                 if by_kill && self.oom.claim() {
                     exit.how.push_str(", probably out of memory");
@@ -252,6 +265,7 @@ impl<S: System> Supervisor<S> {
             online_since: member.phase.online_since().map(|since| self.clock.machines(since)),
             restarts: member.history.restarts,
             last_reason: member.history.last_reason,
+            release: member.release,
             store: running.and_then(|running| running.store.clone()),
             reason: self.readiness.reason_of(member),
         }

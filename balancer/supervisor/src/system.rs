@@ -1,8 +1,9 @@
 //! What the supervisor does to the machine. Tests put a made-up one in its place.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use shared_protocol::{Generation, ReleaseChanges};
+use shared_protocol::{Generation, ReleaseChanges, ReleaseId};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
@@ -11,7 +12,7 @@ use crate::look::{self, Look, Subject};
 use crate::probe::{self, Outcome, Probing, Target};
 use crate::process::{Launcher, ProcessHandle, ProcessReport, Program};
 use crate::release::{Installation, OpenedRelease};
-use balancer_fleet::{Launch, Release};
+use balancer_fleet::Launch;
 
 /// How long the last words of the last worker may take.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
@@ -39,17 +40,18 @@ pub trait System {
     /// Looks at a process that is starting from outside until it is told to stop.
     fn watch(&mut self, subject: Subject, generation: Generation, looks: Looks) -> AbortHandle;
 
-    /// Opens the release that is installed now; says how it differs from the one that runs.
+    /// Opens the release that is installed now, as number `release`; says how it differs from
+    /// the one that runs.
     ///
     /// # Errors
     /// When there is none that can be run; names what is missing.
-    fn open_release(&mut self) -> io::Result<ReleaseChanges>;
+    fn open_release(&mut self, release: ReleaseId) -> io::Result<ReleaseChanges>;
 
-    /// Starts all processes from the opened release from now on.
-    fn adopt_release(&mut self);
+    /// This opened release is the one that runs from now on.
+    fn adopt_release(&mut self, release: ReleaseId);
 
-    /// Forgets the opened release.
-    fn discard_release(&mut self);
+    /// Closes a release from which nothing is started any more.
+    fn drop_release(&mut self, release: ReleaseId);
 
     /// Forgets what has ended, as after each thing that has happened.
     fn tidy(&mut self);
@@ -63,9 +65,10 @@ pub trait System {
 pub struct Machine {
     launcher: Launcher,
     installation: Installation,
-    running: OpenedRelease,
-    /// For the reload under way.
-    opened: Option<OpenedRelease>,
+    /// The one that runs, that of a reload under way, and those of workers that a reload
+    /// has not got to: no more than there are workers, and one.
+    releases: BTreeMap<ReleaseId, OpenedRelease>,
+    running: ReleaseId,
     probing: Probing,
     /// Copies of what the workers print; they outlive a process by its last words.
     relays: JoinSet<()>,
@@ -79,23 +82,28 @@ impl Machine {
         running: OpenedRelease,
         probing: Probing,
     ) -> Self {
-        Self { launcher, installation, running, opened: None, probing, relays: JoinSet::new() }
+        let first = ReleaseId::FIRST;
+        let releases = BTreeMap::from([(first, running)]);
+        Self { launcher, installation, releases, running: first, probing, relays: JoinSet::new() }
     }
+
+    fn running(&self) -> io::Result<&OpenedRelease> {
+        self.releases.get(&self.running).ok_or_else(|| closed(self.running))
+    }
+}
+
+fn closed(release: ReleaseId) -> io::Error {
+    io::Error::other(format!("release {release} is not open"))
 }
 
 impl System for Machine {
     fn launch(&mut self, launch: Launch, reports: Reports) -> io::Result<ProcessHandle> {
-        let opened = self.opened.as_ref().filter(|_| launch.release == Release::Opened);
-        let release = match opened {
-            Some(opened) => {
-                opened.directory.check().map_err(|err| io::Error::other(err.to_string()))?;
-                opened
-            }
-            None => {
-                self.running.settle(&self.installation)?;
-                &self.running
-            }
-        };
+        let release = self.releases.get_mut(&launch.release).ok_or_else(|| closed(launch.release))?;
+        if launch.release == self.running {
+            release.settle(&self.installation)?;
+        } else {
+            release.directory.check().map_err(|err| io::Error::other(err.to_string()))?;
+        }
         self.launcher.launch(launch, &self.installation.program, release, reports, &mut self.relays)
     }
 
@@ -107,26 +115,25 @@ impl System for Machine {
         tokio::spawn(look::run(subject, generation, looks)).abort_handle()
     }
 
-    fn open_release(&mut self) -> io::Result<ReleaseChanges> {
+    fn open_release(&mut self, release: ReleaseId) -> io::Result<ReleaseChanges> {
+        let running = self.running()?;
         let executable = match self.installation.program {
-            Program::Bundled => self.running.executable.installed_now()?,
+            Program::Bundled => running.executable.installed_now()?,
             // This one stands only between the primary and the program.
-            Program::Command(_) => self.running.executable.clone(),
+            Program::Command(_) => running.executable.clone(),
         };
         let opened = OpenedRelease::open(&self.installation, executable)?;
-        let changes = self.running.changes(&opened);
-        self.opened = Some(opened);
+        let changes = running.changes(&opened);
+        self.releases.insert(release, opened);
         Ok(ReleaseChanges { notes: self.installation.files.notes(), ..changes })
     }
 
-    fn adopt_release(&mut self) {
-        if let Some(opened) = self.opened.take() {
-            self.running = opened;
-        }
+    fn adopt_release(&mut self, release: ReleaseId) {
+        self.running = release;
     }
 
-    fn discard_release(&mut self) {
-        self.opened = None;
+    fn drop_release(&mut self, release: ReleaseId) {
+        self.releases.remove(&release);
     }
 
     fn tidy(&mut self) {

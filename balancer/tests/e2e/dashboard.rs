@@ -218,10 +218,7 @@ fn what_a_program_says_of_itself_is_text() {
 #[test]
 #[ignore = "needs chromium, chromium-driver and axe-core: bash .ci/setup"]
 fn the_dashboard_is_accessible() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/axe/node_modules/axe-core/axe.min.js");
-    let axe = std::fs::read_to_string(&path).unwrap_or_else(|err| {
-        panic!("no axe-core: run .ci/setup, which installs it with npm: {}: {err}", path.display())
-    });
+    let axe = axe();
     let cluster = Balancer::cluster(4).start_ready();
     let browser = Browser::start();
     let load = Load::start(&cluster, 2);
@@ -256,7 +253,7 @@ fn the_dashboard_is_accessible() {
 
 /// Nothing that axe calls serious or critical. The script is the driver's, not the
 /// page's, whose policy stays what it is.
-fn assert_accessible(browser: &Browser, axe: &str, what: &str) {
+pub(crate) fn assert_accessible(browser: &Browser, axe: &str, what: &str) {
     browser.run(axe);
     let violations = browser.run_async(
         "const done = arguments[0];
@@ -277,8 +274,16 @@ fn assert_accessible(browser: &Browser, axe: &str, what: &str) {
     assert!(bad.is_empty(), "{what}: {bad:#?}");
 }
 
+/// The script that looks for what people with disabilities would stumble over.
+pub(crate) fn axe() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/axe/node_modules/axe-core/axe.min.js");
+    std::fs::read_to_string(&path).unwrap_or_else(|err| {
+        panic!("no axe-core: run .ci/setup, which installs it with npm: {}: {err}", path.display())
+    })
+}
+
 /// For people to look at, where `DASHBOARD_PICTURES` says.
-fn keep_picture(browser: &Browser, name: &str) {
+pub(crate) fn keep_picture(browser: &Browser, name: &str) {
     if let Some(directory) = std::env::var_os("DASHBOARD_PICTURES") {
         let path = Path::new(&directory).join(format!("{name}.png.base64"));
         std::fs::write(path, browser.screenshot()).unwrap();

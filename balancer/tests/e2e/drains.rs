@@ -11,17 +11,17 @@ use rustix::process::Signal;
 use crate::harness::{Balancer, Cluster, DEADLINE, eventually, is_alive};
 use crate::load::Load;
 
-const UP: &str = "GET /up HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-const EVENTS: &str = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
+pub(super) const UP: &str = "GET /up HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+pub(super) const EVENTS: &str = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
 
-fn realtime(workers: u32, options: &[&str]) -> Balancer {
+pub(super) fn realtime(workers: u32, options: &[&str]) -> Balancer {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/realtime.js");
     let balancer = Balancer::cluster(workers).with(&["--health-path", "/slow"]).with(options);
     balancer.with(&["--", "node", script]).env("PATH", &std::env::var("PATH").unwrap())
 }
 
 /// A long-lived connection whose first bytes have come.
-fn open(cluster: &Cluster, request: &str) -> TcpStream {
+pub(super) fn open(cluster: &Cluster, request: &str) -> TcpStream {
     use std::io::Write;
     let mut stream = TcpStream::connect(cluster.address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -37,7 +37,7 @@ fn open(cluster: &Cluster, request: &str) -> TcpStream {
 }
 
 /// All that still comes on this connection, and how long after `since` it ends.
-fn to_its_end(mut stream: TcpStream, since: Instant) -> (String, Duration) {
+pub(super) fn to_its_end(mut stream: TcpStream, since: Instant) -> (String, Duration) {
     let mut rest = Vec::new();
     // It may be reset.
     let _ = stream.read_to_end(&mut rest);
@@ -45,7 +45,7 @@ fn to_its_end(mut stream: TcpStream, since: Instant) -> (String, Duration) {
 }
 
 /// How long after `since` these connections end, in order.
-fn ends(streams: Vec<TcpStream>, since: Instant) -> Vec<Duration> {
+pub(super) fn ends(streams: Vec<TcpStream>, since: Instant) -> Vec<Duration> {
     let readers: Vec<_> =
         streams.into_iter().map(|stream| thread::spawn(move || to_its_end(stream, since).1)).collect();
     let mut ends: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
@@ -53,7 +53,18 @@ fn ends(streams: Vec<TcpStream>, since: Instant) -> Vec<Duration> {
     ends
 }
 
-fn has_said(cluster: &Cluster, words: &str) -> Option<()> {
+/// These ends are spread over `time`, of which a busy machine may take a part before the
+/// first: no half of them comes within an eighth of it, where half of it is their share.
+pub(super) fn assert_spread(ends: &[Duration], time: Duration) {
+    let (first, last) = (ends[0], ends[ends.len() - 1]);
+    assert!(last - first > time / 2, "all within {:?}: {ends:?}", last - first);
+    for half in ends.windows(ends.len() / 2) {
+        let took = half[half.len() - 1] - half[0];
+        assert!(took > time / 8, "half of them within {took:?}: {ends:?}");
+    }
+}
+
+pub(super) fn has_said(cluster: &Cluster, words: &str) -> Option<()> {
     cluster.log().iter().any(|line| line.contains(words)).then_some(())
 }
 
@@ -69,20 +80,14 @@ fn a_reload_is_over_at_once_and_closes_are_spread() {
     let took = start.elapsed();
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("20 long-lived connections of the old ones"), "{out}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(cluster.worker_pids().iter().all(|pid| !old.contains(pid)));
     let (_, shown, _) = cluster.operate(&["status"]);
     assert!(shown.contains("finishes") && shown.contains("long-lived connections"), "{shown}");
     assert_eq!(cluster.operate(&["scale", "3"]).0, 0, "other commands are carried out meanwhile");
     eventually("the programs are told early", || has_said(&cluster, "told to end with"));
     let ends = ends(streams, start);
-    let (first, last) = (ends[0], ends[19]);
-    assert!(last - first > Duration::from_secs(2), "{ends:?}");
-    let most = (0..20).map(|from| {
-        let within = |end: &&Duration| **end >= ends[from] && **end < ends[from] + Duration::from_millis(200);
-        ends.iter().filter(within).count()
-    });
-    assert!(most.max().unwrap() <= 6, "{ends:?}");
+    assert!(took < ends[10], "the reload is over while most of them are open: {took:?}, {ends:?}");
+    assert_spread(&ends, Duration::from_secs(4));
     eventually("the programs have ended in order", || {
         (cluster.log().iter().filter(|line| line.contains("ends in order")).count() == 2).then_some(())
     });

@@ -220,7 +220,9 @@ impl Listening {
             }
         };
         let at = |text: String| text.trim_start_matches("http://").parse().ok();
-        let address = field("address").or_else(|| field("url")).and_then(at)?;
+        let address = field("address").or_else(|| field("url"))?;
+        // A Unix socket has none.
+        let address = if address.starts_with("unix:") { ([0, 0, 0, 0], 0).into() } else { at(address)? };
         let control = field("control").unwrap_or_default().into();
         Some(Self { address, admin: field("admin").and_then(at), control })
     }
@@ -284,10 +286,14 @@ impl Cluster {
     /// Runs `balancer` with a subcommand for this cluster; returns exit code,
     /// standard output and standard error.
     pub fn operate(&self, arguments: &[&str]) -> (i32, String, String) {
+        let control = self.control.to_str().unwrap();
+        self.operate_plainly(&[arguments, &["--control", control]].concat())
+    }
+
+    /// As [`Self::operate`], for arguments that name the cluster themselves.
+    pub fn operate_plainly(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_balancer"))
             .args(arguments)
-            .arg("--control")
-            .arg(&self.control)
             .env_clear()
             .current_dir(self.directory())
             .output()

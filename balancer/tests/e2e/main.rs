@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod access_log;
+mod activation;
 mod api;
 mod autoscale;
 mod balancing;
@@ -22,14 +23,18 @@ mod freeze;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
 mod healthcheck;
+mod http2;
 mod launch;
 mod limits;
+mod listeners;
 #[expect(unreachable_pub, reason = "as above")]
 mod load;
 mod logs;
 mod memory;
+mod one_by_one;
 mod operations;
 mod operators;
+mod pages;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
 mod places;
@@ -39,6 +44,7 @@ mod ready;
 mod reload;
 mod settings;
 mod shutdown;
+mod shutdown_delay;
 mod signals;
 mod socketio;
 mod state_dir;
@@ -47,7 +53,10 @@ mod store;
 mod strategies;
 #[expect(unreachable_pub, reason = "as above")]
 mod terminal;
+mod tls;
+mod told_last;
 mod tools;
+mod upgrade;
 mod verdicts;
 mod watch;
 mod wrappers;

@@ -14,3 +14,5 @@ pub mod port;
 pub mod signals;
 pub mod sockets;
 pub mod tree;
+pub mod unix_socket;
+pub mod users;

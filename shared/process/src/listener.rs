@@ -13,24 +13,27 @@ pub struct Listener {
     pub name: String,
 }
 
-/// The process that keeps others from listening on `address`: the oldest one that listens on
-/// it, or on all addresses. `None` when there is none, or when it is of another user, whose
-/// descriptors are not shown.
-pub fn listener_of(address: SocketAddr) -> Option<Listener> {
+/// The processes that keep others from listening on `address`, the oldest first: those that
+/// listen on it, or on all addresses. None of another user, whose descriptors are not shown.
+pub fn listeners_of(address: SocketAddr) -> Vec<Listener> {
     let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
     let inodes: Vec<u64> =
         sockets.filter(|socket| collides(socket, address)).map(|socket| socket.inode).collect();
     if inodes.is_empty() {
-        return None;
+        return Vec::new();
     }
     let owns = |process: &Process| {
         let mut files = process.fd().into_iter().flatten().flatten();
         files.any(|file| matches!(file.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
     };
     let all = procfs::process::all_processes().into_iter().flatten().flatten();
-    let owner = all.filter(owns).min_by_key(|process| process.pid)?;
-    let name = owner.stat().map_or_else(|_| "a program".to_owned(), |stat| stat.comm);
-    Some(Listener { pid: owner.pid.cast_unsigned(), name })
+    let listener = |process: Process| {
+        let name = process.stat().map_or_else(|_| "a program".to_owned(), |stat| stat.comm);
+        Listener { pid: process.pid.cast_unsigned(), name }
+    };
+    let mut found: Vec<_> = all.filter(owns).map(listener).collect();
+    found.sort_by_key(|listener| listener.pid);
+    found
 }
 
 fn collides(socket: &TcpNetEntry, address: SocketAddr) -> bool {
@@ -53,10 +56,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let own = std::process::id();
-        assert_eq!(listener_of(address).unwrap().pid, own);
-        assert_eq!(listener_of(SocketAddr::from(([0, 0, 0, 0], address.port()))).unwrap().pid, own);
-        assert_eq!(listener_of(SocketAddr::from(([127, 0, 0, 2], address.port()))), None);
+        let on_all = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        for address in [address, on_all] {
+            assert_eq!(listeners_of(address).iter().map(|found| found.pid).collect::<Vec<_>>(), [own]);
+        }
+        assert_eq!(listeners_of(SocketAddr::from(([127, 0, 0, 2], address.port()))), []);
         drop(listener);
-        assert_eq!(listener_of(address), None);
+        assert_eq!(listeners_of(address), []);
     }
 }

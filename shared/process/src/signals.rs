@@ -42,6 +42,13 @@ pub fn is_caught_by(pid: u32, signal: Signal) -> bool {
     status.is_ok_and(|status| has(status.sigcgt, signal))
 }
 
+/// Does a process handle `signal`, or block it to wait for it (sigwait(3), signalfd(2))? Not
+/// when the signal ends it for certain, or does nothing. `None` when that may not be known.
+pub fn may_handle(pid: u32, signal: Signal) -> Option<bool> {
+    let status = Process::new(pid.cast_signed()).and_then(|process| process.status()).ok()?;
+    Some(has(status.sigcgt, signal) || (has(status.sigblk, signal) && !has(status.sigign, signal)))
+}
+
 /// Masks of signals have bit 0 for signal 1 (proc_pid_status(5)).
 fn has(mask: u64, signal: Signal) -> bool {
     mask >> (signal.as_raw() - 1) & 1 == 1
@@ -75,6 +82,10 @@ mod tests {
         let caught =
             [Signal::USR1, Signal::USR2, Signal::ALARM].map(|signal| is_caught_by(shell.id(), signal));
         assert_eq!(caught, [true, false, false]);
+        let handled =
+            [Signal::USR1, Signal::USR2, Signal::ALARM].map(|signal| may_handle(shell.id(), signal));
+        assert_eq!(handled, [Some(true), Some(false), Some(false)]);
+        assert_eq!(may_handle(u32::MAX >> 1, Signal::TERM), None);
         drop(shell.stdin.take());
         shell.wait().unwrap();
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process};
 
-use crate::tree::{Processes, connections, demand};
+use crate::tree::{Processes, connections, demand, listening_sockets};
 
 /// `__SO_ACCEPTCON` of /proc/net/unix: the socket listens.
 const UNIX_LISTENS: u32 = 0x1_0000;
@@ -78,8 +78,7 @@ pub struct Reach {
 
 /// Whose socket gets connections to `address`: one of a process at or below `root`?
 pub fn reach(address: SocketAddr, root: u32) -> Reach {
-    let matching = connections()
-        .filter(|entry| entry.state == TcpState::Listen && covers(canonical(entry.local_address), address));
+    let matching = listening_sockets().filter(|entry| covers(canonical(entry.local_address), address));
     let sockets: HashMap<u64, SocketAddr> =
         matching.map(|entry| (entry.inode, canonical(entry.local_address))).collect();
     if sockets.is_empty() {
@@ -94,8 +93,7 @@ pub fn reach(address: SocketAddr, root: u32) -> Reach {
 
 /// The process that listens where connections to `address` arrive, if it may be seen.
 pub fn holder_of(address: SocketAddr) -> Option<Named> {
-    let matching = connections()
-        .filter(|entry| entry.state == TcpState::Listen && covers(canonical(entry.local_address), address));
+    let matching = listening_sockets().filter(|entry| covers(canonical(entry.local_address), address));
     let inodes: HashSet<u64> = matching.map(|entry| entry.inode).collect();
     if inodes.is_empty() {
         return None;

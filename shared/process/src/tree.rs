@@ -2,15 +2,21 @@
 //! they use, and whether a connection was accepted.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
-use procfs::net::{TcpNetEntry, TcpState};
+use procfs::FromBufReadSI;
+use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
 use procfs::process::{Process, Stat};
 use rustix::process::{Pid, Signal};
 
 mod listeners;
 
 pub use listeners::Member;
+
+/// State of a TCP socket that listens, in a table of sockets (`TCP_LISTEN` in tcp_states.h).
+const LISTENS: &str = "0A";
 
 /// All processes, as they were at one moment.
 #[derive(Debug)]
@@ -150,6 +156,32 @@ pub fn is_unaccepted(from: u16, to: u16) -> bool {
     })
 }
 
+/// The TCP sockets of this network namespace that listen. The kernel has them in front of all
+/// others (`tcp_seq_start` in net/ipv4/tcp_ipv4.c), of which a busy server has tens of
+/// thousands, most of them in TIME-WAIT: those are not read.
+pub(crate) fn listening_sockets() -> impl Iterator<Item = TcpNetEntry> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| File::open(path).ok());
+    tables.flat_map(|table| {
+        let listening = listening_part(BufReader::new(table));
+        let entries = TcpNetEntries::from_buf_read(listening.as_slice(), procfs::current_system_info());
+        entries.map_or_else(|_| Vec::new(), |entries| entries.0)
+    })
+}
+
+/// The head and those lines of a table of sockets (proc_pid_net(5)) that come before the
+/// first that does not listen.
+fn listening_part(table: impl BufRead) -> Vec<u8> {
+    let is_head = |index| index == 0;
+    let listens = |line: &str| line.split_whitespace().nth(3) == Some(LISTENS);
+    let lines = table.lines().map_while(Result::ok).enumerate();
+    let mut part = Vec::new();
+    for (_, line) in lines.take_while(|(index, line)| is_head(*index) || listens(line)) {
+        part.extend_from_slice(line.as_bytes());
+        part.push(b'\n');
+    }
+    part
+}
+
 /// All TCP sockets of this network namespace.
 pub(crate) fn connections() -> impl Iterator<Item = TcpNetEntry> {
     let v4 = procfs::net::tcp().unwrap_or_default();
@@ -162,6 +194,29 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn sockets_that_listen_are_found_without_a_look_at_the_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(listening_sockets().any(|entry| entry.local_address == address));
+        assert!(listening_sockets().all(|entry| entry.state == TcpState::Listen));
+        let head = "  sl  local_address rem_address   st tx_queue\n";
+        let line = |state| format!("   0: 0100007F:0CE4 00000000:0000 {state} 00000000:00000000\n");
+        let wanted = format!("{head}{}{}", line("0A"), line("0A"));
+        let table = format!("{wanted}{}", line("06").repeat(3));
+        // What follows is not even read.
+        let table = std::io::Read::chain(table.as_bytes(), BufReader::with_capacity(1, Unreadable));
+        assert_eq!(listening_part(table), wanted.as_bytes());
+    }
+
+    struct Unreadable;
+
+    impl std::io::Read for Unreadable {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            panic!("it is read to its end")
+        }
+    }
 
     #[test]
     fn a_connection_is_known_to_be_accepted() {

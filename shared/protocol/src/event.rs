@@ -31,7 +31,10 @@ pub enum EventKind {
     Reload,
     Scale,
     Limit,
+    Maintenance,
     Shutdown,
+    /// Another balancer succeeds this one, or has failed to.
+    Upgrade,
 }
 
 impl fmt::Display for EventKind {
@@ -52,7 +55,9 @@ impl fmt::Display for EventKind {
             Self::Reload => "reload",
             Self::Scale => "scale",
             Self::Limit => "limit",
+            Self::Maintenance => "maintenance",
             Self::Shutdown => "shutdown",
+            Self::Upgrade => "upgrade",
         })
     }
 }

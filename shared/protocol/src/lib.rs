@@ -1,24 +1,30 @@
 //! Identities, states, names and JSON bodies that more than one program uses.
 
+mod certificate;
 mod control;
 mod event;
 mod output;
 pub mod problem;
 mod release;
+mod reload;
 mod restart;
 mod sample;
+mod upgrade;
 
 use std::fmt;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use control::{Progress, Scale, Status, WorkerRange};
+pub use certificate::CertificateStatus;
+pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status, Upgraded, WorkerRange};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;
+pub use reload::{ReleaseId, ReloadMode, Turn, UnknownReloadMode};
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
+pub use upgrade::{Handover, SuccessorMessage, TAKE_OVER, Upgrade};
 
 /// Response header: the worker that answered; `0` is the primary itself.
 pub const WORKER_ID_HEADER: &str = "x-worker-id";
@@ -178,6 +184,11 @@ pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "crash"))]
     pub last_restart: Option<String>,
+    /// The release that it runs, or starts from next: 1 is the one that the cluster was
+    /// started with, and each reload opens the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, example = 1))]
+    pub release: Option<ReleaseId>,
     /// Requests handed to this process by the balancer.
     pub requests: u64,
     /// Requests that this process is working on for the balancer.

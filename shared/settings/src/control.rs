@@ -9,6 +9,7 @@
 //! not used, and whoever asks compares the user at the other end.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -64,21 +65,62 @@ impl Directory {
     }
 }
 
-/// The file name of the socket of the cluster on `port`.
-pub fn socket_name(port: u16) -> String {
-    format!("{PREFIX}{port}.sock")
+/// By which a cluster is known: where its clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterName {
+    Port(u16),
+    /// As `unix:/PATH` or `unix:@NAME`, of a cluster without a port.
+    Unix(String),
 }
 
-/// The sockets that lie in the default places, those of the cluster on `port` or all:
+impl ClusterName {
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Port(port) => Some(*port),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// As it stands in names of files, which have no room for a path.
+    fn in_file_name(&self) -> String {
+        match self {
+            Self::Port(port) => port.to_string(),
+            Self::Unix(text) => format!("unix-{:016x}", fnv_1a(text.as_bytes())),
+        }
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "port {port}"),
+            Self::Unix(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The same in every version of this program (FNV-1a with 64 bits, Fowler, Noll and Vo).
+fn fnv_1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// The file name of the socket of the cluster with this name.
+pub fn socket_name(name: &ClusterName) -> String {
+    format!("{PREFIX}{}.sock", name.in_file_name())
+}
+
+/// The sockets that lie in the default places, those of the cluster with this name or all:
 /// this user's, and for root everybody's after its own. Whether anybody listens on them,
 /// and who, is for the caller to find out.
-pub fn sockets(port: Option<u16>) -> Vec<PathBuf> {
+pub fn sockets(cluster: Option<&ClusterName>) -> Vec<PathBuf> {
+    let wanted = cluster.map(ClusterName::in_file_name);
     let mut found = Vec::new();
     let user = user();
     let mut look = |directory: &Path, owner: Option<u32>| {
         let names = entries(directory).into_iter().filter(|name| {
-            let named = port_of(name, owner);
-            named.is_some_and(|named| port.is_none_or(|port| port == named))
+            let named = cluster_of(name, owner);
+            named.is_some_and(|named| wanted.as_ref().is_none_or(|wanted| *wanted == named))
         });
         for path in names.map(|name| directory.join(name)) {
             if !found.contains(&path) {
@@ -141,13 +183,16 @@ fn entries(directory: &Path) -> Vec<OsString> {
     names
 }
 
-/// The port in the name of a socket, which has its owner in it where users share the directory.
-fn port_of(name: &OsStr, owner: Option<u32>) -> Option<u16> {
+/// The cluster in the name of a socket, which has its owner in it where users share the directory.
+fn cluster_of(name: &OsStr, owner: Option<u32>) -> Option<&str> {
     let rest = name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(".sock")?;
-    match owner {
-        Some(owner) => rest.strip_prefix(&format!("{owner}-"))?.parse().ok(),
-        None => rest.parse().ok(),
-    }
+    let named = match owner {
+        Some(owner) => rest.strip_prefix(&format!("{owner}-"))?,
+        None => rest,
+    };
+    let is_unix = |rest: &str| rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let fits = named.parse::<u16>().is_ok() || named.strip_prefix("unix-").is_some_and(is_unix);
+    fits.then_some(named)
 }
 
 /// The user in the name of a directory: `balancer-UID`, or `balancer-UID-RANDOM` where

@@ -50,6 +50,8 @@ pub struct Definition {
     pub(crate) bare_fits: Option<fn(&str) -> bool>,
     /// Several values with commas between them, which may be a list in `cluster.toml`.
     pub list: bool,
+    /// Says what is wrong with a value that does not parse, where that is worth saying.
+    pub(crate) why_wrong: Option<fn(&str) -> Option<String>>,
 }
 
 /// The flag, without dashes, and the variable that a setting had before.
@@ -218,6 +220,7 @@ impl<T> Draft<T> {
             prefixed: None,
             bare_fits: None,
             list: false,
+            why_wrong: None,
         };
         Self { definition, parse }
     }
@@ -247,6 +250,12 @@ impl<T> Draft<T> {
     /// See [`Definition::list`].
     pub(crate) const fn list(mut self) -> Self {
         self.definition.list = true;
+        self
+    }
+
+    /// See [`Definition::why_wrong`].
+    pub(crate) const fn why_wrong(mut self, why: fn(&str) -> Option<String>) -> Self {
+        self.definition.why_wrong = Some(why);
         self
     }
 

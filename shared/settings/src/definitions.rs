@@ -8,6 +8,7 @@ mod cluster;
 mod health;
 mod operators;
 mod state;
+mod tls;
 mod workers;
 
 pub use access_log::{ACCESS_LOG, ACCESS_LOG_FORMAT};
@@ -20,25 +21,29 @@ pub use bundled_worker::{
     WORKER_SHUTDOWN_TIMEOUT, WORKER_THREADS,
 };
 pub use clients::{
-    BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES, CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT,
-    IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY, MIN_BODY_RATE, RESPONSE_TIMEOUT,
-    TRUST_FORWARDED,
+    BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES, CLIENT_TIMEOUT, ERROR_PAGES, HALF_CLOSE,
+    HEAD_TIMEOUT, HSTS, HTTP_REDIRECT, HTTP2, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP,
+    MAX_REQUEST_BODY, MIN_BODY_RATE, RESPONSE_TIMEOUT, TRUST_FORWARDED,
 };
-pub use cluster::{CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, MAX_WORKERS, PORT, SCALE_DOWN_AFTER, WORKERS};
+pub use cluster::{
+    CLUSTER, CLUSTER_ENABLED, CONFIG, HOST, LISTEN, MAX_WORKERS, PORT, SCALE_DOWN_AFTER, WORKERS,
+};
 pub use health::{
     HANG_TIMEOUT, HEALTH_FALL, HEALTH_HOST, HEALTH_INTERVAL, HEALTH_PATH, HEALTH_RISE, HEALTH_STATUS,
     HEALTH_TIMEOUT,
 };
 pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT, WORKER_OUTPUT};
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
+pub use tls::{TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY};
 pub use workers::{
     CHDIR, DRAIN_SIGNAL, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY,
-    MAX_REQUESTS, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT, STREAM_DRAIN_TIMEOUT,
+    MAX_REQUESTS, RELOAD_MODE, SHUTDOWN_DELAY, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT,
+    STREAM_DRAIN_TIMEOUT,
 };
 
 use crate::definition::{Definition, Group, Programs};
 
-pub const GROUPS: [Group; 9] = [
+pub const GROUPS: [Group; 10] = [
     cluster::GROUP,
     state::GROUP,
     workers::GROUP,
@@ -46,6 +51,7 @@ pub const GROUPS: [Group; 9] = [
     operators::GROUP,
     balancing::GROUP,
     clients::GROUP,
+    tls::GROUP,
     access_log::GROUP,
     bundled_worker::GROUP,
 ];
@@ -150,15 +156,18 @@ mod tests {
             get CLUSTER_ENABLED: ["maybe"];
             get HOST: ["not a host"];
             get PORT: ["65536", "-1", "http"];
+            find LISTEN: ["127.0.0.1", ":3100", "unix:"];
             find CONFIG: ["a\0b"];
             find STATE_DIR: ["a\0b"];
             find ENV_FILE: [",", "a.env,,b.env"];
             find CHDIR: ["a\0b"];
             get DRAIN_TIMEOUT: NO_DURATION;
+            get SHUTDOWN_DELAY: ["5", "-1s", "9000years"];
             get STARTUP_TIMEOUT: NO_DURATION;
             get GIVE_UP_AFTER: ["0", "-1", "always", "1001"];
             get KILL_TIMEOUT: NO_DURATION;
             find START_PARALLEL: NO_COUNT;
+            get RELOAD_MODE: ["All", "rolling", "one by one"];
             find MAX_MEMORY: ["0", "lots"];
             find MAX_REQUESTS: ["0", "1e3"];
             find MAX_LIFETIME: NO_DURATION;
@@ -186,7 +195,13 @@ mod tests {
             find MAX_CONNECTIONS: ["0"];
             find MAX_CONNECTIONS_PER_IP: ["0", "4294967296"];
             get TRUST_FORWARDED: ["maybe"];
+            find HTTP_REDIRECT: ["80?mode=660", "https://0.0.0.0:80"];
+            find HSTS: ["0s", "500ms", "11years", "forever"];
             get HALF_CLOSE: ["maybe"];
+            find TLS_CERT: [",", "a.pem,,b.pem"];
+            find TLS_KEY: [",", "a\0b"];
+            find TLS_DIR: ["a\0b"];
+            find TLS_CLIENT_CA: ["a\0b"];
             find CRASH_ENABLED: ["maybe"];
             get WORKER_THREADS: ["0", "65"];
             find CPU_THREADS: ["0", "257"];

@@ -8,16 +8,18 @@ use crate::origin::Origin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("invalid value {value:?} from {origin}: expected {expects}, for example {example}{hint}")]
+    #[error("invalid value {value:?} from {origin}: {why}expected {expects}, for example {example}{hint}")]
     Invalid {
         /// Variable of the setting.
         setting: &'static str,
         value: String,
         origin: Box<Origin>,
+        /// What is wrong with it, and a semicolon, or nothing.
+        why: Box<str>,
         expects: &'static str,
         example: String,
         /// What to do where the value may not be meant for the cluster, or nothing.
-        hint: String,
+        hint: Box<str>,
     },
     #[error(
         "invalid value from {origin} (not shown as it may hold a password): {reason}; \
@@ -59,8 +61,9 @@ impl ConfigError {
         }
         let (setting, expects, example) =
             (definition.variable, definition.expects, example(definition, &origin));
+        let why = definition.why_wrong.and_then(|why| why(&value)).map(|why| why + "; ").unwrap_or_default();
         let (hint, origin) = (hint(definition, &origin), Box::new(origin));
-        Self::Invalid { setting, value, origin, expects, example, hint }
+        Self::Invalid { setting, value, origin, why: why.into(), expects, example, hint: hint.into() }
     }
 
     pub(crate) fn invalid_secret(definition: &Definition, reason: String, origin: Origin) -> Self {

@@ -19,6 +19,8 @@ pub mod env_file;
 mod error;
 mod file;
 mod flags;
+pub mod listen;
+mod listeners;
 mod origin;
 mod parse;
 mod resolve;
@@ -29,8 +31,9 @@ pub use changes::SettingChange;
 pub use definition::{DefaultText, Definition, Group, Optional, Programs, Setting};
 pub use error::ConfigError;
 pub use flags::{Balancer, Flags, TakenFlags, Worker};
+pub use listeners::Listeners;
 pub use origin::{Level, Origin};
-pub use parse::{Admin, ClusterMode, DrainSignal, WorkerNumber};
+pub use parse::{Admin, ClusterMode, DrainSignal, ReloadMode, WorkerNumber};
 pub use resolve::Settings;
 
 /// The admin listener's default port is this far above the port for clients.

@@ -58,6 +58,18 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= YEAR)
 }
 
+/// How long browsers remember that a site speaks HTTPS: a second to ten years.
+pub(crate) fn hsts(text: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+    let duration = humantime::parse_duration(text).ok()?;
+    (Duration::from_secs(1)..=LONGEST).contains(&duration).then_some(duration)
+}
+
+/// As [`duration`], or zero for none.
+pub(crate) fn duration_or_none(text: &str) -> Option<Duration> {
+    if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { duration(text) }
+}
+
 /// An amount of bytes, such as `64KiB`; `0` for none.
 pub(crate) fn bytes_or_none(text: &str) -> Option<u64> {
     text.parse().ok().map(|size: ByteSize| size.as_u64())
@@ -156,6 +168,25 @@ impl DrainSignal {
             "WINCH" => Self::Other(Signal::WINCH.as_raw()),
             _ => return None,
         })
+    }
+}
+
+/// How workers are replaced as planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// The new ones start beside the old ones, and take over together.
+    All,
+    /// Each worker ends before its successor starts.
+    OneByOne,
+}
+
+impl ReloadMode {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "all" => Some(Self::All),
+            "one-by-one" => Some(Self::OneByOne),
+            _ => None,
+        }
     }
 }
 

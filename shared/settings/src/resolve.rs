@@ -84,6 +84,11 @@ impl Settings {
             problems.retain(|problem| problem.hides_values() && !is_named);
         }
         settings.settle(command);
+        for name in definitions::all().flat_map(|definition| settings.sources.unreadable(definition)) {
+            settings
+                .warnings
+                .push(format!("the environment variable {name} is not UTF-8, and has no effect"));
+        }
         if let Some(UnreadableDotenv(reason)) = unreadable {
             let err = ConfigError::Unreadable { path: ".env".into(), reason };
             match settings.command {

@@ -2,6 +2,7 @@
 //! `cluster.toml`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -15,6 +16,8 @@ use crate::origin::Origin;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     variables: HashMap<String, String>,
+    /// Variables that are there and cannot be read, as they are not UTF-8.
+    unreadable: Vec<String>,
     dotenv: HashMap<String, Assignment>,
     pub(crate) file: Option<ConfigFile>,
     /// Only variables that are nobody's but the cluster's are read, as somebody else's
@@ -33,12 +36,33 @@ impl Sources {
             Ok(bytes) => (bytes, None),
             Err(err) => (Vec::new(), Some(UnreadableDotenv(err))),
         };
-        (Self::from_parts(environment(), &dotenv), unreadable)
+        (Self { dotenv: Self::from_parts(HashMap::new(), &dotenv).dotenv, ..Self::environment() }, unreadable)
     }
 
     /// The process's environment alone.
     pub(crate) fn environment() -> Self {
-        Self { variables: environment(), ..Self::default() }
+        Self::from_variables(std::env::vars_os())
+    }
+
+    /// No variable that is not UTF-8 is a setting.
+    fn from_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut sources = Self::default();
+        for (name, value) in all {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) if is_service_link(&name, &value) => {}
+                Ok(value) => drop(sources.variables.insert(name, value)),
+                Err(_) => sources.unreadable.push(name),
+            }
+        }
+        sources
+    }
+
+    /// Variables of `definition` that are set in the environment to what is not UTF-8, and
+    /// have no effect.
+    pub(crate) fn unreadable(&self, definition: &Definition) -> impl Iterator<Item = &'static str> {
+        let read = definition.variables().filter(|name| !self.shared_with_program || is_the_clusters(name));
+        read.filter(|name| self.unreadable.iter().any(|unreadable| unreadable == name))
     }
 
     pub(crate) fn from_parts(variables: HashMap<String, String>, dotenv: &[u8]) -> Self {
@@ -123,16 +147,27 @@ fn read_dotenv(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// No variable that is not UTF-8 is a setting.
-fn environment() -> HashMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, value)| !is_service_link(name, value))
-        .collect()
-}
-
 /// Kubernetes tells a pod of a service with the name cluster by CLUSTER_PORT, and means no
 /// setting by it (its documents: Service, Environment variables).
 fn is_service_link(name: &str, value: &str) -> bool {
     name.ends_with("_PORT") && ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+    use crate::definitions::{PORT, STRATEGY};
+
+    #[test]
+    fn variables_that_are_not_text_are_known_and_have_no_effect() {
+        let broken = OsString::from_vec(b"hash\xff".to_vec());
+        let variables = [("CLUSTER_STRATEGY", broken.clone()), ("OTHER", broken), ("PORT", "1".into())];
+        let variables = variables.map(|(name, value)| (OsString::from(name), value));
+        let sources = Sources::from_variables(variables.into_iter());
+        assert_eq!(sources.unreadable(&STRATEGY).collect::<Vec<_>>(), ["CLUSTER_STRATEGY"]);
+        assert_eq!((sources.unreadable(&PORT).count(), sources.find(&STRATEGY)), (0, None));
+        assert!(sources.find(&PORT).is_some());
+    }
 }

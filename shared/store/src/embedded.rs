@@ -109,6 +109,22 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         submit(&self.reader, move |connection| job(connection).map_err(store_error)).await
     }
+
+    /// What a write has done is acknowledged only if it is in the file that is there: one
+    /// that has been removed takes writes as before.
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.check()?;
+        let watched = self.watched.clone();
+        submit(&self.writer, move |connection| {
+            let done = job(connection)?;
+            watched.map_or(Ok(()), |watched| watched.look_at_database())?;
+            Ok(done)
+        })
+        .await
+    }
 }
 
 /// Opens the store with this `identity`, which another process has made in `directory`.
@@ -237,10 +253,9 @@ fn store_error(err: rusqlite::Error) -> StoreError {
 #[async_trait]
 impl StateStore for EmbeddedStore {
     async fn set(&self, key: &Key, value: &RawValue, ttl: Option<Duration>) -> Result<(), StoreError> {
-        self.check()?;
         let (key, value) = (key.stored().to_owned(), value.get().to_owned());
         let ttl = ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1));
-        submit(&self.writer, move |connection| {
+        self.write(move |connection| {
             let expires = ttl.map(|ttl| now().saturating_add(ttl));
             database::set(connection, &key, &value, expires).map_err(store_error)
         })
@@ -257,16 +272,13 @@ impl StateStore for EmbeddedStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        self.check()?;
         let key = key.stored().to_owned();
-        submit(&self.writer, move |connection| database::delete(connection, &key, now()).map_err(store_error))
-            .await
+        self.write(move |connection| database::delete(connection, &key, now()).map_err(store_error)).await
     }
 
     async fn increment(&self, key: &Key, by: i64) -> Result<i64, StoreError> {
-        self.check()?;
         let key = key.stored().to_owned();
-        submit(&self.writer, move |connection| database::increment(connection, &key, by, now())).await
+        self.write(move |connection| database::increment(connection, &key, by, now())).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

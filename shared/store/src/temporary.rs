@@ -5,9 +5,9 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-
-use tempfile::TempDir;
 
 const PREFIX: &str = "cluster-state-";
 /// In the directory, says to everyone who uses it that it will not be kept.
@@ -19,9 +19,20 @@ const SAFE_AGE: Duration = Duration::from_secs(60);
 /// A new directory for this user only, below `$TMPDIR` or `/tmp`; dropping this
 /// removes it.
 pub struct TemporaryDirectory {
-    directory: TempDir,
+    directory: PathBuf,
+    /// It is removed at the end. Can be given away meanwhile.
+    is_owned: Arc<AtomicBool>,
     /// Shared lock that says it is in use; ends with the process in any case.
     _in_use: File,
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        if self.is_owned.load(Ordering::Relaxed) {
+            // What cannot be removed is, when the next one is made.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
 }
 
 impl TemporaryDirectory {
@@ -40,11 +51,30 @@ impl TemporaryDirectory {
         in_use.lock_shared()?;
         File::create_new(directory.path().join(MARK))?;
         sweep(parent);
-        Ok(Self { directory, _in_use: in_use })
+        Ok(Self { directory: directory.keep(), is_owned: Arc::new(true.into()), _in_use: in_use })
+    }
+
+    /// One that another process has made, and owns until [`Self::ownership`] is set here and not
+    /// there.
+    ///
+    /// # Errors
+    /// When it is not there any more, or was not made by [`Self::create`].
+    pub fn succeed(directory: &Path) -> io::Result<Self> {
+        let in_use = File::open(directory)?;
+        in_use.lock_shared()?;
+        if !is_temporary(directory) {
+            return Err(io::Error::other("it is no directory of a temporary store"));
+        }
+        Ok(Self { directory: directory.to_owned(), is_owned: Arc::default(), _in_use: in_use })
+    }
+
+    /// Decides whether it is removed at the end.
+    pub fn ownership(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_owned)
     }
 
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 }
 

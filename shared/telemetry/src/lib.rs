@@ -126,12 +126,18 @@ pub fn init(telemetry: &Telemetry) -> Result<TelemetryGuard, TelemetryError> {
 /// # Errors
 /// As [`init`].
 pub fn init_counted(telemetry: &Telemetry, lost: Lost) -> Result<TelemetryGuard, TelemetryError> {
-    let filter = EnvFilter::try_new(&telemetry.filter)
-        .map_err(|_| TelemetryError::Filter(telemetry.filter.clone()))?;
+    let filter = filter(&telemetry.filter).ok_or_else(|| TelemetryError::Filter(telemetry.filter.clone()))?;
     let stderr = Queue::start(Patient(io::stderr()), "standard error", lost.clone());
     let stderr = stderr.map_err(TelemetryError::Thread)?;
     install(telemetry, filter, Arc::clone(&stderr.queue))?;
     Ok(TelemetryGuard { stderr, stdout: None, lost })
+}
+
+/// Lets through what `directives` say, and in any case that lines were lost: otherwise nobody
+/// knows that the log has gaps, as lines of others are in it whatever is let through.
+fn filter(directives: &str) -> Option<EnvFilter> {
+    let filter = EnvFilter::try_new(directives).ok()?;
+    Some(filter.add_directive(queue::LOSSES.parse().ok()?))
 }
 
 fn install(telemetry: &Telemetry, filter: EnvFilter, queue: Arc<Queue>) -> Result<(), TelemetryError> {

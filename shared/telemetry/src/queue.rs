@@ -16,6 +16,9 @@ const ROOM: usize = 8 * 1024 * 1024;
 const OWN_ROOM: usize = 1024 * 1024;
 /// A buffer that has grown beyond this is given back once it has been written.
 const KEPT: usize = 64 * 1024;
+/// Directive of a filter by which reports of lost lines pass.
+pub(crate) const LOSSES: &str = concat!(module_path!(), "=warn");
+
 /// Shortest time between two reports of lost lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -25,8 +25,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("balancer-access-log", &["shared-protocol"]),
     (
         "balancer-proxy",
-        &["balancer-access-log", "balancer-http1", "balancer-pool", "balancer-state", "shared-protocol"],
+        &[
+            "balancer-access-log",
+            "balancer-http1",
+            "balancer-pool",
+            "balancer-state",
+            "balancer-tls",
+            "shared-protocol",
+        ],
     ),
+    ("balancer-tls", &["shared-protocol"]),
     (
         "balancer-supervisor",
         &[
@@ -39,7 +47,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "shared-telemetry",
         ],
     ),
-    ("balancer-admin", &["balancer-pool", "balancer-state", "balancer-supervisor", "shared-protocol"]),
+    (
+        "balancer-admin",
+        &["balancer-pool", "balancer-state", "balancer-supervisor", "shared-process", "shared-protocol"],
+    ),
     ("balancer-ctl", &["shared-http-client", "shared-protocol", "shared-settings", "shared-telemetry"]),
     ("worker", &["shared-process", "shared-protocol", "shared-settings", "shared-store", "shared-telemetry"]),
     (

@@ -2,18 +2,18 @@
 //! and removed at the end if it is still the same one.
 
 use std::fmt::Write as _;
-use std::fs::Metadata;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, UCred, sockopt};
+use rustix::net::UCred;
+use rustix::process::Pid;
+use shared_process::unix_socket::{self, Access, BindError, Ownership, SocketFile};
 use tracing::{info, warn};
 
 /// Between two looks at whether the file is still there: one stat(2).
@@ -70,19 +70,30 @@ enum PlaceError {
     /// Whose it is would be taken away from its users by another place.
     #[error("another cluster listens on it{}", described(.0))]
     InUse(Option<UCred>),
-    #[error("there is {0}, which is not a socket")]
-    NoSocket(&'static str),
-    #[error("there is no such directory")]
-    NoDirectory,
     #[error("{0}")]
     NotFit(String),
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    #[error(transparent)]
+    Bind(BindError),
+}
+
+impl From<io::Error> for PlaceError {
+    fn from(err: io::Error) -> Self {
+        Self::Bind(err.into())
+    }
 }
 
 impl From<Errno> for PlaceError {
     fn from(err: Errno) -> Self {
-        Self::Io(err.into())
+        Self::Bind(err.into())
+    }
+}
+
+impl From<BindError> for PlaceError {
+    fn from(err: BindError) -> Self {
+        match err {
+            BindError::InUse(peer) => Self::InUse(peer),
+            err => Self::Bind(err),
+        }
     }
 }
 
@@ -94,16 +105,14 @@ fn described(peer: &Option<UCred>) -> String {
     format!(": process {}{whose}", peer.pid.as_raw_nonzero())
 }
 
-/// Device and inode, by which a file is known.
-type Identity = (u64, u64);
-
-/// The bound socket; its file goes away with it.
+/// The bound socket.
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: StdUnixListener,
     pub path: PathBuf,
     owns_directory: bool,
-    identity: Identity,
+    /// Removed before the listener is closed, if this cluster has made it.
+    file: Option<SocketFile>,
 }
 
 impl ControlSocket {
@@ -143,33 +152,84 @@ impl ControlSocket {
         };
         match bind() {
             // Another cluster has ended, and its directory has gone with it.
-            Err((_, PlaceError::NoDirectory)) => bind(),
+            Err((_, PlaceError::Bind(BindError::NoDirectory))) => bind(),
             bound => bound,
         }
     }
 
     fn bind_to(prepared: &Prepared) -> Result<Self, PlaceError> {
-        let Prepared { path, owns_directory } = prepared;
-        remove_stale(path)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // The file gets the mode that the socket has, less the umask, and so is never open
-        // to others, not even for a moment (unix_bind in the kernel's net/unix/af_unix.c).
-        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?).map_err(|err| match err {
-            Errno::NOENT => PlaceError::NoDirectory,
-            err => err.into(),
+        let (listener, file) = unix_socket::bind(&prepared.path, Access::PRIVATE, BACKLOG)?;
+        let path = file.path().to_owned();
+        Ok(Self { listener, path, owns_directory: prepared.owns_directory, file: Some(file) })
+    }
+
+    /// Takes a socket that somebody else has bound and listens on. Its file stays where it
+    /// is: whoever has made it passes the socket on again.
+    ///
+    /// # Errors
+    /// When another cluster listens on it as well, or when it has no path in the file system
+    /// by which clients could find it.
+    pub fn inherit(listener: StdUnixListener) -> Result<Self, SocketError> {
+        let taken = || {
+            let address = listener.local_addr()?;
+            let path = address.as_pathname().ok_or_else(|| io::Error::other("it has no path"))?;
+            listener.set_nonblocking(true)?;
+            other_cluster(path).map_or(Ok(()), Err)?;
+            // Clients learn from the socket which process it is that has listened last (unix(7),
+            // SO_PEERCRED).
+            rustix::net::listen(&listener, BACKLOG)?;
+            Ok(SocketFile::of_another(path)?)
+        };
+        let file = taken().map_err(|err: PlaceError| SocketError {
+            text: format!("from the one that was passed: {err}"),
         })?;
-        // Independent of any working directory.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let identity = identity(&std::fs::symlink_metadata(&path)?);
-        rustix::net::listen(&socket, BACKLOG)?;
-        Ok(Self { listener: StdUnixListener::from(socket), path, owns_directory: *owns_directory, identity })
+        Ok(Self { listener, path: file.path().to_owned(), owns_directory: false, file: Some(file) })
+    }
+
+    /// Takes over a socket, with its directory if that is a cluster's own, from a cluster that
+    /// serves it until this one does ([`Self::claim`]).
+    ///
+    /// # Errors
+    /// When it has no path in the file system by which clients could find it.
+    pub fn succeed(listener: StdUnixListener, owns_directory: bool) -> Result<Self, SocketError> {
+        let taken = || {
+            let address = listener.local_addr()?;
+            let path = address.as_pathname().ok_or_else(|| io::Error::other("it has no path"))?;
+            listener.set_nonblocking(true)?;
+            Ok(SocketFile::of_another(path)?)
+        };
+        let file = taken()
+            .map_err(|err: PlaceError| SocketError { text: format!("from the predecessor's: {err}") })?;
+        Ok(Self { listener, path: file.path().to_owned(), owns_directory, file: Some(file) })
+    }
+
+    /// Clients learn from the socket which process it is that has listened last (unix(7),
+    /// SO_PEERCRED): this one from now on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn claim(&self) -> io::Result<()> {
+        Ok(rustix::net::listen(&self.listener, BACKLOG)?)
+    }
+
+    /// Decides whether file and directory are removed at the end.
+    pub fn ownership(&self) -> Ownership {
+        self.file.as_ref().map(SocketFile::ownership).unwrap_or_default()
+    }
+
+    pub fn owns_directory(&self) -> bool {
+        self.owns_directory
+    }
+
+    /// # Errors
+    /// When there are too many descriptors.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// Does the path still lead here? Somebody may have swept the directory.
     fn is_there(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+        self.file.as_ref().is_some_and(SocketFile::is_there)
     }
 
     /// Returns another socket when the file of this one is gone.
@@ -181,7 +241,10 @@ impl ControlSocket {
                 continue;
             }
             match Self::bind(places) {
-                Ok(renewed) => {
+                Ok(mut renewed) => {
+                    if let Some((made, gone)) = renewed.file.take().zip(self.file.as_ref()) {
+                        renewed.file = Some(made.instead_of(gone));
+                    }
                     info!(control = %renewed.path.display(), "the control socket's file was gone: made anew");
                     return renewed;
                 }
@@ -214,11 +277,11 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if self.is_there() {
-            // Nothing can be done about it, and the next start replaces it.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        // While it listens, nobody takes its file for a stale one.
+        let owns_file = self.ownership().is_held();
+        drop(self.file.take());
         if self.owns_directory
+            && owns_file
             && let Some(directory) = self.path.parent()
         {
             // Fails when another cluster has its socket there.
@@ -227,48 +290,15 @@ impl Drop for ControlSocket {
     }
 }
 
-fn identity(file: &Metadata) -> Identity {
-    (file.dev(), file.ino())
-}
-
-/// Makes room at `path` if a socket lies there on which nobody listens any more.
-fn remove_stale(path: &Path) -> Result<(), PlaceError> {
-    let found = match std::fs::symlink_metadata(path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    let kind = found.file_type();
-    if !kind.is_socket() {
-        return Err(PlaceError::NoSocket(if kind.is_symlink() {
-            "a symbolic link"
-        } else if kind.is_dir() {
-            "a directory"
-        } else {
-            "another file"
-        }));
-    }
-    match connect(path) {
-        // Not everybody may connect, and who does not take connections is still there.
-        Ok(socket) => Err(PlaceError::InUse(sockopt::socket_peercred(&socket).ok())),
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(PlaceError::InUse(None)),
-        Err(Errno::CONNREFUSED) => {
-            // Another cluster may have been faster.
-            if std::fs::symlink_metadata(path).is_ok_and(|now| identity(&now) == identity(&found)) {
-                std::fs::remove_file(path)?;
-            }
-            Ok(())
-        }
-        Err(Errno::NOENT) => Ok(()),
-        Err(err) => Err(err.into()),
-    }
-}
-
-/// Connects without waiting for somebody who takes no connections.
-fn connect(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
+/// The cluster that has been passed the socket at `path` as well, and still runs: each one
+/// listens on it anew, and the system keeps who was the last. The process that has passed it
+/// may have done so too.
+fn other_cluster(path: &Path) -> Option<PlaceError> {
+    let last = unix_socket::listening(path)?;
+    let name = |pid: Pid| std::fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok();
+    let own = rustix::process::getpid();
+    let is_cluster = last.pid != own && name(last.pid).is_some_and(|other| Some(other) == name(own));
+    (is_cluster && Some(last.pid) != rustix::process::getppid()).then_some(PlaceError::InUse(Some(last)))
 }
 
 #[cfg(test)]

@@ -23,12 +23,17 @@ function drawState(now) {
   const { status, workers, store } = now.health;
   const range = now.range ? ` (${now.range.min} to ${now.range.max}, as the load asks for)` : '';
   let words = WORDS[status] ?? status;
-  if (now.draining) words = 'shutting down: finishes what is in flight';
+  if (now.maintenance) words += `, maintenance: requests are answered 503`;
+  if (now.shutdown) words = `shutting down: ${shutdownWords(now.shutdown)}`;
   if (store && !store.reachable) words += `, ${store.problem ?? `the ${store.backend} store does not answer`}`;
   show(status, `${words} · ${workers.online} of ${workers.desired} workers online${range}`);
-  document.title = `${workers.online}/${workers.desired} ${now.draining ? 'stopping' : status} · Cluster`;
+  document.title = `${workers.online}/${workers.desired} ${now.shutdown ? 'stopping' : status} · Cluster`;
   const about = `${now.address} · up ${duration(now.uptimeSeconds)} · pid ${now.primary.pid} · version ${now.version}`;
   say(byId('about'), about);
+}
+
+function shutdownWords({ phase, secondsLeft }) {
+  return phase === 'delay' ? `serves for ${Math.ceil(secondsLeft)} s more` : 'finishes what is in flight';
 }
 
 function show(className, text) {

@@ -6,7 +6,7 @@ import { byId, make } from '/text.js';
 const KEPT = 100;
 /** Kinds of events that are bad news, and those that ask for patience. */
 const BAD = new Set(['crashed', 'hung', 'not-ready', 'port-taken']);
-const WAITING = new Set(['backoff', 'out-of-turn', 'draining', 'started', 'restarted', 'limit', 'shutdown']);
+const WAITING = new Set(['backoff', 'out-of-turn', 'draining', 'started', 'restarted', 'limit', 'maintenance', 'shutdown']);
 
 let newest = 0;
 

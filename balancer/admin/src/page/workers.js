@@ -63,6 +63,7 @@ export function drawWorkers(now) {
     ...workers.map((worker) => [worker, String(worker.id), false]),
     ...[...joining, ...leaving].map((worker) => [worker, `${worker.id}/${worker.pid}`, true]),
   ].sort(([a], [b]) => a.id - b.id);
+  const isMixed = new Set(workers.map((worker) => worker.release)).size > 1;
   const body = byId('workers');
   const kept = new Set();
   wanted.forEach(([worker, key, extra], index) => {
@@ -71,6 +72,7 @@ export function drawWorkers(now) {
     kept.add(key);
     mark(row, worker);
     fill(row, worker, extra, {
+      isMixed,
       share: total && !extra ? served(worker.id) / total : null,
       // A whole bar is twice a fair share, so that few and many workers can be compared alike.
       full: Math.min(1, 2 / workers.length),
@@ -87,13 +89,13 @@ export function drawWorkers(now) {
   }
 }
 
-function fill(row, worker, extra, { share, full, rates, cpu }) {
+function fill(row, worker, extra, { isMixed, share, full, rates, cpu }) {
   const cells = row.parts;
   const orDash = (value) => (isNothing(value) ? '–' : String(value));
   say(cells.id, String(worker.id));
   say(row.badge, worker.state);
   row.badge.className = `badge ${worker.state}`;
-  say(row.since, `for ${duration(worker.stateSeconds)}`);
+  say(row.since, `for ${duration(worker.stateSeconds)}${isMixed ? `, release ${worker.release}` : ''}`);
   say(row.why, worker.state === 'online' ? '' : [worker.reason, ...(worker.lastLines ?? [])].filter(Boolean).join('\n'));
   row.bar.style.width = `${Math.min(100, ((share ?? 0) * 100) / full).toFixed(1)}%`;
   row.bar.parentElement.classList.toggle('marked', full < 1);

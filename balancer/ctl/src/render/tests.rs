@@ -36,6 +36,18 @@ fn the_picture_says_what_is_known() {
 }
 
 #[test]
+fn a_shutdown_is_shown_with_what_it_still_does() {
+    let shown = |phase| {
+        let stopping = Status { shutdown: Some(phase), ..a_status() };
+        (status(&stopping, None, PLAIN)[0].clone(), one_line(&stopping))
+    };
+    let (title, line) = shown(ShutdownPhase::Delay { seconds_left: 6.2 });
+    assert!(title.contains("shutting down: serves for 7 s more on http://127.0.0.1:3100"), "{title}");
+    assert!(line.starts_with("stopping     1/2"), "{line}");
+    assert!(shown(ShutdownPhase::Draining).0.contains("shutting down: finishes what is in flight"));
+}
+
+#[test]
 fn a_narrow_terminal_loses_the_least_important_columns() {
     for width in [20, 40, 60, 80, 100, 120] {
         let style = Style { colour: false, width: Some(width) };

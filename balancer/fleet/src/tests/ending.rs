@@ -14,7 +14,7 @@ fn only_long_lived(limits: &Limits) -> (Life, Vec<Effect>) {
     life.limits = *limits;
     life.member.retire(limits, life.now);
     life.now += 5 * SECOND;
-    let effects = life.member.only_long_lived(limits, life.now);
+    let effects = life.member.only_long_lived(true, limits, life.now);
     (life, effects)
 }
 
@@ -68,7 +68,7 @@ fn whoever_is_cut_short_has_no_more_time_than_others_that_end() {
 #[test]
 fn a_stop_shortens_the_time_of_a_drain() {
     let (mut life, _) = only_long_lived(&LIMITS);
-    let effects = life.member.stop_for_good(SECOND, &LIMITS, life.now);
+    let effects = life.member.stop_for_good(SECOND, true, &LIMITS, life.now);
     assert_eq!(effects, [close(Some(SECOND))]);
     let stopped = life.now;
     assert_eq!(life.at_deadline(), [KILL]);
@@ -78,13 +78,32 @@ fn a_stop_shortens_the_time_of_a_drain() {
 #[test]
 fn a_stop_gives_long_lived_connections_their_time() {
     let mut life = Life::online();
-    let effects = life.member.stop_for_good(4 * SECOND, &LIMITS, life.now);
+    let effects = life.member.stop_for_good(4 * SECOND, true, &LIMITS, life.now);
     assert_eq!(effects, [WITHDRAW, TERMINATE, close(Some(4 * SECOND)), Effect::AwaitDrain(FIRST)]);
     let stopped = life.now;
     assert_eq!(life.at_deadline(), [KILL]);
     assert_eq!(life.now, stopped + 4 * SECOND + LIMITS.kill);
 
     let mut life = Life::online();
-    let effects = life.member.stop_for_good(Duration::ZERO, &LIMITS, life.now);
+    let effects = life.member.stop_for_good(Duration::ZERO, true, &LIMITS, life.now);
     assert_eq!(effects, [WITHDRAW, TERMINATE, close(None)]);
+}
+
+#[test]
+fn a_program_that_would_die_of_sigterm_gets_it_when_its_connections_are_gone() {
+    let mut life = Life::online();
+    life.member.retire(&LIMITS, life.now);
+    assert_eq!(life.member.only_long_lived(false, &LIMITS, life.now), [close(Some(LIMITS.drain))]);
+    let mut closed = Life::online();
+    closed.member.retire(&LIMITS, closed.now);
+    closed.member.only_long_lived(false, &LIMITS, closed.now);
+    assert_eq!(closed.member.drained(&LIMITS, closed.now), [TERMINATE]);
+    let began = life.now;
+    assert_eq!(life.at_deadline(), [TERMINATE, close(None)]);
+    assert_eq!(life.now, began + LIMITS.drain);
+
+    let mut life = Life::online();
+    let effects = life.member.stop_for_good(4 * SECOND, false, &LIMITS, life.now);
+    assert_eq!(effects, [WITHDRAW, close(Some(4 * SECOND)), Effect::AwaitDrain(FIRST)]);
+    assert_eq!(life.at_deadline(), [TERMINATE, close(None)]);
 }

@@ -8,11 +8,14 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::Instant;
 
+use shared_protocol::ReloadMode;
+
 use super::world::{LIMITS, Running, Step, World, settings};
 use crate::{DrainSignal, Limits, Phase, RecyclePolicy, ScaleRange, Settings, StartPolicy};
 
-/// Rounds within which everything must have settled.
-const ROUNDS: usize = 200;
+/// Rounds within which everything must have settled: more than limits are looked at in the
+/// longest wait of a slot.
+const ROUNDS: usize = 1_000;
 
 /// How a state was reached.
 struct Path {
@@ -161,6 +164,7 @@ pub(super) fn setups() -> Vec<Setup> {
     let fit = StartPolicy { parallel: None, processors: 1 };
     let other = Limits { drain_signal: DrainSignal::Other(12), stream_drain: Some(LIMITS.kill), ..LIMITS };
     let alone = Settings { max_workers: 1, ..settings(1) };
+    let turns = |workers| Settings { mode: ReloadMode::OneByOne, ..settings(workers) };
     vec![
         setup("one alone", alone, false, 1),
         setup("another signal", Settings { limits: other, ..settings(1) }, true, 2),
@@ -172,9 +176,16 @@ pub(super) fn setups() -> Vec<Setup> {
         setup("as many as fit", Settings { starts: fit, ..settings(3) }, false, 1),
         setup("two with limits", Settings { recycle, ..settings(2) }, true, 1),
         setup("as the load says", Settings { range, ..settings(1) }, true, 3),
+        setup("by turns as well", Settings { range, ..turns(2) }, true, 3),
         setup("one gives up", Settings { give_up_after: Some(2), ..settings(1) }, false, 1),
         setup("two give up", Settings { starts: two, give_up_after: Some(1), ..settings(2) }, false, 1),
         setup("three serve", settings(3), true, 2),
+        setup("one has its turn", turns(1), true, 2),
+        setup("two take turns", turns(2), true, 2),
+        setup("two boot, by turns", turns(2), false, 1),
+        setup("two recycle by turns", Settings { recycle, ..turns(2) }, true, 1),
+        setup("three take turns", turns(3), true, 1),
+        setup("turns end early", Settings { give_up_after: Some(1), ..turns(2) }, false, 1),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shared_protocol::{Generation, RestartReason, WorkerId, WorkerState};
+use shared_protocol::{Generation, ReleaseId, RestartReason, WorkerId, WorkerState};
 
 use crate::limits::Limits;
 use crate::member::{History, Member, Role, may_eject};
@@ -36,7 +36,7 @@ pub(super) struct Life {
 impl Life {
     fn begin_as(id: u32, role: Role) -> Self {
         let now = Instant::now();
-        let mut member = Member::new(WorkerId(id), role, now);
+        let mut member = Member::new(WorkerId(id), role, ReleaseId::FIRST, now);
         member.start(process(FIRST, now), &LIMITS);
         Self { member, limits: LIMITS, now }
     }
@@ -360,6 +360,57 @@ fn a_worker_that_leaves_by_itself_gets_no_more_and_is_replaced_when_it_is_gone()
     let mut told = Life::online();
     told.stop();
     assert_eq!(told.member.leaving(&LIMITS, told.now), [], "it was told to");
+}
+
+#[test]
+fn a_worker_that_is_replaced_finishes_ends_and_starts_again_without_a_wait() {
+    let mut life = Life::online();
+    life.now += Duration::from_secs(1);
+    assert_eq!(life.member.replace(&LIMITS, life.now), [WITHDRAW, Effect::AwaitDrain(FIRST)]);
+    assert_eq!(life.state(), WorkerState::Draining);
+    assert_eq!(life.member.drained(&LIMITS, life.now), [TERMINATE]);
+    assert!(!life.member.is_at_gate(), "not before it has ended");
+    life.die();
+    assert!(life.member.is_at_gate());
+    life.restart();
+    assert_eq!(life.member.history, History::default(), "as planned, it is no restart");
+
+    let mut slow = Life::online();
+    slow.member.replace(&LIMITS, slow.now);
+    assert_eq!(slow.at_deadline(), [TERMINATE, close(None)]);
+    assert_eq!(slow.at_deadline(), [KILL]);
+    slow.die();
+    assert!(slow.member.is_at_gate());
+
+    let mut stopped = Life::online();
+    stopped.member.replace(&LIMITS, stopped.now);
+    stopped.stop();
+    stopped.die();
+    assert!(stopped.member.phase.is_stopped());
+}
+
+#[test]
+fn what_is_not_online_is_replaced_at_once() {
+    let mut starting = Life::begin();
+    assert_eq!(starting.member.replace(&LIMITS, starting.now), [TERMINATE]);
+    starting.die();
+    assert!(starting.member.is_at_gate());
+    assert_eq!(starting.member.replace(&LIMITS, starting.now), []);
+    assert!(starting.member.is_at_gate(), "it is on its way");
+
+    let mut waiting = Life::online();
+    waiting.die();
+    waiting.restart();
+    waiting.die();
+    assert_eq!(waiting.member.replace(&LIMITS, waiting.now), []);
+    assert!(waiting.member.is_at_gate(), "it waits no longer");
+
+    let mut hung = Life::online();
+    hung.member.eject(&LIMITS, hung.now);
+    assert_eq!(hung.member.replace(&LIMITS, hung.now), []);
+    assert_eq!(hung.at_deadline(), [KILL], "it has no more time than before");
+    hung.die();
+    assert!(hung.member.is_at_gate());
 }
 
 #[test]

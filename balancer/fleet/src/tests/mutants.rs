@@ -31,6 +31,7 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::StopForgetsDrains, "has more time than the stop"),
     (Bug::LeavesConnections, "keeps what it has"),
     (Bug::TellsTwice, "is told to end a second time"),
+    (Bug::TellsWhoDiesOfIt, "would die of SIGTERM"),
     (Bug::KillsTheBusy, "is taken for hung with"),
     (Bug::BlamesTheClient, "is taken for hung with Clients in hand"),
     (Bug::SparesTheStalled, "has stood still for"),
@@ -41,9 +42,17 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::ForgetsWhoWasReady, "gives up though a worker has been ready"),
     (Bug::GivesUpForOne, "gives up though worker"),
     (Bug::StepsDuringRollout, "begins beside"),
+    (Bug::StepsCutDrains, "a step cuts"),
     (Bug::StepsBeyondRange, "are not within"),
     (Bug::ScalesBeyondRange, "are not within"),
     (Bug::NeverGivesUp, "and the cluster goes on"),
+    (Bug::TakesTwoDown, "is taken down while worker"),
+    (Bug::StartsBesideOld, "gets a process beside another one"),
+    (Bug::GoesOnAfterFailure, "and the rollout goes on"),
+    (Bug::ReplacesTwice, "is replaced a second time"),
+    (Bug::KeepsFailedRelease, "comes back with release"),
+    (Bug::LeavesNobody, "is taken down and nobody else serves"),
+    (Bug::KeepsReleases, "is kept open for nobody"),
 ];
 
 /// States that are explored for each setup before random lives are tried.

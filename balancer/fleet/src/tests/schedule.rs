@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
+use shared_protocol::ReloadMode;
+
 use super::explorer::{ends_in_order, setups};
 use super::world::{Hand, LIMITS, Reply, Step, World};
 use crate::{ClusterEvent, ScaleTo, Settings};
@@ -11,7 +13,7 @@ use crate::{ClusterEvent, ScaleTo, Settings};
 /// Steps of one life; then a new one begins.
 const LIFE: usize = 2_000;
 /// Kinds of events that there are.
-const EVENTS: usize = 35;
+const EVENTS: usize = 36;
 /// Between two looks at whether everything would end in order.
 const LOOK: usize = 500;
 
@@ -54,7 +56,10 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
     match random.u32(..20_000) {
         0..4 => return Step::Stop(if random.bool() { LIMITS.drain } else { Duration::ZERO }),
         4..6 => return Step::Kill,
-        6..500 => return Step::Reload(reply(random)),
+        6..500 => {
+            let mode = random.choice([None, Some(ReloadMode::All), Some(ReloadMode::OneByOne)]).flatten();
+            return Step::Reload(mode, reply(random));
+        }
         500..1_000 => {
             let amount = random.usize(0..5);
             let to = match random.u8(..3) {

@@ -92,7 +92,7 @@ fn normalise_member(
             *since = base.checked_sub(age).expect("ages are short");
             budget.until.iter_mut().for_each(deadline);
         }
-        Phase::Draining { process: found, until } => {
+        Phase::Draining { process: found, until, .. } => {
             process(found);
             deadline(until);
         }

@@ -3,14 +3,16 @@
 //! takes one, carries out the effects and checks what must always hold.
 
 mod effects;
+mod replacing;
 mod rules;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
-use shared_protocol::{Generation, ReleaseChanges, WorkerId};
+use shared_protocol::{Generation, ReleaseChanges, ReleaseId, ReloadMode, WorkerId};
 
+use super::replacing::Replacing;
 use super::time::normalise;
 use crate::{
     ClusterEvent, DrainSignal, Effect, Exit, Fleet, Input, Jitter, Limits, Load, Measurement, PortPolicy,
@@ -35,6 +37,7 @@ pub(super) fn settings(workers: usize) -> Settings {
         workers,
         max_workers: 3,
         range: None,
+        mode: ReloadMode::All,
         limits: LIMITS,
         recycle: RecyclePolicy::default(),
         starts: StartPolicy { parallel: Some(1), processors: 1 },
@@ -48,6 +51,7 @@ pub(super) fn settings(workers: usize) -> Settings {
 pub(super) struct Running {
     pub generation: Generation,
     pub worker: WorkerId,
+    pub release: ReleaseId,
     pub up: bool,
     pub probed: bool,
     /// Its last probe was answered.
@@ -114,6 +118,11 @@ impl Running {
         !(self.ready || self.terminated || self.killed || self.leaving)
     }
 
+    /// It does not handle SIGTERM.
+    fn dies_of_terminate(&self) -> bool {
+        self.worker == WorkerId(2)
+    }
+
     /// At `now` this is found in its hand.
     fn hold(&mut self, hand: Hand, now: Instant) {
         self.hand = hand;
@@ -166,7 +175,7 @@ pub(super) enum Step {
     OnlyLongLived(Generation),
     Drained(Generation),
     Exited(Generation),
-    Reload(Reply),
+    Reload(Option<ReloadMode>, Reply),
     Scale(ScaleTo, Reply),
     /// Long-lived connections end within this time.
     Stop(Duration),
@@ -209,7 +218,11 @@ pub(super) struct World {
     asked: Vec<(RequestId, ScaleTo)>,
     /// Reloads that were accepted and have not begun yet.
     reload_queued: bool,
-    release_opened: bool,
+    /// Releases that are open.
+    releases: Vec<ReleaseId>,
+    /// The one that is being opened, or was opened last.
+    last_release: ReleaseId,
+    replacing: Replacing,
     /// The opened release differs from the one that runs, which is to be told.
     changes_untold: bool,
     /// Slots whose hung worker is being replaced.
@@ -235,7 +248,9 @@ impl World {
             waiting: Vec::new(),
             asked: Vec::new(),
             reload_queued: false,
-            release_opened: false,
+            releases: vec![ReleaseId::FIRST],
+            last_release: ReleaseId::FIRST,
+            replacing: Replacing::default(),
             changes_untold: false,
             ejected: Vec::new(),
             any_ready: false,
@@ -257,6 +272,7 @@ impl World {
             let place = known.iter().position(|&known| known == old);
             place.map_or(old, |place| Generation(place as u64 + 1))
         };
+        let known_releases = self.rename_releases();
         normalise(&mut self.fleet, self.now, base, &rename);
         self.fleet.generations = known.len() as u64;
         let before = std::mem::replace(&mut self.now, base);
@@ -266,6 +282,7 @@ impl World {
             let age = before.saturating_duration_since(running.heard).min(LIMITS.hang);
             running.heard = base.checked_sub(age).expect("ages are short");
         }
+        self.replacing.normalise(&known_releases);
         for question in &mut self.questions {
             if let Question::Launch(generation) | Question::Examine(generation) = question {
                 *generation = rename(*generation);
@@ -312,9 +329,14 @@ impl World {
         }
         if self.commands > 0 && !self.fleet.is_stopped() {
             for reply in Reply::ALL {
-                steps.push(Step::Reload(reply));
+                steps.push(Step::Reload(None, reply));
                 steps.extend((1..=3).map(|to| Step::Scale(ScaleTo::Exactly(to), reply)));
             }
+            let other = match self.fleet.settings.mode {
+                ReloadMode::All => ReloadMode::OneByOne,
+                ReloadMode::OneByOne => ReloadMode::All,
+            };
+            steps.push(Step::Reload(Some(other), Reply::AtSwitch));
             steps.push(Step::Scale(ScaleTo::More(1), Reply::AtSwitch));
             steps.push(Step::Scale(ScaleTo::More(1), Reply::None));
             steps.push(Step::Scale(ScaleTo::Fewer(1), Reply::None));
@@ -344,6 +366,7 @@ impl World {
         if stopping {
             self.reload_queued = false;
         }
+        self.replacing.mode = self.mode();
         let effects = self.fleet.handle(input, self.now);
         if let Step::Exited(of) = step {
             // Whoever is published from here on without being there is a mistake.
@@ -367,8 +390,15 @@ impl World {
         let ids: Vec<_> = current.map(|member| member.id).collect();
         self.ejected.retain(|id| ids.contains(id));
         self.failures.retain(|id, _| ids.contains(id));
+        self.check_replacing(step, &effects, &ids)?;
         self.check_state()?;
         looked_at.map_or(Ok(()), |of| self.check_stalled(of))
+    }
+
+    /// Processes that would die of SIGTERM: those of the second worker.
+    fn told_last(&self) -> Vec<Generation> {
+        let dying = self.running.iter().filter(|running| running.dies_of_terminate());
+        dying.map(|running| running.generation).collect()
     }
 
     fn input(&mut self, step: Step) -> Option<Input> {
@@ -413,10 +443,13 @@ impl World {
             Step::NotProbed(of) => probed(of, ProbeResult::Unknown { why: why() }),
             Step::CouldNotStart(of) => report(of, Report::CouldNotStart { why: why() }),
             Step::Leaving(of) => report(of, Report::Leaving),
-            Step::OnlyLongLived(of) => report(of, Report::OnlyLongLived),
+            Step::OnlyLongLived(of) => {
+                let handles_terminate = !self.told_last().contains(&of);
+                report(of, Report::OnlyLongLived { handles_terminate })
+            }
             Step::Drained(of) => report(of, Report::Drained),
             Step::Exited(of) => report(of, Report::Exited(Exit { how: why(), orderly: false, cause: None })),
-            Step::Reload(reply) => Some(Input::Reload { requester: self.requester(reply) }),
+            Step::Reload(mode, reply) => Some(Input::Reload { mode, requester: self.requester(reply) }),
             Step::Scale(to, reply) => {
                 let requester = self.requester(reply);
                 let relative = requester.filter(|_| !matches!(to, ScaleTo::Exactly(_)));
@@ -430,7 +463,7 @@ impl World {
             }
             Step::Stop(long_lived) => {
                 self.commands = self.commands.saturating_sub(1);
-                Some(Input::Stop { long_lived })
+                Some(Input::Stop { long_lived, told_last: self.told_last() })
             }
             Step::Kill => {
                 self.commands = self.commands.saturating_sub(1);
@@ -452,7 +485,10 @@ impl World {
         let why = || "it is broken".to_owned();
         Some(match self.questions.pop_front()? {
             Question::Open => {
-                (self.release_opened, self.changes_untold) = (well, well);
+                self.changes_untold = well;
+                if well {
+                    self.releases.push(self.last_release);
+                }
                 let notes = vec!["it differs".to_owned()];
                 let changes = ReleaseChanges { notes, ..ReleaseChanges::default() };
                 Input::ReleaseOpened(if well { Ok(changes) } else { Err(why()) })

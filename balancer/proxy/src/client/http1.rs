@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Http1Client {
     pub(crate) fields: FieldBuffer<ProxyField>,
     /// The client sends no more, but may still read.
     pub(crate) has_ended: bool,
+    /// How long it is to use HTTPS only, if it is to be told.
+    pub(crate) hsts: Option<Arc<str>>,
     /// It may do so while it waits for a response.
     half_close: bool,
     scanner: Scanner,
@@ -54,6 +57,7 @@ impl Http1Client {
             identity,
             fields: FieldBuffer::default(),
             has_ended: false,
+            hsts: None,
             half_close,
             scanner: Scanner::for_requests(),
         }
@@ -142,6 +146,19 @@ impl Http1Client {
             Poll::Ready(Ok(()))
         })
         .await
+    }
+
+    /// Ends a TLS session, so that the client knows that nothing was cut off. It is tried once:
+    /// a client that takes nothing is not waited for. Other connections end as they are closed.
+    pub(crate) async fn end(&mut self) {
+        if self.stream.is_tls() {
+            poll_fn(|cx| {
+                // The connection may be broken.
+                let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
     }
 
     /// Ends the sending side and reads on for `timeout` at most: a connection that is

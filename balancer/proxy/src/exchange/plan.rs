@@ -77,6 +77,7 @@ fn body(
     state: ExchangeState,
 ) -> BodyPlan {
     let to = match (response.framing, context.is_1_1) {
+        (Framing::Chunked | Framing::UntilClose, _) if context.is_http2 => Framing::UntilClose,
         (Framing::UntilClose, true) => Framing::Chunked,
         (Framing::Chunked, false) => Framing::UntilClose,
         (framing, _) => framing,

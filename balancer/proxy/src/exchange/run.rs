@@ -20,7 +20,7 @@ use crate::proxy::Proxy;
 use crate::read_ahead::ReadAheadLimits;
 use crate::timer;
 use crate::tunnel;
-use crate::upload::{SLOW_BODY, Upload, UploadError};
+use crate::upload::{LATE_BODY, SLOW_BODY, Upload, UploadError};
 use crate::upstream::Upstream;
 
 pub(crate) struct Exchange<'a> {
@@ -143,7 +143,10 @@ impl<'a> Exchange<'a> {
         let deadline = body_deadline.unwrap_or_else(|| self.upload.stall.deadline(limits.response_timeout));
         loop {
             if self.close.is_due(&self.lease, cx) {
-                return Poll::Ready(Outcome::Failed(ProxyError::DrainTimeout));
+                return Poll::Ready(match waits_for_client {
+                    true => Outcome::Rejected(LATE_BODY),
+                    false => Outcome::Failed(ProxyError::DrainTimeout),
+                });
             }
             let watch_at = match body_deadline {
                 _ if self.close.is_watched() => None,
@@ -188,7 +191,8 @@ impl<'a> Exchange<'a> {
                 sticky.cookie_for(request, context.affinity, worker, &response)
             });
             let request_id = &context.id;
-            let headers = ResponseHeaders { worker, request_id, framing, connection, cookie };
+            let hsts = self.client.hsts.as_deref();
+            let headers = ResponseHeaders { worker, request_id, framing, connection, hsts, cookie };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);
         }
         self.upload.has_continued |= is_written && response.status == 100;
@@ -203,10 +207,10 @@ impl<'a> Exchange<'a> {
             self.client.write_buffer.clear();
             return Outcome::Failed(ProxyError::MaxTunnels);
         }
+        self.context.become_long_lived();
         if self.client.flush(client_timeout).await.is_err() {
             return Outcome::ClientClosed;
         }
-        self.context.open.become_long_lived();
         self.close.watch(&self.lease, true);
         let close = |cx: &mut Context<'_>| self.close.is_due(&self.lease, cx);
         let (sent, result) = tunnel::run(self.client, &mut upstream, client_timeout, close).await;
@@ -234,7 +238,7 @@ impl<'a> Exchange<'a> {
         }
         if plan.is_event_stream {
             self.lease.hold(Hold::Stream);
-            self.context.open.become_long_lived();
+            self.context.become_long_lived();
             self.close.watch(&self.lease, true);
         }
         if let Err(error) = self.carry(&mut download, &mut upstream, plan.is_event_stream).await {
@@ -244,7 +248,8 @@ impl<'a> Exchange<'a> {
             return Err(truncated(self.lease.id, plan, download.sent(), error));
         }
         let is_over = self.upload.is_complete() && upstream.read_buffer.is_empty() && !download.has_failed();
-        if plan.keeps_upstream && is_over {
+        // A worker that is told to end may wait for its connections to be closed.
+        if plan.keeps_upstream && is_over && !self.lease.is_withdrawn() {
             upstream.keep(plan.keep_alive_timeout);
         }
         Ok((download, plan))
@@ -290,7 +295,10 @@ impl<'a> Exchange<'a> {
                     return Poll::Ready(Ok(()));
                 }
                 if self.close.is_due(&self.lease, cx) {
-                    return Poll::Ready(Err(DownloadError::DrainTimeout));
+                    return Poll::Ready(Err(match self.waits_for_worker(download, upstream) {
+                        true => DownloadError::DrainTimeout,
+                        false => DownloadError::LateClient,
+                    }));
                 }
                 match ready!(self.poll_stalled(download, upstream, is_event_stream, cx)) {
                     Stalled::CloseUnwatched => self.close.watch(&self.lease, false),
@@ -308,6 +316,13 @@ impl<'a> Exchange<'a> {
             }
         })
         .await
+    }
+
+    /// Is it the worker that is to go on, and not its client, with the rest of the request or
+    /// with the response?
+    fn waits_for_worker(&self, download: &Download<'_>, upstream: &Upstream) -> bool {
+        let has_room = download.is_flushed(self.client) && upstream.read_buffer.is_empty();
+        !self.upload.waits_for_client() && (has_room || download.ahead.is_on())
     }
 
     /// Ready when the side that is to go on with the response has not done so in time.

@@ -57,7 +57,7 @@ pub fn write_request(
     }
     text::field(out, id_name, id.as_bytes());
     if !is_forwarded {
-        text::field(out, b"X-Forwarded-Proto", b"http");
+        text::field(out, b"X-Forwarded-Proto", if identity.is_tls { b"https" } else { b"http" });
         text::field(out, b"X-Forwarded-Host", host);
     }
     forwarded::write_forwarded_for(out, &request.fields, identity);

@@ -19,6 +19,8 @@ pub struct ResponseHeaders<'a> {
     pub framing: Framing,
     /// The value of `Connection`, if it is needed.
     pub connection: Option<&'static str>,
+    /// The value of `Strict-Transport-Security`, unless the worker has one of its own.
+    pub hsts: Option<&'a str>,
     /// Brings the client back to this worker.
     pub cookie: Option<StickyCookie<'a>>,
 }
@@ -71,6 +73,11 @@ pub fn write_response(
     }
     text::number(out, text::X_WORKER_ID, u64::from(headers.worker.0));
     text::field(out, text::X_REQUEST_ID, headers.request_id.as_bytes());
+    if let Some(hsts) = headers.hsts
+        && response.fields.first_named(text::HSTS).is_none()
+    {
+        text::field(out, text::HSTS, hsts.as_bytes());
+    }
     if let Some(cookie) = headers.cookie {
         cookie.write(out);
     }

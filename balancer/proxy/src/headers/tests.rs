@@ -23,6 +23,7 @@ fn response(head: &str, framing: Framing) -> String {
         request_id: &RequestId::choose(Some(b"id")),
         framing,
         connection: None,
+        hsts: None,
         cookie: None,
     };
     let mut out = Vec::new();
@@ -146,4 +147,27 @@ fn an_id_that_is_passed_on_keeps_its_name_and_a_new_one_has_ours() {
     let replaced = with("x-request-id: not well formed");
     assert!(replaced.contains("\r\nX-Request-Id: id\r\n"), "{replaced}");
     assert_eq!(replaced.to_ascii_lowercase().matches("x-request-id:").count(), 1);
+}
+
+#[test]
+fn browsers_are_told_of_https_unless_the_worker_tells_them() {
+    let of = |field: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\n{field}Content-Length: 0\r\n\r\n");
+        let mut buffer = FieldBuffer::default();
+        let parsed = ResponseHead::parse(head.as_bytes(), false, &mut buffer).unwrap();
+        let headers = ResponseHeaders {
+            worker: WorkerId(1),
+            request_id: &RequestId::choose(Some(b"id")),
+            framing: Framing::Length(0),
+            connection: None,
+            hsts: Some("max-age=60"),
+            cookie: None,
+        };
+        let mut out = Vec::new();
+        write_response(&mut out, &parsed, headers);
+        String::from_utf8(out).unwrap()
+    };
+    assert!(of("").contains("\r\nStrict-Transport-Security: max-age=60\r\n"));
+    let own = of("strict-transport-security: max-age=1\r\n");
+    assert!(own.contains("strict-transport-security: max-age=1\r\n") && !own.contains("max-age=60"), "{own}");
 }

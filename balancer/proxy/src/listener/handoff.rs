@@ -3,12 +3,12 @@
 //! keeps them, would make all of its clients wait longer.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::accepted::{AcceptedSocket, ListenerOptions, TakenSocket};
 
 /// Lead in open connections from which on a thread hands a new one over to the thread
 /// with the fewest. Handing over costs a wake-up, so it should not happen for each.
@@ -17,8 +17,8 @@ const LEAD: usize = 4;
 /// A connection that was accepted and is served on this thread's event loop.
 #[derive(Debug)]
 pub(super) struct AcceptedConnection {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
+    pub(super) socket: AcceptedSocket,
+    pub(super) options: Arc<ListenerOptions>,
     /// `None` for a connection that had come when the listener closed: it is served
     /// without one.
     pub(super) permit: Option<OwnedSemaphorePermit>,
@@ -27,8 +27,8 @@ pub(super) struct AcceptedConnection {
 /// A connection on its way to another thread, out of the event loop of the first.
 #[derive(Debug)]
 pub(super) struct HandedOver {
-    stream: StdTcpStream,
-    peer: SocketAddr,
+    socket: TakenSocket,
+    options: Arc<ListenerOptions>,
     permit: Option<OwnedSemaphorePermit>,
     count: ConnectionCount,
 }
@@ -36,8 +36,8 @@ pub(super) struct HandedOver {
 impl HandedOver {
     /// Puts it into the event loop of this thread.
     pub(super) fn accept(self) -> io::Result<(AcceptedConnection, ConnectionCount)> {
-        let Self { stream, peer, permit, count } = self;
-        Ok((AcceptedConnection { stream: TcpStream::from_std(stream)?, peer, permit }, count))
+        let Self { socket, options, permit, count } = self;
+        Ok((AcceptedConnection { socket: socket.into_tokio()?, options, permit }, count))
     }
 }
 
@@ -100,11 +100,11 @@ impl Handoff {
             return Some((connection, self.count_own()));
         }
         let count = ConnectionCount::add(&self.threads[chosen].open);
-        let AcceptedConnection { stream, peer, permit } = connection;
+        let AcceptedConnection { socket, options, permit } = connection;
         // The descriptor is this process's own, so taking it out of the event loop does not fail.
-        let stream = stream.into_std().ok()?;
+        let socket = socket.into_std().ok()?;
         // That thread takes connections until the program ends, and then no thread does.
-        let _ = self.threads[chosen].sender.send(HandedOver { stream, peer, permit, count });
+        let _ = self.threads[chosen].sender.send(HandedOver { socket, options, permit, count });
         None
     }
 

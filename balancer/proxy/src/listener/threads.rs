@@ -1,20 +1,18 @@
 //! The serving threads.
 
-use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
+use super::acceptor::{Accepted, Acceptors, Share};
 use super::handoff::{AcceptedConnection, ConnectionCount, HandedOver, Handoff};
 use super::service::Service;
-use super::socket;
+use super::socket::{self, Listener};
 
 /// Pause after a failed accept, which means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -22,9 +20,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How far the shutdown has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Accept nothing yet: another program still does, from the same sockets.
+    Pending,
     Open,
     /// Accept what the kernel already has, and then nothing more.
     Closing,
+    /// Accept nothing more but what has come and there are permits for: somebody else has
+    /// the sockets as well, and serves what comes later.
+    Leaving,
     /// The program ends.
     Ended,
 }
@@ -57,39 +60,49 @@ impl<A> Clone for Serving<A> {
     }
 }
 
-/// Starts `threads` serving threads on `listener`.
+/// Starts `threads` serving threads on all of `listeners`. Also returns every listening
+/// socket, for a program that is to succeed this one; while they are open, the kernel goes on
+/// taking connections, whether or not somebody accepts them.
 ///
 /// # Errors
 /// When a thread, its event loop or its socket cannot be made.
-pub fn serve<A>(listener: StdTcpListener, threads: usize, serving: &Serving<A>) -> io::Result<Threads>
+pub fn serve<A>(
+    listeners: Vec<Listener>,
+    threads: usize,
+    serving: &Serving<A>,
+) -> io::Result<(Threads, Vec<OwnedFd>)>
 where
     A: Service,
 {
     let mut handles = Vec::with_capacity(threads);
-    let listeners = socket::divide(listener, threads)?;
+    let listeners = socket::divide(listeners, threads)?;
+    let sockets = socket::distinct(&listeners)?;
     for (listeners, handoff) in listeners.into_iter().zip(Handoff::new(threads)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = {
             let _context = runtime.enter();
-            listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
+            Acceptors::new(listeners)?
         };
         let (serving, name) = (serving.clone(), format!("serve-{}", handles.len()));
         let body = move || runtime.block_on(serving.run(listeners, handoff));
         handles.push(thread::Builder::new().name(name).spawn(body)?);
     }
-    Ok(Threads(handles))
+    Ok((Threads(handles), sockets))
 }
 
 impl<A: Service> Serving<A> {
-    async fn run(self, listeners: Vec<TcpListener>, mut handoff: Handoff) {
+    async fn run(self, mut listeners: Acceptors, mut handoff: Handoff) {
         let mut phase = self.phase.clone();
         let mut is_failing = false;
         // A connection that was accepted while there was no permit for it.
         let mut held = None;
         let mut maintenance = tokio::time::interval(A::MAINTENANCE_INTERVAL);
+        // An error means that the program ends.
+        let _ = phase.wait_for(|phase| *phase != Phase::Pending).await;
+        let mut changes = self.app.changes();
         loop {
             tokio::select! {
-                accepted = next(&listeners, &self.permits, &mut held, is_failing) => match accepted {
+                accepted = next(&mut listeners, &self.permits, &mut held, is_failing) => match accepted {
                     Ok(connection) => {
                         is_failing = false;
                         if let Some((own, count)) = handoff.assign(connection) {
@@ -105,32 +118,42 @@ impl<A: Service> Serving<A> {
                 },
                 Some(connection) = handoff.received.recv() => self.take(connection),
                 _ = maintenance.tick() => self.app.maintain(),
+                Ok(()) = changes.changed() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
             }
         }
         // A connection that the kernel has completed counts as accepted.
-        if let Some((stream, peer)) = held {
-            self.spawn(AcceptedConnection { stream, peer, permit: None }, handoff.count_own());
+        if let Some((socket, options)) = held {
+            self.spawn(AcceptedConnection { socket, options, permit: None }, handoff.count_own());
         }
-        for listener in listeners.into_iter().filter_map(|listener| listener.into_std().ok()) {
-            while let Ok((stream, peer)) = listener.accept() {
-                if stream.set_nonblocking(true).is_ok()
-                    && let Ok(stream) = TcpStream::from_std(stream)
-                {
-                    self.spawn(AcceptedConnection { stream, peer, permit: None }, handoff.count_own());
-                }
-            }
+        let leaves = *phase.borrow() != Phase::Closing;
+        for share in listeners.into_shares() {
+            self.accept_waiting(&share, leaves, &handoff);
         }
+        self.app.drain();
         // Connections live on this event loop: it goes on until the program ends. An
         // error means that the sender is gone, which is the same.
         loop {
             tokio::select! {
                 Some(connection) = handoff.received.recv() => self.take(connection),
                 _ = maintenance.tick() => self.app.maintain(),
+                Ok(()) = changes.changed() => self.app.maintain(),
                 _ = phase.wait_for(|phase| *phase == Phase::Ended) => break,
             }
         }
         self.app.end();
+    }
+
+    /// Serves what has come before the listener closes. This one may be a while before the
+    /// next one comes, so what waits here is better off now; but what there are no permits
+    /// for is left to the next one if there is to be one, and would be lost otherwise.
+    fn accept_waiting(&self, share: &Share, leaves: bool, handoff: &Handoff) {
+        loop {
+            let permit = leaves.then(|| Arc::clone(&self.permits).try_acquire_owned()).transpose();
+            let Ok(permit) = permit else { return };
+            let Some((socket, options)) = share.accept() else { return };
+            self.spawn(AcceptedConnection { socket, options, permit }, handoff.count_own());
+        }
     }
 
     /// Serves what another thread has accepted.
@@ -142,10 +165,10 @@ impl<A: Service> Serving<A> {
     }
 
     fn spawn(&self, connection: AcceptedConnection, count: ConnectionCount) {
-        let AcceptedConnection { stream, peer, permit } = connection;
+        let AcceptedConnection { socket, options, permit } = connection;
         let app = Arc::clone(&self.app);
         tokio::spawn(async move {
-            app.serve(stream, peer).await;
+            app.serve(socket, &options).await;
             drop((permit, count));
         });
     }
@@ -155,23 +178,19 @@ impl<A: Service> Serving<A> {
 /// until then: a permit that is taken first, by a thread to which no connection comes,
 /// would be lost to the others. Pauses first when the last accept failed.
 async fn next(
-    listeners: &[TcpListener],
+    listeners: &mut Acceptors,
     permits: &Arc<Semaphore>,
-    held: &mut Option<(TcpStream, SocketAddr)>,
+    held: &mut Option<Accepted>,
     is_failing: bool,
 ) -> io::Result<AcceptedConnection> {
     if held.is_none() {
         if is_failing {
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
-        let accepted = poll_fn(|cx| {
-            let mut accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
-            accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
-        });
-        *held = Some(accepted.await?);
+        *held = Some(listeners.accept().await?);
     }
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let connection =
-        held.take().map(|(stream, peer)| AcceptedConnection { stream, peer, permit: Some(permit) });
+        held.take().map(|(socket, options)| AcceptedConnection { socket, options, permit: Some(permit) });
     connection.ok_or_else(|| io::ErrorKind::NotConnected.into())
 }

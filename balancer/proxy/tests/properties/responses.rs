@@ -34,6 +34,7 @@ pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
         request_id: &RequestId::choose(Some(b"id")),
         framing,
         connection: Some("close"),
+        hsts: None,
         cookie: None,
     };
     let mut out = Vec::new();

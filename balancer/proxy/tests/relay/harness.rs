@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use balancer_access_log::AccessLog;
 use balancer_pool::{Pool, Worker};
-use balancer_proxy::listener::{self, Phase, Serving};
+use balancer_proxy::listener::{self, Listener, ListenerOptions, Phase, Serving};
 use balancer_proxy::{OpenRequests, Proxy, ProxyLimits};
 use balancer_state::counters::Counters;
 use shared_protocol::{Generation, WorkerId};
@@ -119,6 +119,21 @@ impl Relay {
 
     /// As [`Self::start`], with an access log.
     pub fn logged(upstreams: &[SocketAddr], limits: ProxyLimits, access_log: AccessLog) -> Self {
+        Self::with_options(upstreams, limits, access_log, ListenerOptions::default())
+    }
+
+    /// As [`Self::start`], with such a listener.
+    pub fn on(upstreams: &[SocketAddr], limits: ProxyLimits, options: ListenerOptions) -> Self {
+        Self::with_options(upstreams, limits, AccessLog::default(), options)
+    }
+
+    /// As [`Self::logged`], on a listener with these options.
+    pub fn with_options(
+        upstreams: &[SocketAddr],
+        limits: ProxyLimits,
+        access_log: AccessLog,
+        options: ListenerOptions,
+    ) -> Self {
         let (pool, counters) = (Arc::new(Pool::default()), Arc::new(Counters::default()));
         for (id, &address) in (1..).zip(upstreams) {
             let traffic = counters.traffic(WorkerId(id));
@@ -137,10 +152,15 @@ impl Relay {
         let (phase, phase_seen) = watch::channel(Phase::Open);
         let serving =
             Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
-        let listener = listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = listener.local_addr().unwrap();
-        listener::serve(listener, 1, &serving).unwrap();
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.address().unwrap().unwrap();
+        listener::serve(vec![listener.with(options)], 1, &serving).unwrap();
         Self { address, pool, counters, phase }
+    }
+
+    /// Closes the listeners, as the shutdown of the cluster does first.
+    pub fn close(&self) {
+        self.phase.send_replace(Phase::Closing);
     }
 
     /// Sends `bytes` on a connection of their own.

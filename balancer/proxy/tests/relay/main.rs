@@ -5,10 +5,13 @@
 
 mod bodies;
 mod buffers;
+mod drains;
 mod faults;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod harness;
+mod http2;
 mod leaving;
+mod listeners;
 mod mutations;
 mod oddities;
 mod strictness;

@@ -1,10 +1,11 @@
 //! What is in the log.
 
-use shared_protocol::Generation;
+use shared_protocol::{Generation, ReloadMode};
 use tracing::{debug, error, info, warn};
 
 use super::notice::joined;
-use super::{back_in_turn, cut_short, failure, hung, limit, millis, scale};
+use super::{back_in_turn, cut_short, hung, limit, millis, scale};
+use crate::mixed::failure;
 use crate::running::RunningProcess;
 use balancer_fleet::{ClusterEvent, PortChoice, RolloutKind};
 use balancer_state::registry::Reason;
@@ -16,7 +17,7 @@ pub(super) fn write<'a>(
     who: impl Fn(&Generation) -> Option<&'a RunningProcess>,
     stopping: bool,
 ) {
-    let pid = |generation| who(generation).and_then(RunningProcess::own_pid);
+    let pid = |generation: &Generation| who(generation).and_then(RunningProcess::own_pid);
     if let Some(reason) = reason
         && write_reason(event, reason, &who)
     {
@@ -55,6 +56,10 @@ pub(super) fn write<'a>(
         ClusterEvent::Hung { worker, generation, hang } => {
             warn!(%worker, pid = pid(generation), "is hung and is replaced: {}", hung(hang));
         }
+        ClusterEvent::TakenDown { worker, generation, place, of, .. } => {
+            let pid = generation.as_ref().and_then(pid);
+            debug!(%worker, pid, "{place} of {of}: its successor starts after its end");
+        }
         ClusterEvent::DrainCutShort { worker, generation } => {
             info!(%worker, pid = pid(generation), "{}", cut_short());
         }
@@ -72,7 +77,7 @@ pub(super) fn write<'a>(
         ClusterEvent::BackingOff { worker, wait } => {
             warn!(%worker, wait_ms = millis(*wait), "keeps ending: waits before its next start");
         }
-        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some_and(says_in_use) => {
+        ClusterEvent::PortPolicyChanged { worker, next } if reason.is_some() => {
             let next = match next {
                 PortChoice::Reserved => "a reserved port",
                 PortChoice::Free | PortChoice::Own => "one that is not reserved",
@@ -92,15 +97,6 @@ pub(super) fn write<'a>(
     }
 }
 
-/// Does a program say that its port is in use (EADDRINUSE of errno(3))?
-fn says_in_use(reason: &Reason) -> bool {
-    let says = |line: &String| {
-        let line = line.to_ascii_lowercase();
-        ["in use", "inuse", "errno 98", "errno: 98"].iter().any(|words| line.contains(words))
-    };
-    reason.last_lines.iter().any(says)
-}
-
 /// Writes the line for a worker that is not ready, with what it has printed last. `false`
 /// where that is not what happened.
 fn write_reason<'a>(
@@ -117,8 +113,8 @@ fn write_reason<'a>(
         }
         ClusterEvent::CouldNotStart { worker, .. } => error!(%worker, lastLines = lines, "{}", reason.text),
         ClusterEvent::GaveUp { .. } => error!(lastLines = lines, "giving up: {}", reason.text),
-        ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
-            warn!(lastLines = lines, "{}: {why}", failure(*kind, *switched));
+        ClusterEvent::RolloutFailed { kind, left, why, .. } => {
+            warn!(lastLines = lines, "{}", failure(*kind, left, why));
         }
         _ => return false,
     }
@@ -146,7 +142,12 @@ fn write_of_cluster(event: &ClusterEvent) {
             info!(from, to, "{}", scale::step(*from, *to, reason));
         }
         ClusterEvent::ScaleRefused { workers, why } => warn!("number of workers stays {workers}: {why}"),
-        ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, workers } => info!(workers, "reload begins"),
+        ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, mode: ReloadMode::OneByOne, workers } => {
+            info!(workers, "reload begins, one by one");
+        }
+        ClusterEvent::RolloutBegan { kind: RolloutKind::Reload, workers, .. } => {
+            info!(workers, "reload begins");
+        }
         ClusterEvent::ReleaseChanged { changes } => {
             let summary = changes.summary();
             if !summary.is_empty() {
@@ -157,6 +158,7 @@ fn write_of_cluster(event: &ClusterEvent) {
         ClusterEvent::RolloutBegan {
             kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
             workers: from,
+            ..
         } => info!(from, to, "scaling"),
         ClusterEvent::RolloutDone { kind, workers, after, .. } => {
             let after_ms = millis(*after);
@@ -166,9 +168,7 @@ fn write_of_cluster(event: &ClusterEvent) {
                 RolloutKind::Recycle(reason) => info!(%reason, after_ms, "worker replaced"),
             }
         }
-        ClusterEvent::RolloutFailed { kind, switched, why, .. } => {
-            warn!("{}: {why}", failure(*kind, *switched))
-        }
+        ClusterEvent::RolloutFailed { kind, left, why, .. } => warn!("{}", failure(*kind, left, why)),
         _ => {}
     }
 }

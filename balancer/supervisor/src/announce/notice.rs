@@ -16,6 +16,8 @@ pub(crate) enum Notice<'a> {
     Exposed(SocketAddr),
     /// Programs answer the health path with 404, which counts as alive.
     PathNotFound(&'a str),
+    /// The only worker that serves is replaced one by one.
+    Gap,
     /// New workers answer their probes with a status of a worse class than the old ones.
     Worse { path: &'a str, new: u16, old: u16 },
 }
@@ -27,7 +29,7 @@ impl Notice<'_> {
                 warn!(%worker, pid, lastLines = joined(reason).map(tracing::field::display), "{}", reason.text);
             }
             Self::PathNotFound(_) => info!("{self}"),
-            Self::Exposed(_) | Self::Worse { .. } => warn!("{self}"),
+            Self::Exposed(_) | Self::Worse { .. } | Self::Gap => warn!("{self}"),
         }
     }
 
@@ -38,7 +40,7 @@ impl Notice<'_> {
                 Some((EventKind::NotReady, Some(*worker), *pid, with_last_lines(reason)))
             }
             Self::Worse { .. } => Some((EventKind::Reload, None, None, self.to_string())),
-            Self::Exposed(_) | Self::PathNotFound(_) => None,
+            Self::Exposed(_) | Self::PathNotFound(_) | Self::Gap => None,
         }
     }
 }
@@ -63,6 +65,9 @@ impl Display for Notice<'_> {
                     --health-path names another"
                 )
             }
+            Self::Gap => f.write_str(
+                "no other worker serves while this one is replaced: requests wait for its successor, up to 5 s",
+            ),
             Self::Worse { path, new, old } => {
                 write!(f, "the new workers answer {path} with {new}, the old ones with {old}")
             }

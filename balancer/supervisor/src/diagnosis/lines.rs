@@ -29,6 +29,32 @@ fn is_error(line: &str) -> bool {
     signs.iter().any(|sign| line.contains(sign))
 }
 
+/// Does a program say that the `port` which it was told is in use (EADDRINUSE of errno(3))?
+/// One that names other ports and not this one has tried those.
+pub(crate) fn says_port_in_use(lines: &[String], port: u16) -> bool {
+    let is_in_use = |line: &&String| {
+        let line = line.to_ascii_lowercase();
+        ["in use", "inuse", "errno 98", "errno: 98"].iter().any(|words| line.contains(words))
+    };
+    if !lines.iter().any(|line| is_in_use(&line)) {
+        return false;
+    }
+    let mut ports = lines.iter().flat_map(|line| ports(line)).peekable();
+    ports.peek().is_none() || ports.any(|named| named == port)
+}
+
+/// The ports that a line names, as in `127.0.0.1:3000`, `port 3000`, `port: 3000` and
+/// `('127.0.0.1', 3000)`. Smaller numbers may be parts of a time.
+fn ports(line: &str) -> impl Iterator<Item = u16> {
+    line.split(|char: char| !char.is_ascii_digit()).filter_map(move |digits| {
+        let before = &line[..digits.as_ptr() as usize - line.as_ptr() as usize];
+        let is_in_pair = before.ends_with("', ");
+        let before = before.trim_end_matches([' ', '=', '\'', '"']);
+        let is_port = is_in_pair || before.ends_with(':') || before.to_ascii_lowercase().ends_with("port");
+        digits.parse().ok().filter(|&port| is_port && port >= 100)
+    })
+}
+
 fn says_something(line: &str) -> bool {
     let is_indented = line.starts_with(char::is_whitespace);
     let text = line.trim_start();
@@ -122,5 +148,23 @@ mod tests {
         assert_eq!(lines.len(), 5);
         assert_eq!(lines[3], "red ]0;title");
         assert_eq!(lines[4].chars().count(), 201);
+    }
+
+    #[test]
+    fn a_port_in_use_is_the_told_one_unless_others_are_named() {
+        let says = |texts: &[&str]| {
+            says_port_in_use(&texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(), 40_000)
+        };
+        assert!(says(&["OSError: [Errno 98] Address already in use"]));
+        assert!(says(&["listen EADDRINUSE: address already in use 127.0.0.1:40000"]));
+        assert!(says(&["Error: it is in use", "  port: 40000"]));
+        assert!(says(&["12:34:56 bind: Address in use"]));
+        assert!(!says(&[
+            "[Errno 98] while attempting to bind on ('127.0.0.1', 8000): address already in use"
+        ]));
+        assert!(says(&["12:34 bind to port 40000 failed: Address in use"]), "a time is no port");
+        assert!(!says(&["listen EADDRINUSE: address already in use :::3000", "  code: 'EADDRINUSE',"]));
+        assert!(!says(&["Port 3000 is already in use"]));
+        assert!(!says(&["listening on 127.0.0.1:40000"]));
     }
 }

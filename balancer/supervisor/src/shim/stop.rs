@@ -37,7 +37,7 @@ pub(super) fn run(program: &Supervised, port: Option<u16>) {
         wait_for_all(servers, None);
         thread::sleep(GRACE);
     }
-    let mut left = told.tell(|processes| children(processes, own));
+    let mut left = told.tell(|processes| processes.children(own));
     if wait_for_all(std::mem::take(&mut left), Some(HAND_DOWN)) {
         thread::sleep(GRACE);
     }
@@ -45,7 +45,7 @@ pub(super) fn run(program: &Supervised, port: Option<u16>) {
     // A process may have forked just before it was told. Once it has ended, its children are
     // this one's; those of a living one may be what it needs for its end.
     while wait_for_any(&mut left, None) {
-        left.extend(told.tell(|processes| children(processes, own)));
+        left.extend(told.tell(|processes| processes.children(own)));
     }
 }
 
@@ -54,16 +54,11 @@ pub(super) fn signal_servers(program: &Supervised, port: Option<u16>, signal: Si
     let own = std::process::id();
     let _reaps_nothing = program.lock();
     let processes = Processes::now();
-    let servers = port.map_or_else(Vec::new, |port| processes.servers(own, port));
-    let told = if servers.is_empty() { children(&processes, own) } else { servers };
+    let told = processes.told_first(own, port);
     for process in told.into_iter().filter_map(|member| PidFd::open(member).ok()) {
         // Fails when it has just ended.
         let _ = process.signal(signal);
     }
-}
-
-fn children(processes: &Processes, parent: u32) -> Vec<Member> {
-    processes.members(parent).into_iter().filter(|member| member.parent == parent).collect()
 }
 
 /// Who has been told.

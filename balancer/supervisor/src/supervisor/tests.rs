@@ -1,12 +1,13 @@
 //! The event loop with made-up processes and a clock that the tests' waiting moves.
 
 mod fake;
+mod one_by_one;
 
 use std::time::Duration;
 
 use balancer_pool::{Hold, PickRequest};
 use balancer_state::ClusterState;
-use shared_protocol::{Generation, Progress, WorkerState};
+use shared_protocol::{Generation, Progress, ReloadMode, WorkerState};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -65,11 +66,12 @@ impl Cluster {
         let (state, system) = (ClusterState::default(), FakeSystem::default());
         let (limits, ports) = (LIMITS, PortPolicy::Own);
         let starts = StartPolicy { parallel: None, processors: 2 };
+        let (mode, range) = (ReloadMode::All, None);
         let settings =
-            Settings { workers, max_workers: 4, range: None, limits, recycle, starts, ports, give_up_after };
+            Settings { workers, max_workers: 4, range, mode, limits, recycle, starts, ports, give_up_after };
         system.behave(behaviour);
         let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
-        let (handle, commands) = Handle::new(|| {});
+        let (handle, commands) = Handle::new(Vec::new);
         let task = tokio::spawn(supervisor.run(commands));
         Self { state, handle, system, task }
     }
@@ -105,11 +107,21 @@ impl Cluster {
     }
 
     async fn reload(&self) -> Vec<Progress> {
-        self.command(|reply| Command::Reload { reply }).await
+        self.reload_as(None).await
+    }
+
+    async fn reload_as(&self, mode: Option<ReloadMode>) -> Vec<Progress> {
+        self.command(|reply| Command::Reload { mode, reply }).await
     }
 
     async fn scale(&self, to: usize) -> Vec<Progress> {
         self.command(|reply| Command::Scale { to: ScaleTo::Exactly(to), reply }).await
+    }
+
+    /// Those that were done, rolled back, and given up half way.
+    fn reloads(&self) -> [u64; 3] {
+        use balancer_state::counters::ReloadOutcome::{Done, Partial, RolledBack};
+        [Done, RolledBack, Partial].map(|outcome| self.state.counters.reloads(outcome))
     }
 
     fn has_event(&self, detail: &str) -> bool {
@@ -171,7 +183,7 @@ async fn who_waits_for_the_drain_is_answered_after_the_last_request() {
         async move {
             let (reply, mut progress) = mpsc::channel(64);
             let reply = Reply { progress: reply, awaits_drain: true };
-            handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
+            handle.send(Command::Reload { mode: None, reply: Some(reply) }).await.unwrap();
             let mut all = Vec::new();
             while let Some(step) = progress.recv().await {
                 all.push(step);
@@ -189,7 +201,7 @@ async fn who_waits_for_the_drain_is_answered_after_the_last_request() {
     let steps: Vec<_> =
         progress.iter().map(|step| serde_json::to_value(step).unwrap()["event"].clone()).collect();
     assert_eq!(steps, ["started", "ready", "switched", "draining", "stopped", "done"]);
-    assert_eq!(cluster.state.counters.reloads(), (1, 0));
+    assert_eq!(cluster.reloads(), [1, 0, 0]);
     assert_eq!(cluster.system.adopted(), 1);
     assert_eq!(cluster.state.registry.entries()[0].restarts, 0, "a reload is no restart");
 }
@@ -209,7 +221,7 @@ async fn a_broken_reload_is_rolled_back() {
         assert!(cluster.has_event("reload given up, the old workers stay"));
         cluster.eventually("what was tried is gone", |cluster| cluster.system.running() == 2).await;
     }
-    assert_eq!(cluster.state.counters.reloads(), (0, 3));
+    assert_eq!(cluster.reloads(), [0, 3, 0]);
     cluster.system.behave(Behaviour::Works);
     assert!(matches!(cluster.reload().await.last(), Some(Progress::Done { workers: 2, .. })));
 }
@@ -220,7 +232,7 @@ async fn what_cannot_begin_is_an_event_as_well() {
     cluster.system.lose_release();
     assert_eq!(failure(&cluster.reload().await), "the release is gone");
     assert!(cluster.has_event("no reload: the release is gone"));
-    assert_eq!(cluster.state.counters.reloads(), (0, 1));
+    assert_eq!(cluster.reloads(), [0, 1, 0]);
     assert_eq!(failure(&cluster.scale(0).await), "a cluster has at least one worker");
     assert_eq!(failure(&cluster.scale(5).await), "5 workers find no room; 4 is the most");
     assert!(cluster.has_event("number of workers stays 1: 5 workers find no room"));
@@ -326,7 +338,7 @@ async fn a_stop_during_a_reload_answers_the_requester() {
     cluster.system.behave(Behaviour::Hangs);
     let (reply, mut progress) = mpsc::channel(64);
     let reply = Reply { progress: reply, awaits_drain: false };
-    cluster.handle.send(Command::Reload { reply: Some(reply) }).await.unwrap();
+    cluster.handle.send(Command::Reload { mode: None, reply: Some(reply) }).await.unwrap();
     assert!(matches!(progress.recv().await, Some(Progress::Started { .. })));
     cluster.handle.send(Command::Kill).await.unwrap();
     let reason = "the cluster is stopping".to_owned();

@@ -75,6 +75,13 @@ const routes = {
     const script = `i=0; while [ $i -lt ${Number(query.get('n'))} ]; do (sleep 0 &) ; i=$((i+1)); done`;
     spawn('sh', ['-c', script], { stdio: 'ignore' }).on('exit', (code) => answer.end(String(code)));
   },
+  // An event stream without an end.
+  '/stream': (answer) => {
+    answer.setHeader('content-type', 'text/event-stream');
+    answer.write('data: hello\n\n');
+    const ticks = setInterval(() => answer.write('data: tick\n\n'), 50);
+    answer.on('close', () => clearInterval(ticks));
+  },
   '/print': (answer, query) => {
     process.stdout.write(query.get('text') ?? 'x'.repeat(Number(query.get('bytes'))) + '\n');
     answer.end('printed');

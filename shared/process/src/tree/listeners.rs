@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use procfs::net::{TcpNetEntry, TcpState};
+use procfs::net::TcpNetEntry;
 use procfs::process::{FDTarget, Process, Stat};
 use rustix::process::Signal;
 
-use super::{Processes, connections};
+use super::{Processes, listening_sockets};
 use crate::signals::is_caught_by;
 
 /// A process, told apart from a later one with the same pid by the time of its start.
@@ -52,6 +52,18 @@ impl Processes {
         }
         members.into_iter().filter(|member| told.contains(&member.pid)).collect()
     }
+
+    /// Those below `root` that are told first to end: the [servers](Self::servers) on `port`,
+    /// or the children of `root` while nobody listens there.
+    pub fn told_first(&self, root: u32, port: Option<u16>) -> Vec<Member> {
+        let servers = port.map_or_else(Vec::new, |port| self.servers(root, port));
+        if servers.is_empty() { self.children(root) } else { servers }
+    }
+
+    /// The members whose parent is `root`.
+    pub fn children(&self, root: u32) -> Vec<Member> {
+        self.members(root).into_iter().filter(|member| member.parent == root).collect()
+    }
 }
 
 /// The parent of `pid`, the parent of that, and so on, as far as they are in the tree.
@@ -70,8 +82,8 @@ fn common_parent(parents: &HashMap<u32, u32>, pids: &[u32]) -> Option<u32> {
 
 /// Inodes of the sockets that listen on `port`, whatever their address.
 fn listening(port: u16) -> HashSet<u64> {
-    let matches = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
-    connections().filter(matches).map(|entry| entry.inode).collect()
+    let matches = |entry: &TcpNetEntry| entry.local_address.port() == port;
+    listening_sockets().filter(matches).map(|entry| entry.inode).collect()
 }
 
 fn holds_one_of(pid: u32, sockets: &HashSet<u64>) -> bool {

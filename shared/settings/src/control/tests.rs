@@ -8,17 +8,22 @@ fn mode(path: &Path, mode: u32) {
 
 #[test]
 fn names_tell_ports_and_owners() {
-    assert_eq!(port_of(OsStr::new(&socket_name(3100)), None), Some(3100));
-    assert_eq!(port_of(OsStr::new("balancer-1000-3100.sock"), Some(1000)), Some(3100));
+    let port = ClusterName::Port(3100);
+    assert_eq!(cluster_of(OsStr::new(&socket_name(&port)), None), Some("3100"));
+    assert_eq!(cluster_of(OsStr::new("balancer-1000-3100.sock"), Some(1000)), Some("3100"));
+    let unix = ClusterName::Unix("unix:/run/app.sock".to_owned());
+    assert_eq!(socket_name(&unix), "balancer-unix-ac330fe1afc6bf4d.sock");
+    assert_eq!(cluster_of(OsStr::new(&socket_name(&unix)), None), Some(&*unix.in_file_name()));
     for (name, owner) in [
         ("balancer-1000-3100.sock", None),
         ("balancer-1000-3100.sock", Some(100)),
         ("balancer-.sock", None),
         ("balancer-70000.sock", None),
+        ("balancer-unix-1.sock", None),
         ("other-3100.sock", None),
         ("balancer-3100.socket", None),
     ] {
-        assert_eq!(port_of(OsStr::new(name), owner), None, "{name}");
+        assert_eq!(cluster_of(OsStr::new(name), owner), None, "{name}");
     }
     assert_eq!(owner_of(OsStr::new("balancer-1000")), Some(1000));
     assert_eq!(owner_of(OsStr::new("balancer-1000-00ff")), Some(1000));

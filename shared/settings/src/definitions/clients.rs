@@ -1,6 +1,8 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Setting, group};
+use crate::listen::{self, Listen};
 use crate::parse;
 
 group! {
@@ -110,6 +112,52 @@ group! {
              behind another proxy, as that is one address for all clients",
         )
         .unset("no limit");
+
+    HTTP2: Setting<String> = Draft::text("CLUSTER_HTTP2", "WHEN", "off, tls or on")
+        .flag("http2")
+        .example("on")
+        .help(
+            "Whether clients may speak HTTP/2: where TLS lets them choose it (tls), as browsers do, or also \
+             without TLS when they know beforehand (on), as gRPC clients and proxies do. Workers get HTTP/1.1",
+        )
+        .default("tls");
+    HTTP_REDIRECT: Optional<Vec<Listen>> = Draft::new(
+        "CLUSTER_HTTP_REDIRECT",
+        "ADDR",
+        "addresses with a port for plain HTTP, with commas between them",
+        |text| listen::redirects(text).ok(),
+    )
+        .flag("http-redirect")
+        .repeatable()
+        .list()
+        .why_wrong(|text| listen::redirects(text).err().map(|err| err.to_string()))
+        .example("0.0.0.0:80")
+        .more_examples(&[("clients reach HTTPS on another port than is bound", "0.0.0.0:8080?https-port=443")])
+        .help(
+            "Where plain HTTP is answered with a redirect to the same address over HTTPS (301, and 308 for \
+             methods other than GET and HEAD)",
+        )
+        .unset("nowhere");
+
+    HSTS: Optional<Duration> =
+        Draft::new("CLUSTER_HSTS", "DURATION", "a duration from 1s to 10 years such as 1h, 30days or 1year", parse::hsts)
+            .flag("hsts")
+            .hyphen_values()
+            .example("30days")
+            .help(
+                "How long browsers are to use HTTPS only (Strict-Transport-Security), in responses over HTTPS \
+                 that have no such field of their own",
+            )
+            .unset("no such field");
+
+    ERROR_PAGES: Optional<PathBuf> = Draft::path("CLUSTER_ERROR_PAGES", "DIR", "a directory")
+        .flag("error-pages")
+        .example("/srv/app/errors")
+        .help(
+            "Own pages for errors of the balancer itself, read at the start and at each reload: 502.html, \
+             5xx.html, maintenance.html, and .json of the same names for clients that are no browsers",
+        )
+        .unset("the balancer's own");
 
     HALF_CLOSE: Setting<bool> = Draft::boolean("CLUSTER_HALF_CLOSE")
         .flag("half-close")

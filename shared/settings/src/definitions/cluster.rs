@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::definition::{CONFIG_FLAG, Draft, Optional, Programs, Setting, group};
+use crate::listen::{self, Listen};
 use crate::parse::{self, ClusterMode, WorkerNumber};
 
 /// More workers than this are taken for a slip of the finger.
@@ -69,6 +70,30 @@ group! {
             .help("Port where clients connect; 0 takes a free one")
             .taken_by(Programs::Both)
             .default("3100");
+
+    LISTEN: Optional<Vec<Listen>> = Draft::new(
+        "CLUSTER_LISTEN",
+        "ADDR",
+        "addresses with a port or Unix sockets, with commas between them",
+        |text| listen::listeners(text).ok(),
+    )
+        .flag("listen")
+        .repeatable()
+        .list()
+        .why_wrong(|text| listen::listeners(text).err().map(|err| err.to_string()))
+        .example("127.0.0.1:3100,unix:/run/app.sock")
+        .more_examples(&[
+            ("HTTPS, with --tls-cert", "https://0.0.0.0:443"),
+            ("who may connect, of the socket's file", "unix:/run/app.sock?mode=660&owner=app:www-data"),
+            ("behind a load balancer that says for whom it connects", "0.0.0.0:80?proxy-protocol=10.0.0.0/8"),
+        ])
+        .help(
+            "Where clients connect, instead of --host and --port: an address with a port, https://…, or \
+             unix:/PATH; may be given several times. Options follow a question mark: mode and owner of the \
+             socket's file (660 unless given), proxy-protocol and the network of the load balancer that \
+             sends its header",
+        )
+        .unset("--host and --port");
 
     CONFIG: Optional<PathBuf> = Draft::path("CLUSTER_CONFIG", "FILE", "a file of settings in TOML")
         .flag(CONFIG_FLAG)

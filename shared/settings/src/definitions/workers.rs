@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::definition::{Draft, Optional, Programs, Setting, group};
-use crate::parse::{self, DrainSignal};
+use crate::parse::{self, DrainSignal, ReloadMode};
 
 group! {
     "Workers";
@@ -43,7 +43,7 @@ group! {
     )
         .flag("drain-signal")
         .example("USR2")
-        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too")
+        .help("What tells a program that only upgraded connections and event streams are left; TERM is what ends it, too, so that a program which does not handle it gets it when they are gone")
         .default("TERM");
 
     STOP_TIMEOUT: Optional<Duration> = Draft::duration("CLUSTER_STOP_TIMEOUT")
@@ -51,6 +51,23 @@ group! {
         .example("10s")
         .help("How long requests in flight may take on shutdown")
         .unset("the drain timeout");
+
+    SHUTDOWN_DELAY: Setting<Duration> = Draft::new(
+        "CLUSTER_SHUTDOWN_DELAY",
+        "DURATION",
+        "a duration such as 500ms, 10s or 1m, or 0s for none",
+        parse::duration_or_none,
+    )
+        .flag("shutdown-delay")
+        .hyphen_values()
+        .example("10s")
+        .help(
+            "How long the cluster goes on serving after it was told to stop, while /health says 503, so that \
+             balancers in front of it send no more; --stop-timeout begins after it. With a COMMAND, \
+             --health-path says 503 to clients too, unless it is / or tcp; the admin listener's /health does in \
+             any case",
+        )
+        .default("0s");
 
     STARTUP_TIMEOUT: Setting<Duration> = Draft::duration("CLUSTER_STARTUP_TIMEOUT")
         .flag("startup-timeout")
@@ -82,6 +99,17 @@ group! {
         .example("2")
         .help("Most workers that are starting at the same time, for whatever reason")
         .unset("as many as keep the processors busy");
+
+    RELOAD_MODE: Setting<ReloadMode> = Draft::new(
+        "CLUSTER_RELOAD_MODE",
+        "all|one-by-one",
+        "all or one-by-one",
+        ReloadMode::parse,
+    )
+        .flag("reload-mode")
+        .example("one-by-one")
+        .help("How workers are replaced by a reload or because of a limit: all new ones start beside the old ones and take over together; or each worker ends before its successor starts, for programs with a port, a lock or a file per WORKER_ID, and for machines without memory for twice the workers")
+        .default("all");
 
     MAX_MEMORY: Optional<u64> = Draft::size("CLUSTER_MAX_MEMORY", "an amount of memory such as 256MiB or 1GB")
         .flag("max-memory")

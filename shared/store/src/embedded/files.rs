@@ -183,6 +183,13 @@ impl Watched {
         if self.lost.load(Ordering::Relaxed) { self.identity.check(&self.directory) } else { Ok(()) }
     }
 
+    /// As [`Self::look`], of the database alone where that is still there: one call of the
+    /// system, for each write.
+    pub(super) fn look_at_database(&self) -> Result<(), StoreError> {
+        let found = FileId::of(&self.directory.join(FILE_NAME));
+        if found.is_ok_and(|found| found == self.identity.database) { Ok(()) } else { self.look() }
+    }
+
     pub(super) fn look(&self) -> Result<(), StoreError> {
         let found = self.identity.check(&self.directory);
         self.lost.store(found.is_err(), Ordering::Relaxed);

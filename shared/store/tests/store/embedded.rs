@@ -145,6 +145,26 @@ async fn state_survives_a_restart_and_is_private() {
 }
 
 #[tokio::test]
+async fn a_write_into_files_that_were_removed_is_not_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    for how in ["removed", "moved"] {
+        let place = directory.path().join(how);
+        let store = store(&place);
+        store.set(&key("k"), &json("1"), None).await.unwrap();
+        match how {
+            "removed" => fs::remove_dir_all(&place).unwrap(),
+            _ => fs::rename(&place, directory.path().join("aside")).unwrap(),
+        }
+        // Nobody has looked at the files since.
+        let refused = store.set(&key("k"), &json("2"), None).await;
+        assert!(matches!(refused, Err(StoreError::Lost(_))), "{how}: {refused:?}");
+        for refused in [store.increment(&key("n"), 1).await.err(), store.delete(&key("k")).await.err()] {
+            assert!(matches!(refused, Some(StoreError::Lost(_))), "{how}: {refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_place_that_cannot_be_used_is_refused_with_a_reason() {
     let directory = tempfile::tempdir().unwrap();
     let reason = |place: &Path| match open(&StoreConfig::Embedded(place.to_owned())) {

@@ -1,10 +1,16 @@
+use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use super::*;
 
 fn bind(path: &Path) -> Result<ControlSocket, String> {
     ControlSocket::bind(&Places::chosen(path.to_owned())).map_err(|err| err.to_string())
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 #[test]
@@ -28,7 +34,6 @@ fn who_takes_no_connections_still_has_the_socket() {
     let socket = bind(&path).unwrap();
     rustix::net::listen(&socket.listener, 0).unwrap();
     let _waiting = UnixStream::connect(&path).unwrap();
-    assert_eq!(connect(&path).unwrap_err(), Errno::AGAIN);
     let second = bind(&path).unwrap_err();
     assert!(second.contains("another cluster listens on it"), "{second}");
 }

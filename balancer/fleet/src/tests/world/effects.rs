@@ -3,19 +3,22 @@
 use shared_protocol::Generation;
 
 use super::{Hand, Question, Running, Step, World};
-use crate::{ClusterEvent, Effect, Launch, Member, Release, RequestId, Requester, Role, RolloutKind};
+use crate::{ClusterEvent, Effect, Launch, Member, RequestId, Requester, Role, RolloutKind};
 
 impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect, step: Option<Step>) -> Result<(), String> {
         match *effect {
             Effect::Launch(launch) => self.launch(launch),
-            Effect::OpenRelease => {
+            Effect::OpenRelease(release) => {
+                self.last_release = release;
                 self.questions.push_back(Question::Open);
                 Ok(())
             }
-            Effect::AdoptRelease if !self.release_opened => Err("no release was opened".to_owned()),
-            Effect::AdoptRelease | Effect::DiscardRelease => {
-                (self.release_opened, self.changes_untold) = (false, false);
+            Effect::AdoptRelease(release) if self.releases.contains(&release) => Ok(()),
+            Effect::AdoptRelease(release) => Err(format!("release {release} was not opened")),
+            Effect::DropRelease(release) => {
+                self.releases.retain(|&open| open != release);
+                self.changes_untold &= self.releases.contains(&self.last_release);
                 Ok(())
             }
             Effect::Measure { .. } => {
@@ -48,10 +51,11 @@ impl World {
         if self.fleet.is_stopping() {
             return Err(format!("worker {worker} is launched though the cluster is stopping"));
         }
-        if release == Release::Opened && !self.release_opened {
-            return Err(format!("worker {worker} is launched from a release that was not opened"));
+        if !self.releases.contains(&release) {
+            return Err(format!("worker {worker} is launched from a release that is not open"));
         }
-        if release == Release::Opened && self.changes_untold {
+        self.check_launch(&launch)?;
+        if release == self.last_release && self.changes_untold {
             return Err(format!("worker {worker} has a new release and nobody was told what it changes"));
         }
         let starting = self.running.iter().filter(|running| running.is_starting()).count();
@@ -69,6 +73,7 @@ impl World {
         self.running.push(Running {
             generation,
             worker,
+            release,
             up: false,
             probed: false,
             healthy: false,
@@ -109,6 +114,14 @@ impl World {
         if running.terminated && matches!(effect, Effect::Terminate(_)) {
             return Err(format!("process {of} is told to end a second time"));
         }
+        let is_early = match step {
+            Some(Step::OnlyLongLived(_)) => true,
+            Some(Step::Stop(long_lived)) => !long_lived.is_zero() && (running.serves || running.drains),
+            _ => false,
+        };
+        if is_early && running.dies_of_terminate() && matches!(effect, Effect::Terminate(_)) {
+            return Err(format!("process {of} would die of SIGTERM and gets it early"));
+        }
         if misplaced {
             return Err(format!("{effect:?} comes at the wrong time"));
         }
@@ -123,6 +136,7 @@ impl World {
                 }
                 (running.published, running.serves) = (true, true);
                 let worker = running.worker;
+                self.replacing.serves(worker, running.release);
                 self.ejected.retain(|&id| id != worker);
             }
             Effect::Withdraw(_) => running.published = false,
@@ -154,6 +168,7 @@ impl World {
         if !self.heard.contains(&kind) {
             self.heard.push(kind);
         }
+        self.hear_replacing(event)?;
         match event {
             ClusterEvent::ReleaseChanged { .. } => self.changes_untold = false,
             ClusterEvent::ReloadQueued => self.reload_queued = true,
@@ -162,6 +177,7 @@ impl World {
             ClusterEvent::RolloutBegan {
                 kind: RolloutKind::Grow { to } | RolloutKind::Shrink { to },
                 workers,
+                ..
             } => self.check_relative(requester, *workers, *to)?,
             ClusterEvent::Draining { generation, .. } => {
                 let running = self.running.iter_mut().find(|running| running.generation == *generation);

@@ -117,14 +117,25 @@ impl World {
         Ok(())
     }
 
-    /// A step that the load asks for begins only where there was no rollout `before`.
+    /// A step that the load asks for begins only where there was no rollout `before`, and
+    /// takes no time from who finishes what it has.
     pub(super) fn check_step(&self, before: Option<RolloutKind>, effects: &[Effect]) -> Result<(), String> {
         let is_step = |effect: &Effect| {
             matches!(effect, Effect::Announce { event: ClusterEvent::Autoscaled { .. }, .. })
         };
-        match before.filter(|_| effects.iter().any(is_step)) {
-            Some(kind) => Err(format!("a step begins beside {kind:?}")),
-            None => Ok(()),
+        if !effects.iter().any(is_step) {
+            return Ok(());
+        }
+        let cut = effects.iter().find_map(|effect| match effect {
+            Effect::Announce { event: ClusterEvent::DrainCutShort { generation, .. }, .. } => {
+                Some(generation)
+            }
+            _ => None,
+        });
+        match (before, cut) {
+            (Some(kind), _) => Err(format!("a step begins beside {kind:?}")),
+            (None, Some(of)) => Err(format!("a step cuts the drain of process {of} short")),
+            (None, None) => Ok(()),
         }
     }
 
@@ -141,7 +152,15 @@ impl World {
 
     /// At the end of its drain a process has nothing more in hand.
     pub(super) fn check_drains(&self, step: Step, effects: &[Effect]) -> Result<(), String> {
-        let is_due = |of: Generation| step == Step::Deadline && effects.contains(&Effect::Terminate(of));
+        let is_cut_short = |of: Generation| {
+            effects.iter().any(|effect| {
+                let Effect::Announce { event, .. } = effect else { return false };
+                matches!(event, ClusterEvent::DrainCutShort { generation, .. } if *generation == of)
+            })
+        };
+        let is_due = |of: Generation| {
+            step == Step::Deadline && effects.contains(&Effect::Terminate(of)) && !is_cut_short(of)
+        };
         let mut due = self.running.iter().filter(|running| running.drains && is_due(running.generation));
         match due.find(|running| !running.closed) {
             Some(running) => Err(format!("process {} keeps what it has after its drain", running.generation)),
@@ -220,6 +239,7 @@ impl World {
         };
         let Some(most) = self.fleet.settings.give_up_after else { return };
         let is_it = |member: &&Member| member.role == Role::Current && member.generation() == Some(failed);
+        let is_it = |member: &&Member| is_it(member) && !member.phase.is_being_replaced();
         if let Some(member) = self.fleet.members().iter().find(is_it) {
             let failures = self.failures.entry(member.id).or_default();
             *failures = most.min(*failures + 1);
@@ -289,7 +309,12 @@ impl World {
 fn is_out(effects: &[Effect], of: Generation) -> bool {
     effects.iter().any(|effect| {
         let Effect::Announce { event, .. } = effect else { return false };
-        matches!(event, ClusterEvent::Hung { generation, .. } | ClusterEvent::OutOfTurn { generation, .. }
-            if *generation == of)
+        match event {
+            ClusterEvent::Hung { generation, .. } | ClusterEvent::OutOfTurn { generation, .. } => {
+                *generation == of
+            }
+            ClusterEvent::TakenDown { generation, .. } => *generation == Some(of),
+            _ => false,
+        }
     })
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use shared_protocol::{Generation, ReleaseChanges};
+use shared_protocol::{Generation, ReleaseChanges, ReleaseId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -177,18 +177,18 @@ impl System for FakeSystem {
         tokio::spawn(std::future::pending::<()>()).abort_handle()
     }
 
-    fn open_release(&mut self) -> io::Result<ReleaseChanges> {
+    fn open_release(&mut self, _: ReleaseId) -> io::Result<ReleaseChanges> {
         match self.lock().release_lost {
             true => Err(io::Error::other("the release is gone")),
             false => Ok(ReleaseChanges::default()),
         }
     }
 
-    fn adopt_release(&mut self) {
+    fn adopt_release(&mut self, _: ReleaseId) {
         self.lock().adopted += 1;
     }
 
-    fn discard_release(&mut self) {}
+    fn drop_release(&mut self, _: ReleaseId) {}
 
     fn tidy(&mut self) {}
 

@@ -1,0 +1,108 @@
+//! Starts a successor, which gets all listening sockets.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitStatus};
+
+use balancer_supervisor::process::Children;
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::fs::{Access, FileType};
+use shared_process::inherited::Inherited;
+use tokio::process::Child;
+
+use super::{CHANNEL, Invocation, SUBCOMMAND};
+
+/// The first descriptor that is passed (sd_listen_fds(3)).
+const FIRST: i32 = 3;
+
+/// A successor until it has taken over: it is killed, with all that it has started, when this
+/// is dropped.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    child: Child,
+    pub(super) pid: u32,
+    children: Children,
+    is_released: bool,
+}
+
+impl Candidate {
+    /// Starts `invocation` with `sockets` by their names. Returns it and the channel to it.
+    ///
+    /// # Errors
+    /// When it cannot be run; names it.
+    pub(super) fn start(
+        invocation: &Invocation,
+        sockets: Vec<(&str, OwnedFd)>,
+        inherited: Inherited,
+        children: &Children,
+    ) -> io::Result<(Self, UnixStream)> {
+        check(invocation)?;
+        let (own, other) = UnixStream::pair()?;
+        let names: Vec<_> = sockets.iter().map(|(name, _)| *name).chain([CHANNEL]).collect();
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg(SUBCOMMAND)
+            .arg(std::process::id().to_string())
+            .arg(inherited.to_string())
+            .arg(names.join(":"))
+            .arg(&invocation.executable)
+            .args(&invocation.arguments);
+        let descriptors = sockets.into_iter().map(|(_, socket)| socket).chain([OwnedFd::from(other)]);
+        let mappings = (FIRST..).zip(descriptors);
+        command
+            .fd_mappings(mappings.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect())
+            .map_err(io::Error::other)?;
+        let child = tokio::process::Command::from(command).spawn()?;
+        let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
+        children.add(pid);
+        Ok((Self { child, pid, children: children.clone(), is_released: false }, own))
+    }
+
+    /// Kills it and waits for its end.
+    pub(super) async fn end(&mut self) -> io::Result<ExitStatus> {
+        // Fails when it has ended.
+        let _ = self.child.start_kill();
+        self.wait().await
+    }
+
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await;
+        self.children.remove(self.pid);
+        status
+    }
+
+    /// It has taken over.
+    pub(super) fn release(&mut self) {
+        self.is_released = true;
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        if !self.is_released {
+            // Fails when it has ended; it is reaped when it has.
+            let _ = self.child.start_kill();
+        }
+    }
+}
+
+/// What can be known before it is tried.
+fn check(invocation: &Invocation) -> io::Result<()> {
+    let path = &invocation.executable;
+    let named = |err: rustix::io::Errno| {
+        let err = io::Error::from(err);
+        io::Error::new(err.kind(), format!("could not run {}: {err}", path.display()))
+    };
+    let found = rustix::fs::stat(path).map_err(named)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+        return Err(named(rustix::io::Errno::ISDIR));
+    }
+    rustix::fs::access(path, Access::EXEC_OK).map_err(named)
+}
+
+/// As arguments come in a request.
+pub(super) fn arguments(texts: Vec<String>) -> Vec<OsString> {
+    texts.into_iter().map(OsString::from).collect()
+}

@@ -1,0 +1,311 @@
+//! The side of an upgrade that is succeeded.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use balancer_admin::control::UpgradeRequest;
+use balancer_state::events::Events;
+use balancer_state::registry::{Registry, Role};
+use balancer_supervisor::Handle;
+use balancer_supervisor::notify;
+use balancer_supervisor::process::Children;
+use shared_process::inherited::Inherited;
+use shared_process::unix_socket::Ownership;
+use shared_protocol::{EventKind, Handover, Progress, SuccessorMessage, TAKE_OVER, Upgraded};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::Invocation;
+use super::channel::Channel;
+use super::launch::{self, Candidate};
+
+/// For a program to read its configuration: whatever does not say that it has done so is none
+/// that could succeed this one.
+const CONFIGURED: Duration = Duration::from_secs(10);
+/// Beyond the time in which a worker that does not get ready is given up.
+const MARGIN: Duration = Duration::from_secs(5);
+/// For a successor to accept connections, with its workers ready.
+const SERVING: Duration = Duration::from_secs(10);
+/// For a program that has closed its end of the channel to end.
+const ENDING: Duration = Duration::from_secs(1);
+/// Programs that end a container when their child has ended.
+const INITS: [&str; 5] = ["tini", "dumb-init", "docker-init", "catatonit", "podman-init"];
+
+/// What passes to a successor.
+#[derive(Debug)]
+pub(crate) struct Estate {
+    pub(crate) clients: Vec<OwnedFd>,
+    pub(crate) admin: Option<OwnedFd>,
+    pub(crate) control: Option<OwnedFd>,
+    pub(crate) handover: Handover,
+    /// What is removed at the end.
+    pub(crate) belongings: Belongings,
+}
+
+/// What is removed at the end by whoever serves then.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Belongings {
+    pub(crate) files: Vec<Ownership>,
+    pub(crate) state: Option<Arc<AtomicBool>>,
+}
+
+impl Belongings {
+    pub(crate) fn set_owned(&self, is_owned: bool) {
+        self.files.iter().for_each(|file| file.set(is_owned));
+        self.state.iter().for_each(|state| state.store(is_owned, Ordering::Relaxed));
+    }
+}
+
+/// Carries out upgrades.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    requests: mpsc::Receiver<UpgradeRequest>,
+    parts: Parts,
+}
+
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) invocation: Invocation,
+    pub(crate) inherited: Inherited,
+    pub(crate) estate: Estate,
+    pub(crate) children: Children,
+    pub(crate) supervisor: Handle,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) events: Arc<Events>,
+}
+
+/// Who serves from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Succeeded {
+    pub(crate) pid: u32,
+}
+
+/// Why an upgrade has failed.
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    last_lines: Vec<String>,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, last_lines: Vec::new() }
+    }
+}
+
+impl Predecessor {
+    pub(crate) fn new(requests: mpsc::Receiver<UpgradeRequest>, parts: Parts) -> Self {
+        Self { requests, parts }
+    }
+
+    /// Carries out upgrades until one of them is done. Dropping the future kills a successor
+    /// that has not taken over.
+    pub(crate) async fn succeeded(&mut self) -> Succeeded {
+        let Self { requests, parts } = self;
+        loop {
+            let Some(UpgradeRequest { upgrade, progress }) = requests.recv().await else {
+                return std::future::pending().await;
+            };
+            let invocation = Invocation {
+                executable: upgrade
+                    .executable
+                    .map_or_else(|| parts.invocation.executable.clone(), PathBuf::from),
+                arguments: upgrade
+                    .arguments
+                    .map_or_else(|| parts.invocation.arguments.clone(), launch::arguments),
+            };
+            let tell = Requester(progress);
+            let _busy = Busy::begin(&parts.supervisor);
+            let attempt = parts.attempt(&invocation, &tell);
+            tokio::pin!(attempt);
+            let result = loop {
+                tokio::select! {
+                    result = &mut attempt => break result,
+                    Some(other) = requests.recv() => {
+                        Requester(other.progress).failed("another upgrade is in progress".to_owned().into());
+                    }
+                }
+            };
+            match result {
+                Ok(upgraded) => {
+                    let pid = upgraded.pid;
+                    parts.note(format!("succeeded by pid {pid}, version {}", upgraded.version));
+                    parts.estate.belongings.set_owned(false);
+                    notify::succeeded(pid);
+                    tell.send(Progress::Upgraded(upgraded));
+                    return Succeeded { pid };
+                }
+                Err(failure) => {
+                    warn!(lastLines = failure.last_lines.join("\n"), "upgrade failed: {}", failure.reason);
+                    parts.note(format!("upgrade failed: {}", failure.reason));
+                    tell.failed(failure);
+                }
+            }
+        }
+    }
+
+    /// Lets go of the listening sockets, so that they close with the threads that accept.
+    pub(crate) fn close(&mut self) {
+        let Estate { clients, admin, control, .. } = &mut self.parts.estate;
+        clients.clear();
+        *admin = None;
+        *control = None;
+    }
+}
+
+/// Reloads and changes of the number of workers are turned down while this lives.
+struct Busy(Handle);
+
+impl Busy {
+    fn begin(supervisor: &Handle) -> Self {
+        supervisor.set_upgrading(true);
+        Self(supervisor.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set_upgrading(false);
+    }
+}
+
+impl Parts {
+    fn note(&self, text: String) {
+        self.events.note(EventKind::Upgrade, None, None, text);
+    }
+
+    async fn attempt(&self, invocation: &Invocation, tell: &Requester) -> Result<Upgraded, Failure> {
+        let began = Instant::now();
+        if let Some(why) = self.obstacle() {
+            return Err(why.into());
+        }
+        info!("upgrade: starting {}", invocation.executable.display());
+        let (mut candidate, stream) =
+            Candidate::start(invocation, self.sockets()?, self.inherited, &self.children)
+                .map_err(|err| err.to_string())?;
+        tell.send(Progress::Successor { pid: candidate.pid });
+        match self.hand_over(&mut candidate, stream, tell).await {
+            Ok((version, workers)) => {
+                candidate.release();
+                let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let Handover { version: from_version, pid: from_pid, .. } = self.estate.handover.clone();
+                Ok(Upgraded { from_pid, pid: candidate.pid, from_version, version, workers, after_ms })
+            }
+            Err(failure) => {
+                // Nothing of it is left when the failure is told.
+                let _ = candidate.end().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Why there can be no upgrade now.
+    fn obstacle(&self) -> Option<String> {
+        let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+        let init = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+        let cure = "replace the container, or use reload";
+        if std::process::id() == 1 {
+            return Some(format!("as process 1 it cannot end without ending its container; {cure}"));
+        }
+        if parent == 1 && INITS.contains(&init.trim()) {
+            return Some(format!("{} ends the container when this process ends; {cure}", init.trim()));
+        }
+        if self.registry.is_shutting_down() {
+            return Some("the cluster is stopping".to_owned());
+        }
+        let joins = self.registry.entries().iter().any(|entry| entry.role == Role::Candidate);
+        joins.then(|| "a reload or a change of the number of workers is in progress".to_owned())
+    }
+
+    fn sockets(&self) -> Result<Vec<(&'static str, OwnedFd)>, Failure> {
+        let Estate { clients, admin, control, .. } = &self.estate;
+        let clients = clients.iter().map(|socket| ("http", socket));
+        let all = clients
+            .chain(admin.iter().map(|socket| ("admin", socket)))
+            .chain(control.iter().map(|socket| ("control", socket)));
+        let copied = all.map(|(name, socket)| Ok((name, socket.try_clone()?)));
+        copied.collect::<std::io::Result<_>>().map_err(|err| Failure::from(err.to_string()))
+    }
+
+    /// Has it take over when it is ready. Returns its version and the number of its workers.
+    async fn hand_over(
+        &self,
+        candidate: &mut Candidate,
+        stream: std::os::unix::net::UnixStream,
+        tell: &Requester,
+    ) -> Result<(String, usize), Failure> {
+        let mut channel = Channel::new(stream).map_err(|err| err.to_string())?;
+        // Its end shows in what it says.
+        let _ = channel.send(&self.estate.handover).await;
+        let first = next(candidate, &mut channel, CONFIGURED, "it had read its configuration").await?;
+        let SuccessorMessage::Configured { version, mut workers, startup_ms } = first else {
+            return Err("the new balancer is not understood; is it of another version?".to_owned().into());
+        };
+        let patience = Duration::from_millis(startup_ms).saturating_add(MARGIN);
+        loop {
+            match next(candidate, &mut channel, patience, "its workers were ready").await? {
+                SuccessorMessage::Online { online, workers: of } => {
+                    workers = of;
+                    tell.send(Progress::SuccessorOnline { online, workers });
+                }
+                SuccessorMessage::Ready => break,
+                _ => {}
+            }
+        }
+        let _ = channel.send(&TAKE_OVER).await;
+        while next(candidate, &mut channel, SERVING, "it served").await? != SuccessorMessage::Serving {}
+        Ok((version, workers))
+    }
+}
+
+/// What the successor says next, within `limit`, and before what it is to say or do.
+async fn next(
+    candidate: &mut Candidate,
+    channel: &mut Channel,
+    limit: Duration,
+    before: &str,
+) -> Result<SuccessorMessage, Failure> {
+    match timeout(limit, channel.receive()).await {
+        Err(_) => {
+            let seconds = limit.as_secs();
+            Err(format!("the new balancer was silent for {seconds} s before {before}: it was killed").into())
+        }
+        Ok(Ok(Some(SuccessorMessage::Failed { reason, last_lines }))) => Err(Failure { reason, last_lines }),
+        Ok(Ok(Some(message))) => Ok(message),
+        Ok(Err(err)) if err.kind() == io::ErrorKind::InvalidData => {
+            Err(format!("the new balancer is not understood: {err}").into())
+        }
+        // One that has not read everything resets the connection.
+        Ok(Ok(None) | Err(_)) => Err(match timeout(ENDING, candidate.wait()).await {
+            Ok(Ok(status)) if status.code() == Some(127) => {
+                format!("the new balancer could not be run ({status}); standard error says more")
+            }
+            Ok(Ok(status)) => {
+                format!("the new balancer ended with {status} before {before}; standard error says more")
+            }
+            _ => format!("the new balancer closed its connection before {before}"),
+        }
+        .into()),
+    }
+}
+
+/// Who is told how an upgrade goes, if anybody is.
+struct Requester(Option<mpsc::Sender<Progress>>);
+
+impl Requester {
+    fn send(&self, step: Progress) {
+        if let Some(sender) = &self.0 {
+            // In vain when the requester is gone.
+            let _ = sender.try_send(step);
+        }
+    }
+
+    fn failed(&self, failure: Failure) {
+        self.send(Progress::Failed { reason: failure.reason, last_lines: failure.last_lines });
+    }
+}
