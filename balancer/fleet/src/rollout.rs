@@ -27,6 +27,11 @@ pub enum RolloutKind {
 }
 
 impl RolloutKind {
+    /// From `workers` to a different number of them.
+    pub(crate) fn scaling(workers: usize, to: usize) -> Self {
+        if to > workers { Self::Grow { to } } else { Self::Shrink { to } }
+    }
+
     /// Why its candidates take the place of others.
     pub fn replaces(self) -> Option<RestartReason> {
         match self {

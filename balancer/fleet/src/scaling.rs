@@ -3,10 +3,12 @@
 
 use std::time::Instant;
 
+use shared_protocol::ReloadMode;
+
 use super::autoscale::{ScaleRange, ScaleStep};
 use super::rollout::Queued;
 use super::seeded::{Bug, seeded};
-use super::{ClusterEvent, Fleet, Lifecycle};
+use super::{ClusterEvent, Fleet, Lifecycle, Member};
 
 impl Fleet {
     /// Do all workers serve, with nothing under way and nothing to follow? Only then does the
@@ -26,10 +28,23 @@ impl Fleet {
         let from = self.workers();
         let is_steady = self.is_steady() || (seeded(Bug::StepsDuringRollout) && !self.is_stopping());
         let is_within = range.contains(to) || seeded(Bug::StepsBeyondRange);
-        if is_steady && is_within && to != from {
+        let cuts = self.cuts_drains(from, to, now) && !seeded(Bug::StepsCutDrains);
+        if is_steady && is_within && !cuts && to != from {
             self.announce(ClusterEvent::Autoscaled { from, to, reason }, None);
             self.change_number(from, to, None, now);
         }
+    }
+
+    /// Would the change from `from` to `to` workers take time from processes that finish what
+    /// they have? A slot has one of them at most when its worker retires, and none beside a
+    /// worker that starts where workers are replaced one by one. What the load asks for is
+    /// never worth a request.
+    fn cuts_drains(&self, from: usize, to: usize, now: Instant) -> bool {
+        let slots = from.min(to) + 1..=from.max(to);
+        let finishes = |member: &Member| {
+            slots.contains(&(member.id.0 as usize)) && member.finishes(&self.settings.limits, now)
+        };
+        (to < from || self.settings.mode == ReloadMode::OneByOne) && self.members.iter().any(finishes)
     }
 
     /// Why there cannot be `to` workers, if there cannot.

@@ -74,6 +74,8 @@ pub(super) enum Bug {
     GivesUpForOne,
     /// A step that the load asks for begins during a rollout.
     StepsDuringRollout,
+    /// A step takes time from processes that finish what they have.
+    StepsCutDrains,
     /// A step leads to a number beyond the range.
     StepsBeyondRange,
     /// An operator's number is taken although it is beyond the range.

@@ -176,6 +176,7 @@ pub(super) fn setups() -> Vec<Setup> {
         setup("as many as fit", Settings { starts: fit, ..settings(3) }, false, 1),
         setup("two with limits", Settings { recycle, ..settings(2) }, true, 1),
         setup("as the load says", Settings { range, ..settings(1) }, true, 3),
+        setup("by turns as well", Settings { range, ..turns(2) }, true, 3),
         setup("one gives up", Settings { give_up_after: Some(2), ..settings(1) }, false, 1),
         setup("two give up", Settings { starts: two, give_up_after: Some(1), ..settings(2) }, false, 1),
         setup("three serve", settings(3), true, 2),

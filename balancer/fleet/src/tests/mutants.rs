@@ -42,6 +42,7 @@ const TABLE: &[(Bug, &str)] = &[
     (Bug::ForgetsWhoWasReady, "gives up though a worker has been ready"),
     (Bug::GivesUpForOne, "gives up though worker"),
     (Bug::StepsDuringRollout, "begins beside"),
+    (Bug::StepsCutDrains, "a step cuts"),
     (Bug::StepsBeyondRange, "are not within"),
     (Bug::ScalesBeyondRange, "are not within"),
     (Bug::NeverGivesUp, "and the cluster goes on"),

@@ -117,14 +117,25 @@ impl World {
         Ok(())
     }
 
-    /// A step that the load asks for begins only where there was no rollout `before`.
+    /// A step that the load asks for begins only where there was no rollout `before`, and
+    /// takes no time from who finishes what it has.
     pub(super) fn check_step(&self, before: Option<RolloutKind>, effects: &[Effect]) -> Result<(), String> {
         let is_step = |effect: &Effect| {
             matches!(effect, Effect::Announce { event: ClusterEvent::Autoscaled { .. }, .. })
         };
-        match before.filter(|_| effects.iter().any(is_step)) {
-            Some(kind) => Err(format!("a step begins beside {kind:?}")),
-            None => Ok(()),
+        if !effects.iter().any(is_step) {
+            return Ok(());
+        }
+        let cut = effects.iter().find_map(|effect| match effect {
+            Effect::Announce { event: ClusterEvent::DrainCutShort { generation, .. }, .. } => {
+                Some(generation)
+            }
+            _ => None,
+        });
+        match (before, cut) {
+            (Some(kind), _) => Err(format!("a step begins beside {kind:?}")),
+            (None, Some(of)) => Err(format!("a step cuts the drain of process {of} short")),
+            (None, None) => Ok(()),
         }
     }
 
