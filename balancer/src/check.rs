@@ -19,7 +19,7 @@ use shared_settings::definitions::{
 
 use balancer_supervisor::process::Program;
 
-use crate::activation::Activation;
+use crate::activation::{Activation, ActivationError};
 use crate::cli::Start;
 use crate::cluster::serving_threads;
 use crate::config::{Config, Diagnosis, Mode};
@@ -30,8 +30,8 @@ use finding::{Finding, line};
 use passed::{ADMIN_LISTENER, CLIENTS, CONTROL_SOCKET, Passed};
 
 /// Prints all findings; returns what a start would.
-pub(crate) fn run(start: Start) -> ExitCode {
-    let passed = Passed::look(Activation::take());
+pub(crate) fn run(start: Start, activation: Result<Activation, ActivationError>) -> ExitCode {
+    let passed = Passed::look(activation);
     let mut diagnosis = Diagnosis::of(start);
     diagnosis.config.iter_mut().for_each(|config| passed.apply(config));
     let mut lines: Vec<_> = diagnosis.errors.iter().map(|err| line("wrong", err)).collect();

@@ -83,6 +83,10 @@ pub(crate) fn run(
     let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
     let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
     let handover = successor.as_ref().map(|successor| &successor.handover);
+    let workers = first_workers(config, workers, handover);
+    if let Some(seconds) = handover.and_then(|handover| handover.maintenance_retry_after) {
+        state.registry.maintenance.begin(seconds);
+    }
     let sockets = Sockets::open(config, activation, handover, &parts)?;
     let state_dir = open_state_dir(config, handover)?;
     let output = worker_output(config, &mut log, &state)?;
@@ -119,6 +123,13 @@ pub(crate) fn run(
         supervisor,
     };
     runtime.block_on(cluster.run(commands))
+}
+
+/// Where the load chooses the number of workers, a successor begins with its predecessor's.
+fn first_workers(config: &Config, workers: u32, handover: Option<&Handover>) -> u32 {
+    let left = handover.and_then(|handover| handover.workers);
+    let left = left.filter(|&left| config.mode.range().is_some_and(|range| range.contains(left)));
+    left.and_then(|left| u32::try_from(left).ok()).unwrap_or(workers)
 }
 
 /// Where lines are counted that are read too slowly.
@@ -229,8 +240,11 @@ impl Cluster<'_> {
         // Those of a predecessor are this cluster's only when it takes over.
         let files =
             files.filter(|(path, file)| file.is_held() || left_files.is_some_and(|left| left.contains(path)));
-        let (paths, files) = files.unzip();
-        let belongings = Belongings { files, state: self.state_dir.as_ref().and_then(StateDir::ownership) };
+        let files: Vec<_> = files.collect();
+        let paths = files.iter().map(|(path, _)| path.clone()).collect();
+        let temporary_state = self.state_dir.as_ref().and_then(StateDir::temporary);
+        let temporary = temporary_state.clone().zip(self.state_dir.as_ref().and_then(StateDir::ownership));
+        let belongings = Belongings { files, state: temporary };
         let estate = Estate {
             clients: vec![],
             admin: sockets.admin.as_ref().map(|admin| admin.as_fd().try_clone_to_owned()).transpose()?,
@@ -239,9 +253,11 @@ impl Cluster<'_> {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 are_inherited: sockets.clients.are_inherited,
-                temporary_state: self.state_dir.as_ref().and_then(StateDir::temporary),
+                temporary_state,
                 files: paths,
                 owns_control_directory: sockets.control.owns_directory(),
+                workers: None,
+                maintenance_retry_after: None,
             },
             belongings: belongings.clone(),
         };
@@ -262,7 +278,7 @@ impl Cluster<'_> {
             tokio::spawn(tls::watch(tls, state.clone()));
         }
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
-        let serving = Serving { app: self.proxy, phase: phase_seen, permits };
+        let serving = Serving { app: self.proxy, phase: phase_seen, permits: Arc::clone(&permits) };
         // Those of Unix sockets are removed when nothing is served any more.
         let files = sockets.clients.files;
         let (threads, clients) = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
@@ -283,8 +299,8 @@ impl Cluster<'_> {
                 let phase = phase.clone();
                 tokio::spawn(successor.run(start, move || {
                     phase.send_replace(Phase::Open);
-                    belongings.set_owned(true);
                     say();
+                    belongings.take()
                 }));
             }
         }
@@ -304,6 +320,8 @@ impl Cluster<'_> {
             },
         );
         let shutdown = Shutdown {
+            permits,
+            connections: self.fd_budget.connections,
             registry,
             events,
             predecessor,
@@ -330,8 +348,8 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
     Settings {
         workers: workers as usize,
         max_workers,
-        range: config.mode.range(),
         mode: config.reload_mode,
+        range: config.mode.range(),
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,

@@ -48,6 +48,10 @@ const FAILED: u8 = 1;
 /// Exit code of bad usage or configuration.
 const BAD_USAGE: u8 = 2;
 
+/// A command among the arguments of a successor would be carried out, on whoever serves.
+const NO_CLUSTER: &str =
+    "these arguments start no cluster: give its options alone, for example balancer upgrade -- --workers 4";
+
 pub(crate) const SINGLE_WITH_SOCKETS: &str = "sockets were passed (LISTEN_FDS), which only a cluster takes: leave out \
      --cluster off (or CLUSTER_ENABLED=false), for example --workers 1";
 
@@ -67,7 +71,15 @@ fn main() -> ExitCode {
         },
     };
     let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) if cli.subcommand.is_some() && successor.is_some() => {
+            successor.iter().for_each(|successor| successor.fail(NO_CLUSTER.to_owned()));
+            return report_error(&anyhow::Error::msg(NO_CLUSTER), BAD_USAGE);
+        }
         Ok(cli) => cli,
+        Err(err) if !err.use_stderr() && successor.is_some() => {
+            successor.iter().for_each(|successor| successor.fail(NO_CLUSTER.to_owned()));
+            return report_error(&anyhow::Error::msg(NO_CLUSTER), BAD_USAGE);
+        }
         Err(err) => {
             if let Some(successor) = successor {
                 successor.fail(first_line(&err.to_string()));
@@ -81,7 +93,7 @@ fn main() -> ExitCode {
         }
         Some(Subcommands::Healthcheck(options)) => healthcheck::run(&options),
         Some(Subcommands::Config { start, json }) => show::run(start, json),
-        Some(Subcommands::Check { start }) => check::run(start),
+        Some(Subcommands::Check { start }) => check::run(start, activation),
         None => {
             let reporter = successor.as_ref().and_then(Successor::reporter);
             serve(cli.start, activation, successor).unwrap_or_else(|(err, code)| {
@@ -135,7 +147,7 @@ fn run_child_role(arguments: &[OsString]) -> Option<ExitCode> {
         process::WORKER_SUBCOMMAND => Some(run_worker(parent())),
         shim::SHIM_SUBCOMMAND => Some(shim::run(parent(), command)),
         shim::EXEC_STUB_SUBCOMMAND => Some(shim::exec_stub(parent(), command)),
-        upgrade::SUBCOMMAND => Some(upgrade::run_stub(parent(), command)),
+        upgrade::SUBCOMMAND => Some(upgrade::run_stub(command)),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use shared_protocol::{EventKind, in_flight_text};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
@@ -31,6 +31,10 @@ const LEAST: Duration = Duration::from_millis(1);
 /// had sent when it began has been read and answered.
 const QUIET_PERIOD: Duration = Duration::from_millis(40);
 
+/// After an upgrade, for clients that keep idle connections to send their next request, whose
+/// response closes the connection: an idle one that is closed as a request comes loses it.
+const NEXT_REQUEST: Duration = Duration::from_secs(5);
+
 /// For requests that wait for a worker to be told that there will be none.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -39,6 +43,9 @@ pub(crate) struct Shutdown {
     pub(crate) events: Arc<Events>,
     pub(crate) open: OpenRequests,
     pub(crate) phase: watch::Sender<Phase>,
+    /// One permit for each of so many connections of clients (`balancer_proxy::listener::Serving`).
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) connections: usize,
     /// How the listener closes.
     pub(crate) closing: Phase,
     pub(crate) predecessor: Predecessor,
@@ -81,7 +88,7 @@ impl Shutdown {
         self.registry.set_draining();
         self.predecessor.close();
         self.phase.send_replace(self.closing);
-        self.end(signals, supervisor).await
+        self.end(signals, supervisor, Duration::ZERO).await
     }
 
     /// Another cluster serves from now on, and this one finishes what it has. A signal that comes
@@ -95,22 +102,23 @@ impl Shutdown {
         let open = self.open.count();
         let waits_for = self.waits_for(open, signals.at_terminal());
         info!(open, "succeeded by pid {}: {waits_for}", succeeded.pid);
-        self.registry.set_draining();
+        self.registry.set_succeeded();
         self.predecessor.close();
         self.leaving.send_replace(true);
         self.phase.send_replace(Phase::Leaving);
         signals.expect_stop();
-        self.end(signals, supervisor).await
+        self.end(signals, supervisor, NEXT_REQUEST).await
     }
 
-    /// Finishes what there is, stops the workers and ends.
+    /// Finishes what there is, stops the workers and ends. Idle connections have the time `idle`.
     async fn end(
         self,
         mut signals: Signals,
         mut supervisor: Pin<&mut impl Future<Output = Ended>>,
+        idle: Duration,
     ) -> anyhow::Result<ExitCode> {
         let code = tokio::select! {
-            code = self.finish() => code,
+            code = self.finish(idle) => code,
             _ = &mut supervisor => {
                 self.phase.send_replace(Phase::Ended);
                 return Ok(ExitCode::FAILURE);
@@ -155,9 +163,12 @@ impl Shutdown {
 
     /// Waits until no request is open, up to the stop timeout, then stops the workers.
     /// Long-lived connections have what is left of it.
-    async fn finish(&self) -> ExitCode {
+    async fn finish(&self, idle: Duration) -> ExitCode {
         let start = Instant::now();
-        let in_time = timeout(self.stop_timeout, self.quiet()).await.is_ok();
+        // In vain when a client stays idle for longer.
+        let _ = timeout(idle.min(self.stop_timeout), self.idle_connections_closed()).await;
+        let left = self.stop_timeout.saturating_sub(start.elapsed());
+        let in_time = timeout(left, self.quiet()).await.is_ok();
         let left = self.stop_timeout.saturating_sub(start.elapsed());
         let long_lived = if !in_time {
             warn!(open = self.open.count(), "stop timeout reached: aborting the requests in flight");
@@ -181,6 +192,14 @@ impl Shutdown {
         };
         let again = if at_terminal { "Ctrl-C again" } else { "a second signal" };
         format!("{requests}; {again} stops at once")
+    }
+
+    /// Returns when none but long-lived connections are left.
+    async fn idle_connections_closed(&self) {
+        let long_lived = usize::try_from(self.open.long_lived()).unwrap_or(usize::MAX);
+        let others = self.connections.saturating_sub(long_lived);
+        // Returned as connections end. The semaphore is never closed.
+        let _ = self.permits.acquire_many(u32::try_from(others).unwrap_or(u32::MAX)).await;
     }
 
     /// Returns when no request has been open for [`QUIET_PERIOD`].

@@ -84,7 +84,7 @@ impl Proxy {
         let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
         if !self.own_routes {
             let is_unhealthy =
-                self.registry.is_shutting_down() && is_probe(&self.probe_target, method, target, path);
+                self.registry.is_service_ending() && is_probe(&self.probe_target, method, target, path);
             return is_unhealthy.then(|| Response::json(503, &self.registry.health()));
         }
         let (method, path) = (std::str::from_utf8(method).ok()?, std::str::from_utf8(path).ok()?);

@@ -1,21 +1,28 @@
 //! Starts a successor, which gets all listening sockets.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use balancer_supervisor::process::Children;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{Access, FileType};
+use rustix::process::{Pid, Signal, kill_process};
 use shared_process::inherited::Inherited;
+use shared_protocol::Handover;
 use tokio::process::Child;
+use tokio::time::timeout;
 
+use super::channel::line;
 use super::{CHANNEL, Invocation, SUBCOMMAND};
 
 /// The first descriptor that is passed (sd_listen_fds(3)).
 const FIRST: i32 = 3;
+/// For a successor of which nothing comes to end its workers and to remove its files.
+const CLEANING: Duration = Duration::from_secs(1);
 
 /// A successor until it has taken over: it is killed, with all that it has started, when this
 /// is dropped.
@@ -25,10 +32,16 @@ pub(super) struct Candidate {
     pub(super) pid: u32,
     children: Children,
     is_released: bool,
+    may_have_taken_over: bool,
+    /// Its end of the channel stays open as long as it lives: it would take the end of the
+    /// channel for that of its predecessor, and begin to accept connections.
+    _channel: UnixStream,
 }
 
 impl Candidate {
-    /// Starts `invocation` with `sockets` by their names. Returns it and the channel to it.
+    /// Starts `invocation` with `sockets` by their names. Returns it and the channel to it, in
+    /// which `handover` waits from before its start: it can go on by itself from its first
+    /// moment, whatever becomes of this process.
     ///
     /// # Errors
     /// When it cannot be run; names it.
@@ -36,10 +49,14 @@ impl Candidate {
         invocation: &Invocation,
         sockets: Vec<(&str, OwnedFd)>,
         inherited: Inherited,
+        handover: &Handover,
         children: &Children,
     ) -> io::Result<(Self, UnixStream)> {
         check(invocation)?;
         let (own, other) = UnixStream::pair()?;
+        // The kernel holds it; were it ever too long for that, this must not wait for a reader.
+        own.set_nonblocking(true)?;
+        (&own).write_all(&line(handover))?;
         let names: Vec<_> = sockets.iter().map(|(name, _)| *name).chain([CHANNEL]).collect();
         let mut command = Command::new("/proc/self/exe");
         command
@@ -57,11 +74,34 @@ impl Candidate {
         let child = tokio::process::Command::from(command).spawn()?;
         let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
         children.add(pid);
-        Ok((Self { child, pid, children: children.clone(), is_released: false }, own))
+        let candidate = Self {
+            child,
+            pid,
+            children: children.clone(),
+            is_released: false,
+            may_have_taken_over: false,
+            _channel: own.try_clone()?,
+        };
+        Ok((candidate, own))
     }
 
-    /// Kills it and waits for its end.
+    /// From now on it may own what the predecessor has.
+    pub(super) fn may_take_over(&mut self) {
+        self.may_have_taken_over = true;
+    }
+
+    /// Ends it, and waits for that. It may remove what it has made, if it is quick; of what may
+    /// be both its own and the predecessor's it is to remove nothing, and is killed.
     pub(super) async fn end(&mut self) -> io::Result<ExitStatus> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // Not yet waited for, its pid is nobody else's.
+        if let Some(pid) = pid.filter(|_| !self.may_have_taken_over && self.child.id().is_some()) {
+            // Fails when it has ended.
+            let _ = kill_process(pid, Signal::TERM);
+            if let Ok(status) = timeout(CLEANING, self.wait()).await {
+                return status;
+            }
+        }
         // Fails when it has ended.
         let _ = self.child.start_kill();
         self.wait().await

@@ -50,14 +50,26 @@ pub(crate) struct Estate {
 /// What is removed at the end by whoever serves then.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Belongings {
-    pub(crate) files: Vec<Ownership>,
-    pub(crate) state: Option<Arc<AtomicBool>>,
+    /// By their paths.
+    pub(crate) files: Vec<(String, Ownership)>,
+    pub(crate) state: Option<(String, Arc<AtomicBool>)>,
 }
 
 impl Belongings {
-    pub(crate) fn set_owned(&self, is_owned: bool) {
-        self.files.iter().for_each(|file| file.set(is_owned));
-        self.state.iter().for_each(|state| state.store(is_owned, Ordering::Relaxed));
+    /// They are this process's from now on. Returns their paths.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.files.iter().for_each(|(_, file)| file.set(true));
+        self.state.iter().for_each(|(_, state)| state.store(true, Ordering::Relaxed));
+        let state = self.state.iter().map(|(path, _)| path);
+        self.files.iter().map(|(path, _)| path).chain(state).cloned().collect()
+    }
+
+    /// A successor uses those at the paths `kept`; what it has no use for is still removed.
+    fn give_away(&self, kept: Option<&[String]>) {
+        let is_kept = |path: &String| kept.is_none_or(|kept| kept.contains(path));
+        self.files.iter().filter(|(path, _)| is_kept(path)).for_each(|(_, file)| file.set(false));
+        let state = self.state.iter().filter(|(path, _)| is_kept(path));
+        state.for_each(|(_, state)| state.store(false, Ordering::Relaxed));
     }
 }
 
@@ -83,6 +95,15 @@ pub(crate) struct Parts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Succeeded {
     pub(crate) pid: u32,
+}
+
+/// What a successor has said.
+#[derive(Debug)]
+struct Taken {
+    version: String,
+    workers: usize,
+    /// Of the belongings; all of them if it has not said so.
+    kept: Option<Vec<String>>,
 }
 
 /// Why an upgrade has failed.
@@ -135,8 +156,8 @@ impl Predecessor {
                 Ok(upgraded) => {
                     let pid = upgraded.pid;
                     parts.note(format!("succeeded by pid {pid}, version {}", upgraded.version));
-                    parts.estate.belongings.set_owned(false);
-                    notify::succeeded(pid);
+                    let text = format!("taken over by pid {pid}, version {}", upgraded.version);
+                    notify::succeeded(pid, &text);
                     tell.send(Progress::Upgraded(upgraded));
                     return Succeeded { pid };
                 }
@@ -185,13 +206,19 @@ impl Parts {
             return Err(why.into());
         }
         info!("upgrade: starting {}", invocation.executable.display());
+        let handover = Handover {
+            workers: Some(self.registry.health().workers.desired),
+            maintenance_retry_after: self.registry.maintenance.retry_after(),
+            ..self.estate.handover.clone()
+        };
         let (mut candidate, stream) =
-            Candidate::start(invocation, self.sockets()?, self.inherited, &self.children)
+            Candidate::start(invocation, self.sockets()?, self.inherited, &handover, &self.children)
                 .map_err(|err| err.to_string())?;
         tell.send(Progress::Successor { pid: candidate.pid });
         match self.hand_over(&mut candidate, stream, tell).await {
-            Ok((version, workers)) => {
+            Ok(Taken { version, workers, kept }) => {
                 candidate.release();
+                self.estate.belongings.give_away(kept.as_deref());
                 let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let Handover { version: from_version, pid: from_pid, .. } = self.estate.handover.clone();
                 Ok(Upgraded { from_pid, pid: candidate.pid, from_version, version, workers, after_ms })
@@ -232,16 +259,14 @@ impl Parts {
         copied.collect::<std::io::Result<_>>().map_err(|err| Failure::from(err.to_string()))
     }
 
-    /// Has it take over when it is ready. Returns its version and the number of its workers.
+    /// Has it take over when it is ready.
     async fn hand_over(
         &self,
         candidate: &mut Candidate,
         stream: std::os::unix::net::UnixStream,
         tell: &Requester,
-    ) -> Result<(String, usize), Failure> {
+    ) -> Result<Taken, Failure> {
         let mut channel = Channel::new(stream).map_err(|err| err.to_string())?;
-        // Its end shows in what it says.
-        let _ = channel.send(&self.estate.handover).await;
         let first = next(candidate, &mut channel, CONFIGURED, "it had read its configuration").await?;
         let SuccessorMessage::Configured { version, mut workers, startup_ms } = first else {
             return Err("the new balancer is not understood; is it of another version?".to_owned().into());
@@ -257,9 +282,14 @@ impl Parts {
                 _ => {}
             }
         }
+        candidate.may_take_over();
         let _ = channel.send(&TAKE_OVER).await;
-        while next(candidate, &mut channel, SERVING, "it served").await? != SuccessorMessage::Serving {}
-        Ok((version, workers))
+        loop {
+            let message = next(candidate, &mut channel, SERVING, "it served").await?;
+            if let SuccessorMessage::Serving { keeps: kept } = message {
+                return Ok(Taken { version, workers, kept });
+            }
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use shared_process::guard::is_child_of;
 use shared_process::inherited::Inherited;
 use shared_process::job_control;
 
@@ -17,12 +16,13 @@ pub(crate) const SUBCOMMAND: &str = "upgrade-exec-stub";
 const EXIT_NOT_RUN: u8 = 127;
 
 /// Becomes the program `line`; returns only when that fails.
-pub(crate) fn run(parent: Option<u32>, line: &[OsString]) -> ExitCode {
+pub(crate) fn run(line: &[OsString]) -> ExitCode {
     let [inherited, names, program, arguments @ ..] = line else { return ExitCode::from(EXIT_NOT_RUN) };
     let inherited = inherited.to_str().and_then(|text| text.parse::<Inherited>().ok());
     let err = match (job_control::unblock(), inherited) {
         (Err(err), _) => err,
-        (Ok(()), Some(inherited)) if is_child_of(parent) => {
+        // Where its parent has ended already, the program is who serves, so that does not matter.
+        (Ok(()), Some(inherited)) => {
             let own = std::process::id().to_string();
             let count = names.to_string_lossy().split(':').count().to_string();
             let mut command = inherited.command(program, arguments);
@@ -33,7 +33,7 @@ pub(crate) fn run(parent: Option<u32>, line: &[OsString]) -> ExitCode {
             }
             command.exec()
         }
-        (Ok(()), _) => io::Error::other("this is started by a balancer only"),
+        (Ok(()), None) => io::Error::other("this is started by a balancer only"),
     };
     let _ = writeln!(io::stderr(), "balancer: could not run {}: {err}", program.display());
     ExitCode::from(EXIT_NOT_RUN)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use balancer_state::events::Events;
 use balancer_state::registry::{Registry, Role};
+use balancer_supervisor::notify;
 use shared_protocol::{Handover, SuccessorMessage, TAKE_OVER, WorkerState};
 use tracing::{info, warn};
 
@@ -43,7 +44,9 @@ impl Successor {
         let mut line = String::new();
         // Nothing more comes until this side has spoken.
         BufReader::new(&stream).take(LONGEST).read_line(&mut line)?;
-        Ok(Self { handover: serde_json::from_str(&line)?, stream })
+        let handover = serde_json::from_str(&line)?;
+        notify::set_main(false);
+        Ok(Self { handover, stream })
     }
 
     /// Tells the predecessor, if it is still there, that nothing comes of it.
@@ -57,8 +60,8 @@ impl Successor {
     }
 
     /// Tells the predecessor how the start goes, and calls `take_over` when it is time: when
-    /// the predecessor says so, or is gone.
-    pub(crate) async fn run(self, start: Start, take_over: impl FnOnce()) {
+    /// the predecessor says so, or is gone. That returns what it has of the predecessor's files.
+    pub(crate) async fn run(self, start: Start, take_over: impl FnOnce() -> Vec<String>) {
         let Self { stream, handover } = self;
         let pid = handover.pid;
         let mut channel = match Channel::new(stream) {
@@ -72,9 +75,10 @@ impl Successor {
             Ok(()) => info!("took over from pid {pid}, version {}", handover.version),
             Err(_) => warn!("the predecessor, pid {pid}, is gone: taking over"),
         }
-        take_over();
+        let keeps = Some(take_over());
+        notify::set_main(true);
         // In vain when it is gone.
-        let _ = channel.send(&SuccessorMessage::Serving).await;
+        let _ = channel.send(&SuccessorMessage::Serving { keeps }).await;
     }
 }
 

@@ -68,8 +68,9 @@ pub struct Registry {
     /// When the delay of the shutdown is over, once that has begun.
     served_until: OnceLock<Instant>,
     draining: AtomicBool,
-    range: OnceLock<WorkerRange>,
+    succeeded: AtomicBool,
     pub maintenance: Maintenance,
+    range: OnceLock<WorkerRange>,
 }
 
 impl Registry {
@@ -102,6 +103,13 @@ impl Registry {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Another process has taken over, and this one finishes what it has: for health the
+    /// service goes on.
+    pub fn set_succeeded(&self) {
+        self.succeeded.store(true, Ordering::Relaxed);
+        self.set_draining();
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -116,6 +124,11 @@ impl Registry {
     #[inline]
     pub fn is_shutting_down(&self) -> bool {
         self.served_until.get().is_some() || self.is_draining()
+    }
+
+    /// Is the service going away, and not this process alone?
+    pub fn is_service_ending(&self) -> bool {
+        self.is_shutting_down() && !self.succeeded.load(Ordering::Relaxed)
     }
 
     /// How far the shutdown has come, if there is one.
@@ -158,7 +171,7 @@ impl Registry {
         let desired = wanted().count();
         let stores = || wanted().filter_map(|entry| entry.store.as_ref());
         let store = stores().find(|store| !store.reachable).or_else(|| stores().next()).cloned();
-        let status = if online == 0 || self.is_shutting_down() {
+        let status = if online == 0 || self.is_service_ending() {
             ClusterStatus::Unavailable
         } else if online < desired || store.as_ref().is_some_and(|store| !store.reachable) {
             ClusterStatus::Degraded

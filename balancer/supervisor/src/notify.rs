@@ -1,6 +1,7 @@
 //! Tells a service manager how the cluster is, if there is one that asked to be
 //! told (sd_notify(3)). Without one nothing here does anything.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -9,6 +10,8 @@ use tracing::debug;
 
 /// Variables of the protocol; they are meant for this process alone.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
+static IS_MAIN: AtomicBool = AtomicBool::new(true);
 
 /// The cluster serves; `status` says more to a person.
 pub fn ready(status: &str) {
@@ -28,12 +31,23 @@ pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Another process is the main one of the service from now on.
-pub fn succeeded(pid: u32) {
-    tell(&[NotifyState::MainPid(pid), NotifyState::Status("succeeded by another version")]);
+/// Another process is the main one of the service from now on; `status` says so to a person.
+pub fn succeeded(pid: u32, status: &str) {
+    tell(&[NotifyState::MainPid(pid), NotifyState::Status(status)]);
+    set_main(false);
+}
+
+/// Is this the main process of the service? One that is not yet, or no longer, says nothing:
+/// with `NotifyAccess=all` its end would be taken for the end of the service, and its signs of
+/// life for those of the main process (systemd.service(5)).
+pub fn set_main(is_main: bool) {
+    IS_MAIN.store(is_main, Ordering::Relaxed);
 }
 
 fn tell(states: &[NotifyState<'_>]) {
+    if !IS_MAIN.load(Ordering::Relaxed) {
+        return;
+    }
     if let Err(err) = sd_notify::notify(states) {
         debug!(%err, "could not notify the service manager");
     }

@@ -101,7 +101,7 @@ fn documents_name_no_setting_that_there_is_not() {
     let readme = read(root().join("README.md"));
     let table = readme.split("\n## ").find(|section| section.starts_with("Configuration")).unwrap();
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `--")).collect();
-    assert_eq!(rows.len(), 10);
+    assert_eq!(rows.len(), 11);
     for row in rows {
         let definition = definitions::all()
             .find(|definition| definition.flag.is_some_and(|flag| row.starts_with(&format!("| `--{flag} "))));

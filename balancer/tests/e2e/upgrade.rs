@@ -1,6 +1,8 @@
 //! Another balancer succeeds this one: who serves, what is lost, and what is left when it
 //! comes to nothing.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -23,7 +25,7 @@ impl Last {
 
 impl Drop for Last {
     fn drop(&mut self) {
-        for &pid in &self.0 {
+        for &pid in self.0.iter().filter(|&&pid| is_alive(pid)) {
             send_signal(pid, Signal::KILL);
         }
     }
@@ -296,7 +298,7 @@ fn long_lived_connections_are_drained_by_the_old_one() {
     let mut last = Last::none();
     let mut cluster = realtime(2, &["--stop-timeout", "4s"]).start_ready();
     let mut stream = Connection::open(cluster.address).unwrap();
-    stream.send("GET", "/stream", &[], b"").unwrap();
+    stream.send("GET", "/events", &[], b"").unwrap();
     eventually("the stream is open", || {
         cluster.workers().iter().any(|worker| worker["inFlight"] == 1).then_some(())
     });
@@ -337,4 +339,146 @@ fn a_new_address_is_bound_and_the_old_one_closes() {
     assert_eq!(address.ip(), std::net::Ipv4Addr::new(127, 0, 0, 2));
     assert!(Connection::open(address).is_ok());
     stop(&cluster, pid);
+}
+
+#[test]
+fn a_range_goes_on_with_its_number_and_maintenance_stays() {
+    let mut last = Last::none();
+    let cluster = Balancer::new(&["--port", "0", "--workers", "1..4"]).start_ready();
+    assert_eq!(cluster.operate(&["scale", "3"]).0, 0);
+    assert_eq!(cluster.operate(&["maintenance", "on"]).0, 0);
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    assert_eq!(cluster.workers().len(), 3);
+    assert_eq!(cluster.get("/cluster/info").status, 503);
+    assert_eq!(cluster.operate(&["maintenance", "off"]).0, 0);
+    assert_eq!(cluster.get("/cluster/info").status, 200);
+    stop(&cluster, pid);
+}
+
+#[test]
+fn a_client_that_is_idle_at_the_switch_gets_its_next_response() {
+    let mut last = Last::none();
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let mut idle = std::net::TcpStream::connect(cluster.address).unwrap();
+    let request = b"GET /cluster/info HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut bytes = [0; 4096];
+    idle.write_all(request).unwrap();
+    assert!(idle.read(&mut bytes).unwrap() > 0);
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    // Far longer than the old one needs to end when it waits for nobody.
+    idle.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let silence = idle.read(&mut bytes).expect_err("it is not closed while it is idle");
+    assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
+    idle.write_all(request).unwrap();
+    let count = idle.read(&mut bytes).unwrap();
+    let head = String::from_utf8_lossy(&bytes[..count]).to_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.contains("connection: close"), "{head}");
+    assert!(cluster.wait().success());
+    stop(&cluster, pid);
+}
+
+#[test]
+fn a_successor_takes_over_from_a_predecessor_that_is_killed_before_it_runs() {
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let killer = cluster.directory().join("killer");
+    let script = format!("#!/bin/sh\nkill -9 $PPID\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_balancer"));
+    std::fs::write(&killer, script).unwrap();
+    std::fs::set_permissions(&killer, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (code, ..) = try_upgrade(&cluster, &["--executable", killer.to_str().unwrap()], &[]);
+    assert_ne!(code, 0);
+    cluster.wait();
+    let new = eventually("the successor serves", || {
+        let mut connection = Connection::open(cluster.admin.unwrap()).ok()?;
+        let headers = [("connection", "close"), ("host", "localhost")];
+        connection.send_as("GET", "/cluster/workers", &headers, b"").ok()?;
+        let list = connection.receive(false).ok()?.json();
+        u32::try_from(list["primary"]["pid"].as_u64()?).ok()
+    });
+    let _last = Last(vec![new]);
+    assert_ne!(new, cluster.pid());
+    assert_eq!(cluster.get("/cluster/info").status, 200);
+    stop(&cluster, new);
+}
+
+#[test]
+fn balancers_in_front_see_a_healthy_service_all_the_time() {
+    let mut last = Last::none();
+    let mut cluster = Balancer::cluster(1).start_ready();
+    // These connections stay with the old one, which must answer as the service.
+    let mut kept: Vec<_> = (0..4).map(|_| Connection::open(cluster.address).unwrap()).collect();
+    let ask = |connection: &mut Connection| {
+        connection.send("GET", "/health", &[], b"").unwrap();
+        connection.receive(false).unwrap()
+    };
+    kept.iter_mut().for_each(|connection| assert_eq!(ask(connection).status, 200));
+    let probes = Load::of(&cluster, 2, "/health", false);
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    for connection in &mut kept {
+        let answer = ask(connection);
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("connection"), Some("close"), "the old one has answered");
+    }
+    probes.finish_unharmed();
+    assert!(cluster.wait().success());
+    stop(&cluster, pid);
+}
+
+#[test]
+fn files_that_no_successor_has_are_removed() {
+    let mut last = Last::none();
+    let mut cluster = Balancer::cluster(1).start_ready();
+    let (one, two) = (cluster.directory().join("one.sock"), cluster.directory().join("two.sock"));
+    let listen = |path: &PathBuf| ["--listen".to_owned(), format!("unix:{}", path.display())];
+    let (all, address) = (arguments(&cluster, 1, &[]), cluster.address.to_string());
+    let line = |path: &PathBuf| -> Vec<_> {
+        let others = all.iter().skip(2).cloned().chain(["--listen".to_owned(), address.clone()]);
+        others.chain(listen(path)).collect()
+    };
+    // It comes to nothing, once it has made its socket.
+    let failing = ["--", "/bin/sh", "-c", "exit 4"].map(str::to_owned);
+    let failing: Vec<_> = line(&one).into_iter().chain(failing).collect();
+    assert!(failure(&try_upgrade(&cluster, &[], &failing)).contains("exit status: 4"));
+    assert!(!one.exists(), "left by a successor that has failed");
+    let first = upgrade(&cluster, &mut last, &[], &line(&one));
+    assert!(one.exists() && cluster.wait().success());
+    let second = upgrade(&cluster, &mut last, &[], &line(&two));
+    eventually("the one before ends", || (!is_alive(first)).then_some(()));
+    assert!(two.exists() && !one.exists(), "left by the one that had it");
+    stop(&cluster, second);
+    assert!(!two.exists());
+}
+
+#[test]
+fn a_command_is_not_carried_out_as_a_successor() {
+    let cluster = Balancer::cluster(1).start_ready();
+    let control = cluster.control.to_str().unwrap();
+    for command in [&["stop", "--control", control][..], &["status"], &["check"], &["--help"]] {
+        let command: Vec<_> = command.iter().map(|&text| text.to_owned()).collect();
+        let reason = failure(&try_upgrade(&cluster, &[], &command));
+        assert!(reason.contains("these arguments start no cluster"), "{reason}");
+    }
+    assert_eq!(primary(&cluster), u64::from(cluster.pid()));
+}
+
+#[test]
+fn a_service_manager_hears_of_the_main_process_alone() {
+    let mut last = Last::none();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hear = || {
+        let mut buffer = [0; 4096];
+        let length = manager.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let mut cluster = Balancer::cluster(1).env("NOTIFY_SOCKET", path.to_str().unwrap()).start_ready();
+    assert!(hear().contains("READY=1"));
+    let failing = arguments(&cluster, 1, &["--", "/bin/sh", "-c", "exit 4"]);
+    failure(&try_upgrade(&cluster, &[], &failing));
+    let pid = upgrade(&cluster, &mut last, &[], &[]);
+    assert!(hear().starts_with(&format!("MAINPID={pid}\n")), "nothing of those that are not the main one");
+    assert!(cluster.wait().success());
+    stop(&cluster, pid);
+    assert!(hear().starts_with("STOPPING=1"));
 }

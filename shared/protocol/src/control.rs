@@ -19,15 +19,15 @@ pub struct Status {
     /// Seconds since the primary's start.
     pub uptime_seconds: f64,
     pub health: ClusterHealth,
-    /// The numbers of workers that the load chooses from; absent where the number is fixed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub range: Option<WorkerRange>,
     /// Absent while it is not shutting down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<ShutdownPhase>,
     /// Absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// The numbers of workers that the load chooses from; absent where the number is fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<WorkerRange>,
     /// The last second; `null` in the first one.
     #[serde(default)]
     pub sample: Option<Sample>,

@@ -33,6 +33,12 @@ pub struct Handover {
     /// So does the directory of the control socket.
     #[serde(default)]
     pub owns_control_directory: bool,
+    /// How many workers there are to be, where the load chooses the number.
+    #[serde(default)]
+    pub workers: Option<usize>,
+    /// Requests are answered 503, and clients may try again after so many seconds.
+    #[serde(default)]
+    pub maintenance_retry_after: Option<u32>,
 }
 
 /// The one word from a cluster to its successor after that, on a line.
@@ -51,7 +57,12 @@ pub enum SuccessorMessage {
     /// All of them are: it waits for [`TAKE_OVER`].
     Ready,
     /// It accepts connections.
-    Serving,
+    Serving {
+        /// Files of sockets and a directory of state, of those that the predecessor had, which
+        /// go on being used; older versions do not tell, and mean all of them.
+        #[serde(default)]
+        keeps: Option<Vec<String>>,
+    },
     /// It will not come to that.
     #[serde(rename_all = "camelCase")]
     Failed {

@@ -98,9 +98,13 @@ impl<A: Service> Serving<A> {
         let mut held = None;
         let mut maintenance = tokio::time::interval(A::MAINTENANCE_INTERVAL);
         // An error means that the program ends.
-        let _ = phase.wait_for(|phase| *phase != Phase::Pending).await;
+        let has_opened =
+            phase.wait_for(|phase| *phase != Phase::Pending).await.is_ok_and(|phase| *phase == Phase::Open);
         let mut changes = self.app.changes();
         loop {
+            if !has_opened {
+                break;
+            }
             tokio::select! {
                 accepted = next(&mut listeners, &self.permits, &mut held, is_failing) => match accepted {
                     Ok(connection) => {
@@ -127,7 +131,8 @@ impl<A: Service> Serving<A> {
             self.spawn(AcceptedConnection { socket, options, permit: None }, handoff.count_own());
         }
         let leaves = *phase.borrow() != Phase::Closing;
-        for share in listeners.into_shares() {
+        // What waits while nothing has ever been accepted here is the predecessor's.
+        for share in listeners.into_shares().filter(|_| has_opened) {
             self.accept_waiting(&share, leaves, &handoff);
         }
         self.app.drain();

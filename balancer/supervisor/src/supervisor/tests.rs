@@ -68,7 +68,7 @@ impl Cluster {
         let starts = StartPolicy { parallel: None, processors: 2 };
         let (mode, range) = (ReloadMode::All, None);
         let settings =
-            Settings { workers, max_workers: 4, range, mode, limits, recycle, starts, ports, give_up_after };
+            Settings { workers, max_workers: 4, mode, range, limits, recycle, starts, ports, give_up_after };
         system.behave(behaviour);
         let supervisor = Supervisor::new(settings, probing(), system.clone(), state.clone());
         let (handle, commands) = Handle::new(Vec::new);
