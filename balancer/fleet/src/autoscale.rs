@@ -14,6 +14,7 @@
 //! lies a gap (uWSGI's `cheaper-busyness-max` and `-min`), and a step down that is taken back
 //! soon makes the window longer (uWSGI's `cheaper-busyness-penalty`).
 
+mod held;
 mod history;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use held::Held;
 use history::{History, Need};
 
 /// Samples in a row that show too high a load before there is a step up.
@@ -131,6 +133,7 @@ pub struct Autoscaler {
     /// No step up before this moment.
     trouble: Option<Instant>,
     crashes: Option<u64>,
+    held: Held,
 }
 
 impl Autoscaler {
@@ -147,6 +150,7 @@ impl Autoscaler {
             settles: None,
             trouble: None,
             crashes: None,
+            held: Held::default(),
         }
     }
 
@@ -167,6 +171,12 @@ impl Autoscaler {
     pub fn failed(&mut self, now: Instant) {
         self.high.clear();
         self.trouble = Some(now + TROUBLE);
+    }
+
+    /// The step up that the load asks for and that is not taken because memory is short; once
+    /// for each shortage.
+    pub fn take_held(&mut self) -> Option<ScaleStep> {
+        self.held.take()
     }
 
     /// Takes in what was seen, and says whether there is to be another number of workers,
@@ -199,16 +209,20 @@ impl Autoscaler {
             self.high.push_back(sample.clone());
         }
         let too_soon = self.last_step.is_some_and(|last| now.saturating_duration_since(last) < UP_PACE);
-        let is_held = is_pending(self.trouble) || sample.memory_is_short;
         if is_pending(self.settles) {
             return None;
         }
-        if !too_soon && !is_held && self.high.len() >= UP_AFTER {
+        if !too_soon && !is_pending(self.trouble) && self.high.len() >= UP_AFTER {
             let (to, reason) = self.up()?;
             let to = to.clamp(workers, 2 * workers).min(self.range.max);
+            let step = ScaleStep { to, reason };
+            if to > workers && sample.memory_is_short {
+                self.held.hold(step, now);
+                return None;
+            }
             if to > workers {
                 self.went_up(now);
-                return Some(ScaleStep { to, reason });
+                return Some(step);
             }
         }
         let window = self.down_after * self.patience;
@@ -263,6 +277,7 @@ impl Autoscaler {
             self.patience = if soon { LONGEST.min(2 * self.patience) } else { 1 };
         }
         self.history.clear();
+        self.held.end();
     }
 }
 

@@ -5,9 +5,9 @@
 //! [`member`] is a slot and its process, `ending` its end, [`health`] the verdicts on it, [`rollout`] a
 //! change of many of them; `reports` takes in what became of processes, `starts` lets
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
-//! along, `one_by_one` those that go from worker to worker (a `succession`), `releases` knows what processes are
-//! started from, `give_up` ends a cluster that never gets ready. [`Autoscaler`] judges the
-//! load, and `scaling` takes the steps that it asks for.
+//! along, `one_by_one` those that go from worker to worker (a `succession`), `releases` knows
+//! what processes are started from, `give_up` ends a cluster that never gets ready.
+//! [`Autoscaler`] judges the load, and `scaling` takes the steps that it asks for.
 
 mod autoscale;
 mod backoff;
@@ -69,11 +69,11 @@ pub struct Settings {
     pub workers: usize,
     /// More than these find no room.
     pub max_workers: usize,
+    /// How workers are replaced as planned.
+    pub mode: ReloadMode,
     /// Where the load chooses the number: from which ones. `workers` is one of them, and
     /// `max_workers` not below.
     pub range: Option<ScaleRange>,
-    /// How workers are replaced as planned.
-    pub mode: ReloadMode,
     pub limits: Limits,
     pub recycle: RecyclePolicy,
     pub starts: StartPolicy,

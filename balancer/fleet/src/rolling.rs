@@ -120,8 +120,8 @@ impl Fleet {
     }
 
     fn begin_scale(&mut self, workers: usize, to: usize, requester: Option<Requester>, now: Instant) {
-        let (mode, kind) = (self.settings.mode, RolloutKind::scaling(workers, to));
-        self.answer(ClusterEvent::RolloutBegan { kind, mode, workers }, requester);
+        let kind = if to > workers { RolloutKind::Grow { to } } else { RolloutKind::Shrink { to } };
+        self.answer(ClusterEvent::RolloutBegan { kind, mode: self.settings.mode, workers }, requester);
         self.change_number(workers, to, requester, now);
     }
 
@@ -133,8 +133,9 @@ impl Fleet {
         requester: Option<Requester>,
         now: Instant,
     ) {
-        let (mode, kind) = (self.settings.mode, RolloutKind::scaling(workers, to));
+        let mode = self.settings.mode;
         if to > workers {
+            let kind = RolloutKind::Grow { to };
             let new: Vec<_> = (1..).map(WorkerId).skip(workers).take(to - workers).collect();
             if mode == ReloadMode::OneByOne {
                 // Whoever is on its way out has what its successor needs.
@@ -142,6 +143,7 @@ impl Fleet {
             }
             return self.begin_rollout(kind, mode, Stage::Starting(Plan::new(new)), requester, now);
         }
+        let kind = RolloutKind::Shrink { to };
         let surplus = |member: &Member| member.role == Role::Current && member.id.0 as usize > to;
         let surplus: Vec<_> = (0..self.members.len()).filter(|&at| surplus(&self.members[at])).collect();
         let retired = surplus.into_iter().filter_map(|index| self.retire(index, requester, now)).collect();

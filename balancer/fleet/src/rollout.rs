@@ -27,11 +27,6 @@ pub enum RolloutKind {
 }
 
 impl RolloutKind {
-    /// From `workers` to a different number of them.
-    pub(crate) fn scaling(workers: usize, to: usize) -> Self {
-        if to > workers { Self::Grow { to } } else { Self::Shrink { to } }
-    }
-
     /// Why its candidates take the place of others.
     pub fn replaces(self) -> Option<RestartReason> {
         match self {

@@ -13,6 +13,7 @@ use shared_process::tree::{self, Processes, Usage};
 use shared_protocol::Generation;
 use tokio::time::Instant;
 
+use crate::announce::Notice;
 use crate::load_watch::{Counted, LoadWatch};
 use crate::supervisor::Supervisor;
 use crate::system::System;
@@ -48,8 +49,12 @@ impl<S: System> Supervisor<S> {
                 watch.scaler.pause();
             }
             Some(sample) => {
+                let workers = sample.workers;
                 let step = watch.scaler.decide(sample, self.clock.now());
                 self.inputs.extend(step.map(Input::Autoscale));
+                if let Some(step) = watch.scaler.take_held() {
+                    self.announcer.notice(&Notice::StepHeld { workers, step }, None);
+                }
             }
         }
     }

@@ -1,8 +1,13 @@
-//! The number of workers follows the load, with a program of one thread.
+//! The number of workers follows the load, with a program of one thread and one that waits
+//! in many requests at a time.
 
 use std::fs;
+use std::num::NonZero;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
+use shared_testkit::wait_until;
 
 use crate::harness::{Balancer, Cluster, Connection, eventually};
 use crate::load::Load;
@@ -36,6 +41,7 @@ fn steps(cluster: &Cluster) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs python3: bash .ci/setup"]
 fn the_number_rises_with_a_queue_and_falls_without_one() {
     let cluster =
         one_thread("1..3", &[&QUICK[..], &["--max-concurrency", "1", "--queue-timeout", "60s"]].concat())
@@ -57,6 +63,7 @@ fn the_number_rises_with_a_queue_and_falls_without_one() {
 }
 
 #[test]
+#[ignore = "needs python3: bash .ci/setup"]
 fn a_step_down_waits_for_requests() {
     let cluster = one_thread("1..2", &[&QUICK[..], &["--max-concurrency", "4"]].concat()).start_ready();
     let (code, out, err) = cluster.operate(&["scale", "2"]);
@@ -84,6 +91,7 @@ fn a_step_down_waits_for_requests() {
 }
 
 #[test]
+#[ignore = "needs python3: bash .ci/setup"]
 fn operators_choose_within_the_range() {
     let cluster = one_thread("2..3", &["--scale-down-after", "10m"]).start_ready();
     let (code, out, err) = cluster.operate(&["scale", "3"]);
@@ -112,6 +120,85 @@ fn operators_choose_within_the_range() {
         let mut variables = environment.split(|&byte| byte == 0);
         assert!(variables.any(|variable| variable == b"WORKER_COUNT=3"), "the most that there may be");
     }
+}
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn busy_processors_get_another_worker_while_others_are_idle() {
+    if thread::available_parallelism().map_or(1, NonZero::get) == 1 {
+        // Another worker would be no help then, and there is no step.
+        return;
+    }
+    let cluster = one_thread("1..2", &["--scale-down-after", "10m"]).start_ready();
+    let load = Load::of(&cluster, 2, "/spin?s=0.02", true);
+    // Other tests keep the processors busy at times, and none is idle then.
+    wait_until("a second worker", Duration::from_secs(120), || cluster.metric("workers_desired") == 2);
+    load.finish_unharmed();
+    let steps = steps(&cluster);
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    assert!(steps[0].starts_with("1 → 2 workers: the workers used "), "{steps:?}");
+    assert!(steps[0].ends_with(" % of a CPU each over 3 s"), "{steps:?}");
+}
+
+/// With so many requests that wait and connections that stay open, fewer workers are enough:
+/// it goes down, and never up.
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
+fn long_polls_event_streams_and_tunnels_are_no_load() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/realtime.js");
+    let options = [&["--port", "0", "--workers", "1..3"], &QUICK[..]].concat();
+    let balancer = Balancer::new(&options).with(&["--", "node", script]);
+    let cluster = balancer.env("PATH", &std::env::var("PATH").unwrap()).start_ready();
+    let (code, out, err) = cluster.operate(&["scale", "2"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let open = |path: &str, headers: &[(&str, &str)]| {
+        let mut connection = Connection::open(cluster.address).unwrap();
+        connection.send("GET", path, headers, b"").unwrap();
+        connection
+    };
+    let upgrade = [("connection", "upgrade"), ("upgrade", "x")];
+    let _waiting: Vec<_> = (0..50)
+        .flat_map(|_| [open("/slow?ms=600000", &[]), open("/events", &[]), open("/up", &upgrade)])
+        .collect();
+    eventually("each worker has its part of them", || {
+        let in_flight = |worker: &serde_json::Value| worker["inFlight"].as_u64().unwrap();
+        cluster.workers().iter().all(|worker| in_flight(worker) >= 50).then_some(())
+    });
+    wait_for(&cluster, 1);
+    let steps = steps(&cluster);
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    assert!(steps[0].starts_with("2 → 1 worker: fewer were enough for 2s"), "{steps:?}");
+}
+
+/// Three workers that the load has asked for, of a range that begins with one, are three
+/// workers after a reload in this mode under the same load.
+fn keeps_its_number_over_a_reload(mode: &str) {
+    let options = ["--scale-down-after", "10m", "--max-concurrency", "1", "--queue-timeout", "60s"];
+    let cluster = one_thread("1..3", &[&options[..], &["--reload-mode", mode]].concat()).start_ready();
+    let load = Load::of(&cluster, 8, "/slow?s=0.05", false);
+    wait_for(&cluster, 3);
+    let (before, risen) = (cluster.worker_pids(), steps(&cluster));
+    let (code, out, err) = cluster.operate(&["reload"]);
+    assert!(code == 0 && out.contains("3 workers"), "{out}{err}");
+    let after = cluster.worker_pids();
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
+    assert_eq!(cluster.metric("workers_desired"), 3);
+    load.await_those_in_flight();
+    load.finish_unharmed();
+    assert_eq!(steps(&cluster), risen, "the reload has led to no step");
+}
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn a_reload_keeps_the_number_that_the_load_has_asked_for() {
+    keeps_its_number_over_a_reload("all");
+}
+
+#[test]
+#[ignore = "needs python3: bash .ci/setup"]
+fn a_reload_one_by_one_keeps_it_as_well() {
+    keeps_its_number_over_a_reload("one-by-one");
 }
 
 #[test]

@@ -268,6 +268,31 @@ fn no_step_up_while_workers_crash_or_memory_is_short() {
 }
 
 #[test]
+fn a_step_that_memory_is_too_short_for_is_told_once() {
+    let mut course = Course { memory_is_short: true, ..Course::new(1, 4) };
+    let mut told = Vec::new();
+    let mut seconds = |course: &mut Course, count, load| {
+        for _ in 0..count {
+            course.second(cpu(load));
+            told.extend(course.scaler.take_held().map(|step| (step.to, course.now - course.start)));
+        }
+        std::mem::take(&mut told)
+    };
+    assert_eq!(seconds(&mut course, 300, 0.1), [], "nothing is asked for");
+    assert_eq!(seconds(&mut course, 300, 2.0), [(2, 303 * SECOND)]);
+    // Less load for a moment is the same shortage, and for long it is another one.
+    assert_eq!(seconds(&mut course, 30, 0.1), []);
+    assert_eq!(seconds(&mut course, 30, 2.0), []);
+    assert_eq!(seconds(&mut course, 120, 0.1), []);
+    assert_eq!(seconds(&mut course, 30, 2.0).len(), 1);
+    course.memory_is_short = false;
+    assert_eq!(seconds(&mut course, 10, 2.0), [], "the step is taken");
+    assert!(course.workers > 1);
+    course.memory_is_short = true;
+    assert_eq!(seconds(&mut course, 60, 4.0).len(), 1, "the next one is not");
+}
+
+#[test]
 fn the_number_of_somebody_else_stays_for_a_while() {
     let mut course = Course::new(1, 4);
     course.seconds(100, |_| cpu(0.1));

@@ -36,8 +36,8 @@ pub(super) fn settings(workers: usize) -> Settings {
     Settings {
         workers,
         max_workers: 3,
-        range: None,
         mode: ReloadMode::All,
+        range: None,
         limits: LIMITS,
         recycle: RecyclePolicy::default(),
         starts: StartPolicy { parallel: Some(1), processors: 1 },

@@ -3,9 +3,12 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
+use balancer_fleet::ScaleStep;
 use balancer_state::registry::Reason;
 use shared_protocol::{EventKind, WorkerId};
 use tracing::{info, warn};
+
+use super::scale;
 
 /// Something that people should know.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) enum Notice<'a> {
     Gap,
     /// New workers answer their probes with a status of a worse class than the old ones.
     Worse { path: &'a str, new: u16, old: u16 },
+    /// The load asks for more workers, and there is no memory for another one.
+    StepHeld { workers: usize, step: ScaleStep },
 }
 
 impl Notice<'_> {
@@ -29,7 +34,7 @@ impl Notice<'_> {
                 warn!(%worker, pid, lastLines = joined(reason).map(tracing::field::display), "{}", reason.text);
             }
             Self::PathNotFound(_) => info!("{self}"),
-            Self::Exposed(_) | Self::Worse { .. } | Self::Gap => warn!("{self}"),
+            Self::Exposed(_) | Self::Worse { .. } | Self::Gap | Self::StepHeld { .. } => warn!("{self}"),
         }
     }
 
@@ -40,6 +45,7 @@ impl Notice<'_> {
                 Some((EventKind::NotReady, Some(*worker), *pid, with_last_lines(reason)))
             }
             Self::Worse { .. } => Some((EventKind::Reload, None, None, self.to_string())),
+            Self::StepHeld { .. } => Some((EventKind::Scale, None, None, self.to_string())),
             Self::Exposed(_) | Self::PathNotFound(_) | Self::Gap => None,
         }
     }
@@ -71,6 +77,7 @@ impl Display for Notice<'_> {
             Self::Worse { path, new, old } => {
                 write!(f, "the new workers answer {path} with {new}, the old ones with {old}")
             }
+            Self::StepHeld { workers, step } => f.write_str(&scale::held(*workers, step)),
         }
     }
 }

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use balancer_fleet::ScaleReason;
+use balancer_fleet::{ScaleReason, ScaleStep};
 use humantime::format_duration;
 
 /// The step with its reason, such as `3 → 4 workers: 12 requests waited in the queue for up
 /// to 240 ms over 3 s`.
 pub(super) fn step(from: usize, to: usize, reason: &ScaleReason) -> String {
     format!("{from} → {to} {}: {}", if to == 1 { "worker" } else { "workers" }, why(reason))
+}
+
+/// That the number stays `workers`, though the load asks for this step.
+pub(super) fn held(workers: usize, step: &ScaleStep) -> String {
+    let ScaleStep { to, reason } = step;
+    format!("number of workers stays {workers} instead of {to}, as memory is short: {}", why(reason))
 }
 
 fn why(reason: &ScaleReason) -> String {
@@ -75,5 +81,15 @@ mod tests {
         ] {
             assert_eq!(step(3, to, &reason), text);
         }
+    }
+
+    #[test]
+    fn a_step_that_is_held_says_why_and_what_it_would_be_for() {
+        let reason = ScaleReason::Busy { percent: 93, over: Duration::from_secs(3) };
+        assert_eq!(
+            held(3, &ScaleStep { to: 4, reason }),
+            "number of workers stays 3 instead of 4, as memory is short: the workers used 93 % of a CPU each \
+             over 3 s"
+        );
     }
 }

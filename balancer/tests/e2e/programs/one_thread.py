@@ -24,6 +24,10 @@ class Handler(BaseHTTPRequestHandler):
             with open(os.environ["BEGUN"], "a") as begun:
                 begun.write(f"{os.getpid()}\n")
             time.sleep(float(parse_qs(url.query)["s"][0]))
+        if url.path == "/spin":
+            until = time.process_time() + float(parse_qs(url.query)["s"][0])
+            while time.process_time() < until:
+                pass
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = f"{os.getpid()}".encode()
         if url.path == "/large":
