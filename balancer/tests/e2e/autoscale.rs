@@ -57,9 +57,11 @@ fn the_number_rises_with_a_queue_and_falls_without_one() {
     assert_eq!(numbers, ["1 → 2", "2 → 3", "3 → 2", "2 → 1"], "{steps:?}");
     assert!(steps[0].contains("requests waited in the queue for up to"), "{steps:?}");
     assert!(steps[3].starts_with("2 → 1 worker: fewer were enough for 2s"), "{steps:?}");
-    let log = cluster.log();
-    let said = |step: &String| log.iter().any(|line| line.contains(step.as_str()));
-    assert!(steps.iter().all(said), "each step is in the log: {log:#?}");
+    eventually("each step is in the log", || {
+        let log = cluster.log();
+        let said = |step: &String| log.iter().any(|line| line.contains(step.as_str()));
+        steps.iter().all(said).then_some(())
+    });
 }
 
 #[test]
