@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("balancer-tls", &["shared-protocol"]),
+    ("balancer-acme", &["balancer-tls", "shared-protocol"]),
     (
         "balancer-supervisor",
         &[
