@@ -13,8 +13,9 @@ use std::process::ExitCode;
 use shared_process::descriptors;
 use shared_settings::Definition;
 use shared_settings::definitions::{
-    ACCESS_LOG, ADMIN, CONTROL, ERROR_PAGES, HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL,
-    STATE_DIR, TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, WORKERS,
+    ACCESS_LOG, ACME_CA, ACME_DIR, ACME_DIRECTORY, ACME_DOMAIN, ACME_EMAIL, ADMIN, CONTROL, ERROR_PAGES,
+    HOST, HTTP_REDIRECT, LISTEN, MAX_CONNECTIONS, PORT, REDIS_URL, STATE_DIR, TLS_CERT, TLS_CLIENT_CA,
+    TLS_DIR, TLS_KEY, WORKERS,
 };
 
 use balancer_supervisor::process::Program;
@@ -114,7 +115,17 @@ const LOOKS: &[Look] = &[
     },
     Look {
         what: "TLS",
-        needs: &[&TLS_CERT.definition, &TLS_KEY.definition, &TLS_DIR.definition, &TLS_CLIENT_CA.definition],
+        needs: &[
+            &TLS_CERT.definition,
+            &TLS_KEY.definition,
+            &TLS_DIR.definition,
+            &TLS_CLIENT_CA.definition,
+            &ACME_DOMAIN.definition,
+            &ACME_EMAIL.definition,
+            &ACME_DIRECTORY.definition,
+            &ACME_CA.definition,
+            &ACME_DIR.definition,
+        ],
         needs_command: false,
         look: certificates::certificates,
     },

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use worker::config::State;
 
 use balancer_access_log::AccessLog;
+use balancer_acme::Manager;
 use balancer_admin::Admin;
 use balancer_admin::control::{Control, ControlSocket, Places, UpgradeRequest};
 use balancer_admin::feed::{About, Feed};
@@ -38,6 +39,7 @@ use balancer_supervisor::release::OpenedRelease;
 use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
 use balancer_tls::Tls;
 
+use crate::acme;
 use crate::activation::Activation;
 use crate::config::Config;
 use crate::error_pages;
@@ -88,6 +90,7 @@ pub(crate) fn run(
         state.registry.maintenance.begin(seconds);
     }
     let sockets = Sockets::open(config, activation, handover, &parts)?;
+    let acme = acme::open(config, &parts, &state)?;
     let state_dir = open_state_dir(config, handover)?;
     let output = worker_output(config, &mut log, &state)?;
     let (access_log, _last_lines) = match &config.access_log {
@@ -118,6 +121,7 @@ pub(crate) fn run(
         open,
         proxy,
         tls,
+        acme,
         access_log,
         output: Arc::new(output),
         supervisor,
@@ -205,6 +209,8 @@ struct Cluster<'a> {
     proxy: Arc<Proxy>,
     /// If clients speak TLS.
     tls: Option<Arc<Tls>>,
+    /// If certificates are had by ACME.
+    acme: Option<Manager>,
     access_log: AccessLog,
     output: Arc<WorkerOutput>,
     supervisor: Handle,
@@ -276,6 +282,10 @@ impl Cluster<'_> {
         operators.serve(sockets.control, sockets.control_places, sockets.admin, sockets.admin_address)?;
         if let Some(tls) = self.tls {
             tokio::spawn(tls::watch(tls, state.clone()));
+        }
+        if let Some(acme) = self.acme {
+            // Answers to challenges are those of who accepts connections.
+            tokio::spawn(operators.turn.clone().run(acme.run()));
         }
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
         let serving = Serving { app: self.proxy, phase: phase_seen, permits: Arc::clone(&permits) };

@@ -1,5 +1,6 @@
 //! The validated configuration: parsed once, from all sources of settings.
 
+mod acme;
 mod affinity;
 mod chosen;
 mod diagnosis;
@@ -90,6 +91,8 @@ pub(crate) struct Config {
     pub(crate) control: Option<PathBuf>,
     /// Where certificates come from, if clients speak TLS.
     pub(crate) tls: Option<balancer_tls::Sources>,
+    /// Certificates that are had from an ACME server, if there are to be any.
+    pub(crate) acme: Option<balancer_acme::Settings>,
     pub(crate) telemetry: Telemetry,
     /// How lines of workers come out.
     pub(crate) worker_output: OutputMode,
@@ -160,6 +163,7 @@ impl Config {
             admin_hosts: settings.find(&ADMIN_HOSTS)?.unwrap_or_default(),
             control: settings.find(&CONTROL)?,
             tls: tls::sources(settings, mode)?,
+            acme: acme::acme(settings, &listening)?,
             telemetry,
             worker_output,
             from_files: from_files(settings),

@@ -8,6 +8,7 @@
 //!     signals ──► shutdown: stop accepting, finish, stop workers
 //! ```
 
+mod acme;
 mod activation;
 mod check;
 mod cli;

@@ -45,6 +45,14 @@ pub fn directory_url(text: &str) -> Option<String> {
     (is_fit && !has_user).then(|| text.to_owned())
 }
 
+/// Could a server be trusted by the authorities in the file `ca`, or by those of the system?
+///
+/// # Errors
+/// When there are none.
+pub fn check_ca(ca: Option<&Path>) -> Result<(), ClientError> {
+    roots(ca).map(drop)
+}
+
 /// Makes requests for the library.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -192,7 +200,8 @@ mod tests {
         for good in [DEFAULT_DIRECTORY, "https://127.0.0.1:14000/dir", "https://[::1]/dir"] {
             assert_eq!(directory_url(good).as_deref(), Some(good));
         }
-        for bad in ["", "a.example", "http://a.example/dir", "https://", "https:///dir", "https://u:p@a/dir"] {
+        for bad in ["", "a.example", "http://a.example/dir", "https://", "https:///dir", "https://u:p@a/dir"]
+        {
             assert_eq!(directory_url(bad), None, "{bad:?}");
         }
     }

@@ -276,8 +276,7 @@ impl Manager {
 
 impl Managed {
     fn due(&self) -> SystemTime {
-        let renewal =
-            self.validity.map_or(SystemTime::UNIX_EPOCH, |validity| validity.renewal(self.chance));
+        let renewal = self.validity.map_or(SystemTime::UNIX_EPOCH, |validity| validity.renewal(self.chance));
         self.failures.map_or(renewal, |failures| renewal.max(failures.not_before))
     }
 }

@@ -251,9 +251,8 @@ mod tests {
     #[test]
     fn a_certificate_that_was_not_ordered_is_refused() {
         let key = KeyPair::generate().unwrap();
-        let made = |name: &str| {
-            CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
-        };
+        let made =
+            |name: &str| CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().pem();
         let good = made("a.test");
         let check = |chain: &str, key: &KeyPair| {
             check(chain, key, "a.test", "a", SystemTime::now()).map(|found| found.status().name.clone())

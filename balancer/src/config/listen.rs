@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared_process::unix_socket::Access;
 use shared_process::users;
-use shared_settings::definitions::{HSTS, HTTP_REDIRECT, LISTEN, TLS_CERT, TLS_DIR, TLS_KEY};
+use shared_settings::definitions::{ACME_DOMAIN, HSTS, HTTP_REDIRECT, LISTEN, TLS_CERT, TLS_DIR, TLS_KEY};
 use shared_settings::listen::{DEFAULT_MODE, Listen, Owner, Place};
 use shared_settings::{ConfigError, Definition, Level, Listeners, Origin, Settings};
 
@@ -149,10 +149,11 @@ fn check_tls(all: &[Listen], has_certificates: bool, origin: &str) -> Result<(),
     let tls = all.iter().find(|listen| listen.tls);
     Err(ConfigError::Conflict(match (tls, has_certificates) {
         (Some(listen), false) => format!(
-            "{listen} from {origin} needs a certificate: set {} and {}, or {}",
+            "{listen} from {origin} needs a certificate: set {} and {}, or {}, or {}",
             TLS_CERT.names(),
             TLS_KEY.names(),
-            TLS_DIR.names()
+            TLS_DIR.names(),
+            ACME_DOMAIN.names()
         ),
         (None, true) => format!(
             "there are certificates, and {origin} has no address with https:// that uses them, for example \

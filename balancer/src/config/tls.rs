@@ -1,6 +1,6 @@
 //! Where certificates come from, if clients speak TLS.
 
-use shared_settings::definitions::{TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY};
+use shared_settings::definitions::{ACME_DOMAIN, TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY};
 use shared_settings::{ConfigError, Settings};
 
 use balancer_tls::{PairFiles, Sources};
@@ -14,7 +14,9 @@ use super::mode::Mode;
 pub(super) fn sources(settings: &Settings, mode: Mode) -> Result<Option<Sources>, ConfigError> {
     let (certificates, keys) = (settings.find(&TLS_CERT)?, settings.find(&TLS_KEY)?);
     let (directory, client_ca) = (settings.find(&TLS_DIR)?, settings.find(&TLS_CLIENT_CA)?);
+    let acme = settings.find(&ACME_DOMAIN)?.is_some();
     let given = [
+        (acme, ACME_DOMAIN.names()),
         (certificates.is_some(), TLS_CERT.names()),
         (keys.is_some(), TLS_KEY.names()),
         (directory.is_some(), TLS_DIR.names()),
@@ -42,12 +44,13 @@ pub(super) fn sources(settings: &Settings, mode: Mode) -> Result<Option<Sources>
     let pairs = certificates.into_iter().zip(keys);
     let pairs = pairs.map(|(certificate, key)| PairFiles { certificate, key }).collect();
     let sources = Sources { pairs, directory, client_ca };
-    if sources.is_empty() {
+    if sources.is_empty() && !acme {
         return Err(ConfigError::Conflict(format!(
-            "{} needs a certificate of the cluster as well: set {} or {}",
+            "{} needs a certificate of the cluster as well: set {}, {} or {}",
             TLS_CLIENT_CA.names(),
             TLS_CERT.names(),
-            TLS_DIR.names()
+            TLS_DIR.names(),
+            ACME_DOMAIN.names()
         )));
     }
     Ok(Some(sources))

@@ -4,6 +4,7 @@
 //!
 //! Nothing here starts a process or opens a socket.
 
+pub mod acme;
 pub mod certificates;
 pub mod counters;
 pub mod events;
@@ -35,4 +36,6 @@ pub struct ClusterState {
     pub events: Arc<Events>,
     pub output: Arc<Output>,
     pub certificates: Arc<Certificates>,
+    /// How it goes with certificates by ACME.
+    pub acme: Arc<acme::Acme>,
 }

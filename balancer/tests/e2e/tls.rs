@@ -1,7 +1,7 @@
 //! HTTPS: certificates and their exchange, versions, broken handshakes.
 
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
-mod client;
+pub(super) mod client;
 mod outside;
 
 use std::fs;

@@ -34,7 +34,9 @@ pub use health::{
 };
 pub use operators::{ADMIN, ADMIN_HOSTS, CONTROL, LOG_FILTER, LOG_FORMAT, WORKER_OUTPUT};
 pub use state::{REDIS_URL, SSL_CERT_FILE, STATE_DIR};
-pub use tls::{TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY};
+pub use tls::{
+    ACME_CA, ACME_DIR, ACME_DIRECTORY, ACME_DOMAIN, ACME_EMAIL, TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY,
+};
 pub use workers::{
     CHDIR, DRAIN_SIGNAL, DRAIN_TIMEOUT, ENV_FILE, GIVE_UP_AFTER, KILL_TIMEOUT, MAX_LIFETIME, MAX_MEMORY,
     MAX_REQUESTS, RELOAD_MODE, SHUTDOWN_DELAY, START_PARALLEL, STARTUP_TIMEOUT, STOP_TIMEOUT,
@@ -202,6 +204,11 @@ mod tests {
             find TLS_KEY: [",", "a\0b"];
             find TLS_DIR: ["a\0b"];
             find TLS_CLIENT_CA: ["a\0b"];
+            find ACME_DOMAIN: [",", "a.example,,b.example"];
+            find ACME_EMAIL: ["a", "@a", "a@", "a b@c", "a@b,c@d"];
+            find ACME_DIRECTORY: ["a.example", "http://a.example/", "https://", "https:///", "https://a b"];
+            find ACME_CA: ["a\0b"];
+            find ACME_DIR: ["a\0b"];
             find CRASH_ENABLED: ["maybe"];
             get WORKER_THREADS: ["0", "65"];
             find CPU_THREADS: ["0", "257"];

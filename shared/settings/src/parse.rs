@@ -137,6 +137,25 @@ pub(crate) fn host_names(text: &str) -> Option<Vec<String>> {
     names.iter().all(is_name).then_some(names)
 }
 
+/// Words with commas between them, none of them empty.
+pub(crate) fn words(text: &str) -> Option<Vec<String>> {
+    let words: Vec<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
+    words.iter().all(|word| !word.is_empty()).then_some(words)
+}
+
+/// A mail address, as far as it matters here: what has a form like `a@b` in visible ASCII.
+pub(crate) fn mail(text: &str) -> Option<String> {
+    let (user, host) = text.rsplit_once('@')?;
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b",?&<>:".contains(&byte);
+    (!user.is_empty() && !host.is_empty() && text.bytes().all(is_plain)).then(|| text.to_owned())
+}
+
+pub(crate) fn https_url(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("https://")?;
+    let fits = !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+}
+
 /// A name that is long enough for any pod's (253 bytes, RFC 1123 subdomain) and fit for a log.
 pub(crate) fn process_name(text: &str) -> Option<String> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);

@@ -30,5 +30,23 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, state: &ClusterState) 
             ends.encode_family(&labels)?.encode_gauge(&status.not_after)?;
         }
     }
+    acme(encoder, state)
+}
+
+fn acme(encoder: &mut DescriptorEncoder<'_>, state: &ClusterState) -> Result<(), Error> {
+    let counter = MetricType::Counter;
+    for (name, help, count) in [
+        ("acme_issued", "Certificates that were issued by ACME", state.acme.issued()),
+        ("acme_failures", "Attempts to have a certificate by ACME that have failed", state.acme.failed()),
+    ] {
+        encoder
+            .encode_descriptor(name, help, None, counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    if let Some(next) = state.acme.next() {
+        let help = "When the next certificate is ordered by ACME, since 1970-01-01 UTC";
+        let unit = Some(&Unit::Seconds);
+        encoder.encode_descriptor("acme_next_order", help, unit, MetricType::Gauge)?.encode_gauge(&next)?;
+    }
     Ok(())
 }
