@@ -180,8 +180,9 @@ impl Manager {
         let timed = tokio::time::timeout(ATTEMPT_TIMEOUT, self.try_once(index)).await;
         match timed.unwrap_or(Err(AttemptError::Timeout)) {
             Ok(Some(certificate)) => {
-                self.observer.issued(certificate.status());
+                let status = certificate.status().clone();
                 self.adopt(index, certificate);
+                self.observer.issued(&status);
             }
             Ok(None) => {
                 self.postpone(index, BUSY_WAIT);

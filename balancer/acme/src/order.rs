@@ -193,8 +193,7 @@ fn challenge_certificate(domain: &str, digest: &[u8]) -> Result<Certificate, Ord
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let made = params.self_signed(&key)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    Certificate::new(vec![made.der().clone()], key, "a challenge".to_owned())
-        .map_err(|err| OrderError::Unusable(err.to_string()))
+    Certificate::of_challenge(made.der().clone(), key).map_err(|err| OrderError::Unusable(err.to_string()))
 }
 
 /// Is `chain` what was ordered? Servers may be wrong, and a wrong certificate must not replace
@@ -247,6 +246,12 @@ fn in_words(problem: &instant_acme::Problem) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_challenge_is_answered_with_a_certificate_for_the_domain() {
+        let made = challenge_certificate("a.test", &[7; 32]).unwrap();
+        assert_eq!(made.status().names, ["a.test"]);
+    }
 
     #[test]
     fn a_certificate_that_was_not_ordered_is_refused() {

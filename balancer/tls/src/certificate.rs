@@ -53,6 +53,20 @@ impl Certificate {
         Ok(Self { key: Arc::new(key), status })
     }
 
+    /// Makes the pair of a challenge, which was made here and is shown to ACME servers only. Its
+    /// critical extension (RFC 8737, section 3) is none that [`Self::new`] could check.
+    ///
+    /// # Errors
+    /// When one of them does not parse.
+    pub fn of_challenge(
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
+        let status = describe(&certificate, "a challenge".to_owned())?;
+        let key = provider().key_provider.load_private_key(key).map_err(CertificateError::Key)?;
+        Ok(Self { key: Arc::new(CertifiedKey::new(vec![certificate], key)), status })
+    }
+
     /// What operators see of it.
     pub fn status(&self) -> &CertificateStatus {
         &self.status
