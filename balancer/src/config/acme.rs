@@ -99,8 +99,8 @@ mod tests {
 
     fn of(variables: &[(&str, &str)]) -> Result<Option<balancer_acme::Settings>, String> {
         let settings = Settings::from_parts(variables, "");
-        let listening =
-            Listening::new(&settings, Mode::Cluster { workers: 1 }).map_err(|err| err.to_string())?;
+        let listening = Listening::new(&settings, Mode::Cluster { workers: 1, max: None })
+            .map_err(|err| err.to_string())?;
         acme(&settings, &listening).map_err(|err| err.to_string())
     }
 
@@ -118,10 +118,14 @@ mod tests {
             let err = of(&[("CLUSTER_ACME_DOMAIN", name)]).unwrap_err();
             assert!(err.contains(words) && err.contains("CLUSTER_ACME_DOMAIN"), "{err}");
         }
-        for name in ["EMAIL", "DIRECTORY", "CA", "DIR"] {
-            let value = if name == "DIRECTORY" { "https://a.example/" } else { "a@b" };
-            let err = of(&[(&format!("CLUSTER_ACME_{name}"), value)]).unwrap_err();
-            assert!(err.contains(name) && err.contains("--acme-domain example.com"), "{err}");
+        for (variable, value) in [
+            ("CLUSTER_ACME_EMAIL", "a@b"),
+            ("CLUSTER_ACME_DIRECTORY", "https://a.example/"),
+            ("CLUSTER_ACME_CA", "a"),
+            ("CLUSTER_ACME_DIR", "a"),
+        ] {
+            let err = of(&[(variable, value)]).unwrap_err();
+            assert!(err.contains(variable) && err.contains("--acme-domain example.com"), "{err}");
         }
     }
 

@@ -139,7 +139,7 @@ fn a_certificate_is_had_by_a_handshake_and_nothing_is_ordered_by_the_next_start(
     let mut pebble = Pebble::start(3_600);
     let mut cluster = pebble.cluster("a.test", false).start_ready();
     issued(&cluster, 1);
-    assert_eq!(cluster.metric("tls_handshakes_total{result=\"acme-challenge\"}") > 0, true);
+    assert!(cluster.metric("tls_handshakes_total{result=\"acme-challenge\"}") > 0);
     let first = pebble.served(&cluster, "a.test");
     assert_eq!(first, pebble.chain("a.test")[0]);
     for file in ["a.test.pem", "account.json", "lock"] {
@@ -176,7 +176,7 @@ fn certificates_are_had_by_requests_and_one_that_is_not_had_holds_up_no_other() 
     drop(cluster);
 
     // Port 80 leads here no more.
-    let (url, http) = (format!("https://{}:{}/dir", pebble.address, pebble.port), "127.0.0.1:0");
+    let http = "127.0.0.1:0";
     let elsewhere = pebble.cluster("c.test,a.test", false).with(&["--http-redirect", http]);
     let cluster = elsewhere.start_ready();
     let warning = eventually("the failure is said", || {
@@ -185,7 +185,7 @@ fn certificates_are_had_by_requests_and_one_that_is_not_had_holds_up_no_other() 
     let text = warning["message"].as_str().unwrap();
     assert!(text.contains("c.test was not validated by HTTP-01: "), "{text}");
     assert!(text.contains("connection refused") || text.contains("(connection)"), "{text}");
-    assert!(text.contains("the next attempt comes in 3"), "{text} {url}");
+    assert!(text.contains("the next attempt comes in 3"), "{text}");
     assert_eq!(cluster.metric("acme_failures_total"), 1);
     assert_eq!(pebble.served(&cluster, "a.test"), pebble.chain("a.test")[0]);
 }
