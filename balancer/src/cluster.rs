@@ -3,14 +3,10 @@
 //! The supervisor runs on the main thread, which lives as long as the program:
 //! the kernel ends workers when the thread that started them has ended.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context;
 use shared_process::inherited::Inherited;
@@ -24,9 +20,6 @@ use worker::config::State;
 
 use balancer_access_log::AccessLog;
 use balancer_acme::Manager;
-use balancer_admin::Admin;
-use balancer_admin::control::{Control, ControlSocket, Places, UpgradeRequest};
-use balancer_admin::feed::{About, Feed};
 use balancer_pool::Pool;
 use balancer_proxy::listener::{self, Phase, Serving};
 use balancer_proxy::{OpenRequests, Proxy};
@@ -45,12 +38,13 @@ use crate::config::Config;
 use crate::error_pages;
 use crate::fd_budget::FdBudget;
 use crate::installation;
+use crate::operators::{Operators, Turn};
 use crate::shutdown::Shutdown;
 use crate::signals::Signals;
 use crate::sockets::{ListenerParts, Sockets};
 use crate::state_dir::StateDir;
 use crate::tls;
-use crate::upgrade::{self, Belongings, Estate, Invocation, Parts, Predecessor, Successor};
+use crate::upgrade::{self, Estate, Invocation, Parts, Predecessor, Successor};
 use crate::worker_env;
 
 /// Upgrades that may be asked for while one is carried out; all but that one are turned down.
@@ -241,32 +235,9 @@ impl Cluster<'_> {
         let control = sockets.control.path.display().to_string();
         let (closing, described) = (sockets.closing(), sockets.described());
         let (address, listeners) = (sockets.clients.address(), sockets.clients.urls());
-        let left_files = self.successor.as_ref().map(|successor| successor.handover.files.as_slice());
-        let files = sockets.files().into_iter();
-        // Those of a predecessor are this cluster's only when it takes over.
-        let files =
-            files.filter(|(path, file)| file.is_held() || left_files.is_some_and(|left| left.contains(path)));
-        let files: Vec<_> = files.collect();
-        let paths = files.iter().map(|(path, _)| path.clone()).collect();
-        let temporary_state = self.state_dir.as_ref().and_then(StateDir::temporary);
-        let temporary = temporary_state.clone().zip(self.state_dir.as_ref().and_then(StateDir::ownership));
-        let belongings = Belongings { files, state: temporary };
-        let estate = Estate {
-            clients: vec![],
-            admin: sockets.admin.as_ref().map(|admin| admin.as_fd().try_clone_to_owned()).transpose()?,
-            control: Some(sockets.control.try_clone()?),
-            handover: Handover {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                are_inherited: sockets.clients.are_inherited,
-                temporary_state,
-                files: paths,
-                owns_control_directory: sockets.control.owns_directory(),
-                workers: None,
-                maintenance_retry_after: None,
-            },
-            belongings: belongings.clone(),
-        };
+        let left = self.successor.as_ref().map(|successor| &successor.handover);
+        let mut estate = Estate::new(&sockets, self.state_dir.as_ref(), left)?;
+        let belongings = estate.belongings.clone();
         let first = if self.successor.is_some() { Phase::Pending } else { Phase::Open };
         let (phase, phase_seen) = watch::channel(first);
         let (leaving, left) = watch::channel(false);
@@ -293,7 +264,7 @@ impl Cluster<'_> {
         let files = sockets.clients.files;
         let (threads, clients) = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
             .context("could not start serving")?;
-        let estate = Estate { clients, ..estate };
+        estate.clients = clients;
         let pid = std::process::id();
         let admin = sockets.admin_address.map(|address| format!("http://{address}"));
         let say = move || info!(address, workers, pid, admin, control, "listening on {described}");
@@ -365,84 +336,6 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         starts: config.starts,
         ports: config.program.port_policy(),
         give_up_after: config.give_up_after,
-    }
-}
-
-/// What operators use: the control socket and the admin listener.
-struct Operators<'a> {
-    config: &'a Config,
-    state: &'a ClusterState,
-    supervisor: &'a Handle,
-    upgrades: mpsc::Sender<UpgradeRequest>,
-    turn: Turn,
-    address: String,
-    listeners: Vec<String>,
-}
-
-impl Operators<'_> {
-    fn serve(
-        &self,
-        socket: ControlSocket,
-        places: Places,
-        admin: Option<TcpListener>,
-        admin_address: Option<SocketAddr>,
-    ) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let bundled = matches!(self.config.program, Program::Bundled);
-        let feed = Feed::new(About { address: self.address.clone(), bundled, started });
-        tokio::spawn(feed.clone().run(self.state.clone()));
-        let control = Control {
-            state: self.state.clone(),
-            samples: Arc::clone(&feed.samples),
-            supervisor: self.supervisor.clone(),
-            upgrades: self.upgrades.clone(),
-            address: self.address.clone(),
-            listeners: self.listeners.clone(),
-            admin: admin_address.map(|address| address.to_string()),
-            started,
-        };
-        if let Some(exposure) = socket.exposure() {
-            warn!(control = %socket.path.display(), "the control socket is not safe: {exposure}");
-        }
-        // The socket's file is removed with the task, when the event loop ends.
-        tokio::spawn(self.turn.clone().run(async move {
-            if let Err(err) = serve_control(control, socket, &places).await {
-                warn!(%err, "the control socket does not work");
-            }
-        }));
-        if let Some(admin) = admin {
-            let listener =
-                tokio::net::TcpListener::from_std(admin).context("could not serve the admin listener")?;
-            let names = self.config.admin_hosts.clone().into();
-            let admin = Admin { state: self.state.clone(), feed, names };
-            tokio::spawn(self.turn.clone().run(balancer_admin::serve(listener, admin)));
-        }
-        Ok(())
-    }
-}
-
-async fn serve_control(control: Control, socket: ControlSocket, places: &Places) -> io::Result<()> {
-    socket.claim()?;
-    control.serve(socket, places).await
-}
-
-/// The time in which a cluster serves operators: from when it takes over from another one, if it
-/// does, until another one has taken over.
-#[derive(Debug, Clone)]
-struct Turn {
-    phase: watch::Receiver<Phase>,
-    left: watch::Receiver<bool>,
-}
-
-impl Turn {
-    /// Connections that are open at its end go on.
-    async fn run(mut self, serve: impl Future<Output = ()>) {
-        // Errors mean that the program ends.
-        let _ = self.phase.wait_for(|phase| *phase != Phase::Pending).await;
-        tokio::select! {
-            () = serve => {}
-            _ = self.left.wait_for(|left| *left) => {}
-        }
     }
 }
 

@@ -19,6 +19,7 @@ mod error_pages;
 mod fd_budget;
 mod installation;
 mod misuse;
+mod operators;
 mod show;
 mod shutdown;
 mod signals;
@@ -71,16 +72,15 @@ fn main() -> ExitCode {
             }
         },
     };
-    let cli = match Cli::try_parse_from(&arguments) {
-        Ok(cli) if cli.subcommand.is_some() && successor.is_some() => {
-            successor.iter().for_each(|successor| successor.fail(NO_CLUSTER.to_owned()));
-            return report_error(&anyhow::Error::msg(NO_CLUSTER), BAD_USAGE);
-        }
+    let parsed = Cli::try_parse_from(&arguments);
+    if let Some(successor) = &successor
+        && is_other_than_start(&parsed)
+    {
+        successor.fail(NO_CLUSTER.to_owned());
+        return report_error(&anyhow::Error::msg(NO_CLUSTER), BAD_USAGE);
+    }
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(err) if !err.use_stderr() && successor.is_some() => {
-            successor.iter().for_each(|successor| successor.fail(NO_CLUSTER.to_owned()));
-            return report_error(&anyhow::Error::msg(NO_CLUSTER), BAD_USAGE);
-        }
         Err(err) => {
             if let Some(successor) = successor {
                 successor.fail(first_line(&err.to_string()));
@@ -104,6 +104,14 @@ fn main() -> ExitCode {
                 report_error(&err, code)
             })
         }
+    }
+}
+
+/// Does the command line ask for something else than a start, such as `--help`?
+fn is_other_than_start(parsed: &Result<Cli, clap::Error>) -> bool {
+    match parsed {
+        Ok(cli) => cli.subcommand.is_some(),
+        Err(err) => !err.use_stderr(),
     }
 }
 

@@ -15,14 +15,16 @@
 //! once. Both accept from the same sockets, so nothing that waits in a queue is lost.
 
 mod channel;
+mod estate;
 mod invocation;
 mod launch;
 mod predecessor;
 mod stub;
 mod successor;
 
+pub(crate) use estate::Estate;
 pub(crate) use invocation::Invocation;
-pub(crate) use predecessor::{Belongings, Estate, Parts, Predecessor, Succeeded};
+pub(crate) use predecessor::{Parts, Predecessor, Succeeded};
 pub(crate) use stub::{SUBCOMMAND, run as run_stub};
 pub(crate) use successor::{Start, Successor, fail};
 

@@ -204,12 +204,8 @@ async fn send(
     let id = context.id.as_bytes();
     let page = pages::for_client(&proxy.error_pages, response, context.accepts_html, is_maintenance, id);
     let response = page.as_ref().unwrap_or(response);
-    let options = WriteOptions {
-        request_id: context.id.as_bytes(),
-        is_head: context.is_head,
-        connection,
-        hsts: client.hsts.as_deref(),
-    };
+    let options =
+        WriteOptions { request_id: id, is_head: context.is_head, connection, hsts: client.hsts.as_deref() };
     responses::write(response, client.write_buffer.bytes(), options);
     let is_taken = client.flush(proxy.limits.client_timeout).await.is_ok();
     context.finish(proxy, response.status, response.body.len() as u64);

@@ -8,10 +8,14 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// No line is longer, in bytes.
-const LONGEST: u64 = 64 * 1024;
+pub(super) const LONGEST: u64 = 64 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Channel(BufReader<UnixStream>);
+pub(super) struct Channel {
+    stream: BufReader<UnixStream>,
+    /// What has come of the next line.
+    line: Vec<u8>,
+}
 
 impl Channel {
     /// To be called on an event loop.
@@ -20,22 +24,24 @@ impl Channel {
     /// When the event loop does not take it.
     pub(super) fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self(BufReader::new(UnixStream::from_std(stream)?)))
+        Ok(Self { stream: BufReader::new(UnixStream::from_std(stream)?), line: Vec::new() })
     }
 
     /// # Errors
     /// When the other side is gone.
     pub(super) async fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
-        self.0.get_mut().write_all(&line(message)).await
+        self.stream.get_mut().write_all(&line(message)).await
     }
 
-    /// The next message, or none when the other side is gone.
+    /// The next message, or none when the other side is gone. Nothing is lost when the future is
+    /// dropped before it is ready.
     ///
     /// # Errors
     /// When a line is none, or too long.
     pub(super) async fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
-        let mut line = Vec::new();
-        (&mut self.0).take(LONGEST).read_until(b'\n', &mut line).await?;
+        let room = LONGEST.saturating_sub(self.line.len() as u64);
+        (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await?;
+        let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             return Ok(None);
         }

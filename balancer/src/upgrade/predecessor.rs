@@ -1,10 +1,8 @@
 //! The side of an upgrade that is succeeded.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use balancer_admin::control::UpgradeRequest;
@@ -14,15 +12,14 @@ use balancer_supervisor::Handle;
 use balancer_supervisor::notify;
 use balancer_supervisor::process::Children;
 use shared_process::inherited::Inherited;
-use shared_process::unix_socket::Ownership;
 use shared_protocol::{EventKind, Handover, Progress, SuccessorMessage, TAKE_OVER, Upgraded};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::Invocation;
 use super::channel::Channel;
 use super::launch::{self, Candidate};
+use super::{Estate, Invocation};
 
 /// For a program to read its configuration: whatever does not say that it has done so is none
 /// that could succeed this one.
@@ -35,43 +32,6 @@ const SERVING: Duration = Duration::from_secs(10);
 const ENDING: Duration = Duration::from_secs(1);
 /// Programs that end a container when their child has ended.
 const INITS: [&str; 5] = ["tini", "dumb-init", "docker-init", "catatonit", "podman-init"];
-
-/// What passes to a successor.
-#[derive(Debug)]
-pub(crate) struct Estate {
-    pub(crate) clients: Vec<OwnedFd>,
-    pub(crate) admin: Option<OwnedFd>,
-    pub(crate) control: Option<OwnedFd>,
-    pub(crate) handover: Handover,
-    /// What is removed at the end.
-    pub(crate) belongings: Belongings,
-}
-
-/// What is removed at the end by whoever serves then.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Belongings {
-    /// By their paths.
-    pub(crate) files: Vec<(String, Ownership)>,
-    pub(crate) state: Option<(String, Arc<AtomicBool>)>,
-}
-
-impl Belongings {
-    /// They are this process's from now on. Returns their paths.
-    pub(crate) fn take(&self) -> Vec<String> {
-        self.files.iter().for_each(|(_, file)| file.set(true));
-        self.state.iter().for_each(|(_, state)| state.store(true, Ordering::Relaxed));
-        let state = self.state.iter().map(|(path, _)| path);
-        self.files.iter().map(|(path, _)| path).chain(state).cloned().collect()
-    }
-
-    /// A successor uses those at the paths `kept`; what it has no use for is still removed.
-    fn give_away(&self, kept: Option<&[String]>) {
-        let is_kept = |path: &String| kept.is_none_or(|kept| kept.contains(path));
-        self.files.iter().filter(|(path, _)| is_kept(path)).for_each(|(_, file)| file.set(false));
-        let state = self.state.iter().filter(|(path, _)| is_kept(path));
-        state.for_each(|(_, state)| state.store(false, Ordering::Relaxed));
-    }
-}
 
 /// Carries out upgrades.
 #[derive(Debug)]
@@ -172,10 +132,7 @@ impl Predecessor {
 
     /// Lets go of the listening sockets, so that they close with the threads that accept.
     pub(crate) fn close(&mut self) {
-        let Estate { clients, admin, control, .. } = &mut self.parts.estate;
-        clients.clear();
-        *admin = None;
-        *control = None;
+        self.parts.estate.close();
     }
 }
 
@@ -211,8 +168,9 @@ impl Parts {
             maintenance_retry_after: self.registry.maintenance.retry_after(),
             ..self.estate.handover.clone()
         };
+        let sockets = self.estate.sockets().map_err(|err| err.to_string())?;
         let (mut candidate, stream) =
-            Candidate::start(invocation, self.sockets()?, self.inherited, &handover, &self.children)
+            Candidate::start(invocation, sockets, self.inherited, &handover, &self.children)
                 .map_err(|err| err.to_string())?;
         tell.send(Progress::Successor { pid: candidate.pid });
         match self.hand_over(&mut candidate, stream, tell).await {
@@ -247,16 +205,6 @@ impl Parts {
         }
         let joins = self.registry.entries().iter().any(|entry| entry.role == Role::Candidate);
         joins.then(|| "a reload or a change of the number of workers is in progress".to_owned())
-    }
-
-    fn sockets(&self) -> Result<Vec<(&'static str, OwnedFd)>, Failure> {
-        let Estate { clients, admin, control, .. } = &self.estate;
-        let clients = clients.iter().map(|socket| ("http", socket));
-        let all = clients
-            .chain(admin.iter().map(|socket| ("admin", socket)))
-            .chain(control.iter().map(|socket| ("control", socket)));
-        let copied = all.map(|(name, socket)| Ok((name, socket.try_clone()?)));
-        copied.collect::<std::io::Result<_>>().map_err(|err| Failure::from(err.to_string()))
     }
 
     /// Has it take over when it is ready.

@@ -15,8 +15,6 @@ use super::channel::{self, Channel};
 
 /// For the predecessor's first line, which it sends at once.
 const HANDOVER: Duration = Duration::from_secs(5);
-/// No first line is longer, in bytes.
-const LONGEST: u64 = 64 * 1024;
 
 /// A program that was started to succeed another one.
 #[derive(Debug)]
@@ -43,7 +41,7 @@ impl Successor {
         stream.set_read_timeout(Some(HANDOVER))?;
         let mut line = String::new();
         // Nothing more comes until this side has spoken.
-        BufReader::new(&stream).take(LONGEST).read_line(&mut line)?;
+        BufReader::new(&stream).take(channel::LONGEST).read_line(&mut line)?;
         let handover = serde_json::from_str(&line)?;
         notify::set_main(false);
         Ok(Self { handover, stream })

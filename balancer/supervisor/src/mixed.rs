@@ -7,6 +7,7 @@ use balancer_fleet::{Left, Mixed, RolloutKind};
 use balancer_state::registry::Reason;
 use shared_protocol::{Turn, WorkerId};
 
+use crate::diagnosis::{says, says_in_use};
 use crate::running::RunningProcess;
 
 /// What a worker still has whose turn it is. It has `within` for its requests, and for its
@@ -84,23 +85,11 @@ fn who(workers: &[WorkerId]) -> String {
 pub(crate) const HINT: &str = "it may need something of its own for each worker, such as a port or a lock, \
     that the old process still has: --reload-mode one-by-one ends each worker before its successor starts";
 
-/// Does a program say that its port is in use (EADDRINUSE of errno(3))?
-pub(crate) fn says_in_use(reason: &Reason) -> bool {
-    says(reason, &["in use", "inuse", "errno 98", "errno: 98"])
-}
-
 /// Does a program say that another process has what it needs: a port, a lock (EAGAIN of
 /// flock(2)) or a pid file?
 pub(crate) fn says_taken(reason: &Reason) -> bool {
     let words = ["resource temporarily unavailable", "already running", "already locked", "lock is held"];
-    says_in_use(reason) || says(reason, &words)
-}
-
-fn says(reason: &Reason, words: &[&str]) -> bool {
-    reason.last_lines.iter().any(|line| {
-        let line = line.to_ascii_lowercase();
-        words.iter().any(|words| line.contains(words))
-    })
+    says_in_use(&reason.last_lines) || says(&reason.last_lines, &words)
 }
 
 #[cfg(test)]

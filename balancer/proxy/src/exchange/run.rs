@@ -321,8 +321,13 @@ impl<'a> Exchange<'a> {
     /// Is it the worker that is to go on, and not its client, with the rest of the request or
     /// with the response?
     fn waits_for_worker(&self, download: &Download<'_>, upstream: &Upstream) -> bool {
-        let has_room = download.is_flushed(self.client) && upstream.read_buffer.is_empty();
-        !self.upload.waits_for_client() && (has_room || download.ahead.is_on())
+        let is_taken = self.is_taken(download, upstream);
+        !self.upload.waits_for_client() && (is_taken || download.ahead.is_on())
+    }
+
+    /// Has the client taken all that has come of the response?
+    fn is_taken(&self, download: &Download<'_>, upstream: &Upstream) -> bool {
+        download.is_flushed(self.client) && upstream.read_buffer.is_empty()
     }
 
     /// Ready when the side that is to go on with the response has not done so in time.
@@ -334,7 +339,7 @@ impl<'a> Exchange<'a> {
         cx: &mut Context<'_>,
     ) -> Poll<Stalled> {
         let limits = &self.proxy.limits;
-        let waits_for_client = !download.is_flushed(self.client) || !upstream.read_buffer.is_empty();
+        let waits_for_client = !self.is_taken(download, upstream);
         let waits_for_worker = !waits_for_client || download.ahead.is_on();
         if is_event_stream && !waits_for_client {
             return Poll::Pending;

@@ -32,15 +32,24 @@ fn is_error(line: &str) -> bool {
 /// Does a program say that the `port` which it was told is in use (EADDRINUSE of errno(3))?
 /// One that names other ports and not this one has tried those.
 pub(crate) fn says_port_in_use(lines: &[String], port: u16) -> bool {
-    let is_in_use = |line: &&String| {
-        let line = line.to_ascii_lowercase();
-        ["in use", "inuse", "errno 98", "errno: 98"].iter().any(|words| line.contains(words))
-    };
-    if !lines.iter().any(|line| is_in_use(&line)) {
+    if !says_in_use(lines) {
         return false;
     }
     let mut ports = lines.iter().flat_map(|line| ports(line)).peekable();
     ports.peek().is_none() || ports.any(|named| named == port)
+}
+
+/// Does a program say that some port is in use?
+pub(crate) fn says_in_use(lines: &[String]) -> bool {
+    says(lines, &["in use", "inuse", "errno 98", "errno: 98"])
+}
+
+/// Does one of the lines contain some of these `words`, which are in lower case?
+pub(crate) fn says(lines: &[String], words: &[&str]) -> bool {
+    lines.iter().any(|line| {
+        let line = line.to_ascii_lowercase();
+        words.iter().any(|words| line.contains(words))
+    })
 }
 
 /// The ports that a line names, as in `127.0.0.1:3000`, `port 3000`, `port: 3000` and
