@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shared-process", &[]),
     ("shared-balance-stats", &[]),
     ("shared-http-client", &[]),
+    ("shared-tls-client", &[]),
     ("shared-store", &["shared-protocol"]),
     ("shared-testkit", &["shared-process", "shared-protocol"]),
     ("balancer-http1", &[]),
@@ -64,11 +65,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "shared-settings",
             "shared-store",
             "shared-telemetry",
+            "shared-tls-client",
         ],
     ),
     (
         "loadtest",
-        &["shared-balance-stats", "shared-process", "shared-protocol", "shared-settings", "shared-telemetry"],
+        &[
+            "shared-balance-stats",
+            "shared-process",
+            "shared-protocol",
+            "shared-settings",
+            "shared-telemetry",
+            "shared-tls-client",
+        ],
     ),
 ];
 
