@@ -110,7 +110,9 @@ fn hint(failure: &Failure) -> &'static str {
             " (--cacert FILE names whom to trust, --insecure accepts any certificate)"
         }
         ErrorClass::Tls if failure.detail.contains("HTTP/2") => " (without --http2 it is asked by HTTP/1.1)",
-        ErrorClass::Tls if failure.detail.contains("does not speak TLS") => {
+        ErrorClass::Tls
+            if failure.detail.contains("speak TLS") || failure.detail.contains("closed during") =>
+        {
             " (is it http:// that it speaks?)"
         }
         ErrorClass::ConnectTimeout => " (is the address right?)",

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -25,6 +26,8 @@ pub(super) struct Http2 {
     sender: RefCell<Option<SendRequest<Bytes>>>,
     /// Tells a connection from its successor: only who saw it fail drops it.
     generation: Cell<u64>,
+    /// What the server gave as the reason for the end of the latest connection.
+    ended: RefCell<Rc<RefCell<Option<Failure>>>>,
     connecting: tokio::sync::Mutex<()>,
     pub(super) seen: RefCell<Seen>,
 }
@@ -60,15 +63,25 @@ impl Http2 {
             .handshake(stream)
             .await
             .map_err(|err| failure(&err))?;
+        let ended = Rc::default();
+        *self.ended.borrow_mut() = Rc::clone(&ended);
         // Its end shows in every exchange on it.
         tokio::task::spawn_local(async move {
-            let _ = connection.await;
+            let end = connection.await;
+            *ended.borrow_mut() = end.err().filter(h2::Error::is_go_away).map(|err| failure(&err));
         });
         made(kind);
         *self.sender.borrow_mut() = Some(sender.clone());
         *self.seen.borrow_mut() = Seen::default();
         self.generation.set(self.generation.get() + 1);
         Ok(Sender { sender, generation: self.generation.get() })
+    }
+
+    /// A stream that ends with its connection does not know why; the connection does.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        let ended = self.ended.borrow();
+        let why = ended.borrow().clone().filter(|_| failure.class == ErrorClass::EarlyClose);
+        why.map_or(failure, |why| Failure { is_unprocessed: false, ..why })
     }
 
     fn live(&self) -> Option<Sender> {

@@ -158,6 +158,7 @@ impl VirtualUser {
                         let (head, body) = (request.http2.clone(), request.body.clone());
                         let result =
                             sender.exchange(head, body, &mut self.deadline, self.body.as_mut()).await;
+                        let result = result.map_err(|failure| http2.explain(failure));
                         if result.as_ref().is_err_and(|failure| !is_about_stream(failure.class)) {
                             http2.drop_connection(generation);
                         }

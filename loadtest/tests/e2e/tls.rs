@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::program::run;
 use crate::served::{serve, tls};
-use shared_testkit::server::{Server, ok};
+use shared_testkit::server::Server;
 
 #[test]
 fn https_is_trusted_by_cacert_or_insecure_or_not_at_all() {
@@ -71,16 +73,6 @@ fn connections_resume_unless_told_otherwise() {
     assert!(full <= 10 && full + resumed == 100, "{full} full, {resumed} resumed");
 }
 
-/// Has no certificate for anybody.
-#[derive(Debug)]
-struct Nobody;
-
-impl ResolvesServerCert for Nobody {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        None
-    }
-}
-
 #[test]
 fn failures_of_tls_are_named() {
     let said = |options: &str, address: &dyn std::fmt::Display| {
@@ -96,16 +88,34 @@ fn failures_of_tls_are_named() {
     let without_alpn = serve(Some(config), false);
     let not_chosen = said("--http2", &without_alpn.address);
     assert!(not_chosen.contains("did not choose h2 by ALPN (without --http2"), "{not_chosen}");
-    let config =
-        ServerConfig::builder_with_provider(Arc::new(tokio_rustls::rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Nobody));
-    let refusing = serve(Some(config), false);
-    let refused = said("", &refusing.address);
-    assert!(refused.contains("the TLS alert access_denied (49)"), "{refused}");
-    let plain = Server::answering(|_| ok("x"));
+    let plain = Server::start(|mut connection| {
+        connection.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+        connection.read();
+    });
     let no_tls = said("", &plain.address());
     assert!(no_tls.contains("does not speak TLS") && no_tls.contains("http://"), "{no_tls}");
+}
+
+/// The alert comes when the client takes the handshake for done (RFC 8446, section 4.4.3).
+#[test]
+fn a_certificate_that_the_client_has_not_is_named() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(vec![made.cert.der().clone()], made.signing_key.serialize_der().try_into().unwrap())
+        .unwrap();
+    let served = serve(Some(config), false);
+    let report = run(&format!("--insecure -n 4 -c 1 --json https://{}/", served.address)).json();
+    let row = &report["errors"][0];
+    assert!(
+        row["class"] == "tls" && row["example"].as_str().unwrap().contains("certificate_required (116)"),
+        "{row}"
+    );
 }
