@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shared-telemetry", &[]),
     ("shared-process", &[]),
     ("shared-balance-stats", &[]),
-    ("shared-http-client", &[]),
+    ("shared-http-client", &["shared-tls-client"]),
     ("shared-tls-client", &[]),
     ("shared-store", &["shared-protocol"]),
     ("shared-testkit", &["shared-process", "shared-protocol"]),

@@ -73,12 +73,33 @@ pub enum Fault {
     ScaleDrops,
     /// Scaling does nothing and says that it succeeded.
     ScaleOnlySaysSo,
+    /// TLS 1.0 and 1.1 are spoken.
+    TlsOld,
+    /// TLS 1.3 is not spoken.
+    TlsWithout13,
+    /// The certificate has expired.
+    TlsExpired,
+    /// The certificate is somebody else's.
+    TlsWrongName,
+    /// The certificate is signed by nobody who is known.
+    TlsStranger,
+    /// The certificate comes without the one of its issuer.
+    TlsIncompleteChain,
+    /// HTTP/2 is agreed on and not spoken.
+    TlsWrongAlpn,
+    /// Plain HTTP is served beside TLS.
+    TlsPlainAsWell,
 }
 
 impl Fault {
     /// Processes of this machine are looked at, so its workers must be some.
     pub fn leaks(self) -> bool {
         matches!(self, Self::LeaksDescriptors | Self::LeaksSlowly | Self::LeaksMemory)
+    }
+
+    /// It is a fault of TLS, which is spoken then.
+    pub fn is_of_tls(self) -> bool {
+        (Self::TlsOld as u8..=Self::TlsPlainAsWell as u8).contains(&(self as u8))
     }
 
     /// Of so many requests during a change, one is lost.
