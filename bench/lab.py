@@ -148,7 +148,8 @@ def connections(port):
 
 def version(command):
     said = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+    # HAProxy calls a version in development 3.4-dev10-1234567.
+    found = re.search(r"\d+\.\d+(\.\d+|-dev\d+)", said.stdout + said.stderr)
     return found.group(0) if found else "?"
 
 

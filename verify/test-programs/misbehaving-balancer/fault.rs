@@ -97,11 +97,6 @@ impl Fault {
         matches!(self, Self::LeaksDescriptors | Self::LeaksSlowly | Self::LeaksMemory)
     }
 
-    /// It is a fault of TLS, which is spoken then.
-    pub fn is_of_tls(self) -> bool {
-        (Self::TlsOld as u8..=Self::TlsPlainAsWell as u8).contains(&(self as u8))
-    }
-
     /// Of so many requests during a change, one is lost.
     pub fn loses_one_in(self) -> Option<usize> {
         match self {

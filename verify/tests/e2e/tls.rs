@@ -45,7 +45,7 @@ fn what_is_wrong_is_said_in_a_sentence() {
         (Fault::TlsStranger, "signed by nobody who is trusted"),
         (Fault::TlsIncompleteChain, "sends 1 certificates, and the last one is signed by CN=between"),
         (Fault::TlsWrongAlpn, "h2 was agreed on, and a request by it fails"),
-        (Fault::TlsPlainAsWell, "it answers 200, in the clear"),
+        (Fault::TlsPlainAsWell, "does not lead to https://"),
     ] {
         let outcome = judge(&Server::secured(fault), &["--only", "tls"]);
         let figure = figure(&outcome);
@@ -102,7 +102,7 @@ fn the_real_balancer_passes_over_tls_by_both_versions_of_http() {
 fn the_real_balancer_passes_on_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("unix:{}", directory.path().join("app.sock").display());
-    let _cluster = Cluster::start(&["--workers", "2", "--listen", &format!("{url},127.0.0.1:0")]);
+    let _cluster = Cluster::start(&["--workers", "2", "--listen", &format!("127.0.0.1:0,{url}")]);
     let outcome =
         verify(&["--url", &url, "--wait", "30s", "--format", "json", "--skip", "leaks,balance,expiry"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
