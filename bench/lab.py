@@ -20,10 +20,11 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
 BALANCER = HERE.parent / "target" / "release" / "balancer"
+LOADTEST = BALANCER.with_name("loadtest")
 CPUS = len(os.sched_getaffinity(0))
 # Programs and the Debian packages that have them.
 PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk", "node": "nodejs",
-            "slowhttptest": "slowhttptest"}
+            "slowhttptest": "slowhttptest", "h2load": "nghttp2-client", "openssl": "openssl"}
 
 
 def fail(message):

@@ -156,7 +156,7 @@ fn failure(err: &h2::Error) -> Failure {
     if let Some(io) = err.get_io() {
         return Failure::exchanging(io);
     }
-    let code = err.reason().map_or_else(|| err.to_string(), |reason| name(reason));
+    let code = err.reason().map_or_else(|| err.to_string(), name);
     // A peer that does not speak HTTP/2 shows as an error of our own side.
     if !err.is_remote() {
         return Failure::new(ErrorClass::Malformed, format!("what came is not HTTP/2: {code}"));
