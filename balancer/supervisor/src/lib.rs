@@ -17,6 +17,7 @@ mod announce;
 mod autoscale;
 mod clock;
 mod diagnosis;
+pub mod direct;
 pub mod directory;
 mod early;
 mod effects;
