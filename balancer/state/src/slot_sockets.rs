@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ type Open = Box<dyn Fn() -> io::Result<TcpListener> + Send + Sync>;
 pub struct SlotSockets {
     open: Open,
     slots: Mutex<BTreeMap<WorkerId, Slot>>,
+    has_ended: AtomicBool,
     changes: watch::Sender<u64>,
 }
 
@@ -54,6 +56,7 @@ impl SlotSockets {
         Self {
             open: Box::new(open),
             slots: Mutex::new(BTreeMap::from([(WorkerId(1), slot)])),
+            has_ended: AtomicBool::new(false),
             changes: watch::Sender::new(0),
         }
     }
@@ -64,6 +67,9 @@ impl SlotSockets {
     /// When there are no descriptors left, or the address is no more this machine's.
     pub fn of(&self, id: WorkerId) -> io::Result<TcpListener> {
         let mut slots = self.lock();
+        if self.has_ended.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the cluster ends, and accepts no connections any more"));
+        }
         let slot = match slots.get_mut(&id) {
             Some(slot) => slot,
             None => {
@@ -120,7 +126,9 @@ impl SlotSockets {
 
     /// No slot begins handshakes any more: the cluster ends.
     pub fn end(&self) -> Vec<RelayedSlot> {
-        let slots = std::mem::take(&mut *self.lock());
+        let mut slots = self.lock();
+        self.has_ended.store(true, Ordering::Relaxed);
+        let slots = std::mem::take(&mut *slots);
         let all = slots.into_iter().map(|(id, Slot { socket, .. })| RelayedSlot { id, socket });
         let all: Vec<_> = all.collect();
         for slot in &all {

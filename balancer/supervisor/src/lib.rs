@@ -45,7 +45,7 @@ pub mod shim;
 mod supervisor;
 mod system;
 
-pub use balancer_fleet::{DrainSignal, Limits, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy};
+pub use balancer_fleet::{DrainSignal, Limits, PortPolicy, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy};
 pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply};
 pub use look::Subject;
 pub use supervisor::{Ended, Supervisor};

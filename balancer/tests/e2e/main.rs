@@ -16,6 +16,7 @@ mod clients;
 mod configuration;
 mod crash;
 mod dashboard;
+mod direct;
 mod documented;
 mod drains;
 mod faults;
