@@ -32,6 +32,9 @@ const NEXT_REQUEST: Duration = Duration::from_secs(5);
 /// How often a draining worker looks whether its last connection has ended.
 const DRAIN_CHECK: Duration = Duration::from_millis(5);
 
+/// No connection has been open for so long: those that were accepted last are on their threads.
+const QUIET: Duration = Duration::from_millis(300);
+
 /// Status codes of three digits.
 const STATUSES: usize = 900;
 const FIRST_STATUS: u16 = 100;
@@ -183,9 +186,12 @@ impl Direct {
         server.pause().await;
         let deadline = Instant::now() + NEXT_REQUEST;
         // What was accepted before the pause is counted when its thread gets to it.
-        tokio::time::sleep(4 * DRAIN_CHECK).await;
-        while self.open() > 0 && Instant::now() < deadline {
+        let mut since = Instant::now();
+        while since.elapsed() < QUIET && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_CHECK).await;
+            if self.open() > 0 {
+                since = Instant::now();
+            }
         }
     }
 

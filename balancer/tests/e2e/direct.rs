@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::{Balancer, Cluster, Connection, DEADLINE, eventually, is_alive, send_signal};
@@ -25,13 +26,6 @@ fn answering(cluster: &Cluster, connections: usize) -> Vec<String> {
     ids
 }
 
-/// The primary's own connections to workers, which are those that it relays to.
-fn relayed(cluster: &Cluster) -> u64 {
-    let text = cluster.admin("/metrics").text();
-    let of = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
-    text.lines().filter(|line| line.starts_with("balancer_worker_faults_total")).filter_map(of).sum()
-}
-
 #[test]
 fn workers_answer_clients_themselves_and_operators_see_all_of_it() {
     let cluster = direct(2, &[]).start_ready();
@@ -47,7 +41,7 @@ fn workers_answer_clients_themselves_and_operators_see_all_of_it() {
     });
     assert!(seen.iter().all(|worker| worker["requests"].as_u64().unwrap() > 0), "{seen:?}");
     let counted: u64 = (1..=2)
-        .map(|id| cluster.metric(&format!("requests_total{{worker=\"{id}\",code=\"200\"}}")))
+        .map(|id| cluster.metric(&format!("requests_total{{worker=\"{id}\",status=\"200\"}}")))
         .sum();
     assert_eq!(counted, seen.iter().map(|worker| worker["requests"].as_u64().unwrap()).sum::<u64>());
     // A worker that is asked how the cluster is has it from the primary.
@@ -55,7 +49,6 @@ fn workers_answer_clients_themselves_and_operators_see_all_of_it() {
     assert_eq!((list["primary"]["pid"].as_u64(), list["count"].as_u64()), (Some(cluster.pid().into()), Some(2)));
     let health = cluster.get("/health").json();
     assert_eq!((&health["status"], &health["workers"]["online"]), (&Value::from("ok"), &Value::from(2)));
-    assert_eq!(relayed(&cluster), 0);
 }
 
 #[test]
@@ -79,13 +72,15 @@ fn reloads_lose_nothing_of_kept_and_of_fresh_connections() {
 struct Outcome {
     served: usize,
     refused: Vec<String>,
-    /// The connection ended before the response did.
+    /// The connection ended before the response began, or whoever relayed the request says so.
     cut: usize,
+    /// Other responses than were asked for.
+    wrong: Vec<String>,
 }
 
-fn ask_freshly(cluster: &Cluster, until: Instant) -> Outcome {
+fn ask_freshly(cluster: &Cluster, goes_on: impl Fn() -> bool) -> Outcome {
     let mut outcome = Outcome::default();
-    while Instant::now() < until {
+    while goes_on() {
         let mut stream = match TcpStream::connect_timeout(&cluster.address, DEADLINE) {
             Ok(stream) => stream,
             Err(err) => {
@@ -99,8 +94,10 @@ fn ask_freshly(cluster: &Cluster, until: Instant) -> Outcome {
         let answered = stream.write_all(request).is_ok() && stream.read_to_end(&mut text).is_ok();
         if answered && text.starts_with(b"HTTP/1.1 200") {
             outcome.served += 1;
-        } else {
+        } else if text.is_empty() || (text.starts_with(b"HTTP/1.1 502") && text.ends_with(b"before you try again\"}")) {
             outcome.cut += 1;
+        } else {
+            outcome.wrong.push(String::from_utf8_lossy(&text).into_owned());
         }
     }
     outcome
@@ -109,28 +106,32 @@ fn ask_freshly(cluster: &Cluster, until: Instant) -> Outcome {
 #[test]
 fn a_killed_worker_takes_with_it_what_it_held_and_nothing_that_waits() {
     const KILLS: usize = 40;
-    let cluster = direct(2, &[]).start_ready();
-    let until = Instant::now() + Duration::from_secs(12);
+    let cluster = &direct(2, &[]).start_ready();
+    let is_over = AtomicBool::new(false);
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_freshly(&cluster, until))).collect();
-        let mut kills = 0;
-        while kills < KILLS && Instant::now() < until {
-            let pid = eventually("a worker is online", || {
+        let goes_on = &|| !is_over.load(Ordering::Relaxed);
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(move || ask_freshly(cluster, goes_on))).collect();
+        for _ in 0..KILLS {
+            let killed = eventually("all workers are online, and one can be killed", || {
                 let workers = cluster.workers();
-                let mut online = workers.iter().filter(|worker| worker["state"] == "online");
-                online.find_map(|worker| worker["pid"].as_u64())
+                let are_online = workers.iter().all(|worker| worker["state"] == "online");
+                let pid = workers.iter().filter_map(|worker| worker["pid"].as_i64()).next();
+                let pid = pid.filter(|_| are_online)?;
+                // It may have ended, and not be told of yet.
+                kill_process(Pid::from_raw(i32::try_from(pid).ok()?)?, Signal::KILL).ok()?;
+                u32::try_from(pid).ok()
             });
-            send_signal(u32::try_from(pid).unwrap(), Signal::KILL);
-            kills += 1;
-            eventually("it is gone", || (!is_alive(u32::try_from(pid).unwrap())).then_some(()));
+            eventually("it is gone", || (!is_alive(killed)).then_some(()));
         }
+        is_over.store(true, Ordering::Relaxed);
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     let served: usize = outcomes.iter().map(|outcome| outcome.served).sum();
     let cut: usize = outcomes.iter().map(|outcome| outcome.cut).sum();
     let refused: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.refused).collect();
+    let wrong: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.wrong).collect();
     println!("{served} served, {cut} were in the hands of {KILLS} workers that were killed");
-    assert!(refused.is_empty(), "{refused:?}");
+    assert!(refused.is_empty() && wrong.is_empty(), "{refused:?} {wrong:?}");
     // Each of the four clients has one request at a time.
     assert!(cut <= 4 * KILLS && served > 20 * cut.max(1), "{cut} of {served}");
 }
@@ -141,16 +142,25 @@ fn what_waits_for_a_frozen_worker_is_served_by_others() {
     let cluster = direct(2, &options).start_ready();
     let frozen = cluster.worker_pids()[0];
     send_signal(frozen, Signal::STOP);
+    eventually("all of its threads have stopped", || {
+        let mut threads = std::fs::read_dir(format!("/proc/{frozen}/task")).ok()?;
+        let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+            stat.rsplit(") ").next()?.starts_with('T').then_some(())
+        };
+        threads.all(|thread| is_stopped(thread).is_some()).then_some(())
+    });
     let start = Instant::now();
     let until = start + Duration::from_secs(3);
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_freshly(&cluster, until))).collect();
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_freshly(&cluster, || Instant::now() < until))).collect();
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     let took = start.elapsed();
     send_signal(frozen, Signal::CONT);
     for outcome in &outcomes {
-        assert!(outcome.refused.is_empty() && outcome.served > 20, "{outcome:?}");
+        assert!(outcome.refused.is_empty() && outcome.wrong.is_empty(), "{outcome:?}");
+        assert!(outcome.cut == 0 && outcome.served > 20, "{outcome:?}");
     }
     // None hung until the deadline of its read.
     assert!(took < Duration::from_secs(8), "{took:?}");
@@ -190,7 +200,7 @@ fn nothing_is_left_of_a_primary_that_is_killed() {
     cluster.signal(Signal::KILL);
     cluster.wait();
     eventually("the workers are gone", || pids.iter().all(|&pid| !is_alive(pid)).then_some(()));
-    std::net::TcpListener::bind(cluster.address).expect("the port is free");
+    eventually("the port is free", || std::net::TcpListener::bind(cluster.address).ok());
 }
 
 #[test]
@@ -199,14 +209,14 @@ fn a_stop_finishes_what_clients_have_sent_and_refuses_what_comes_later() {
     let mut slow: Vec<_> = (0..4)
         .map(|_| {
             let mut connection = Connection::open(cluster.address).unwrap();
-            let body = b"{\"n\":36}";
+            let body = b"{\"n\":41}";
             let kind = [("content-type", "application/json")];
             connection.send("POST", "/cluster/cpu-intensive", &kind, body).unwrap();
             connection
         })
         .collect();
     eventually("the requests are in flight", || {
-        let all: u64 = cluster.workers().iter().map(|worker| worker["in_flight"].as_u64().unwrap_or(0)).sum();
+        let all: u64 = cluster.workers().iter().map(|worker| worker["inFlight"].as_u64().unwrap_or(0)).sum();
         (all >= 1).then_some(())
     });
     let idle = Connection::open(cluster.address).unwrap();
