@@ -108,8 +108,8 @@ fn a_killed_worker_takes_with_it_what_it_held_and_nothing_that_waits() {
     const KILLS: usize = 40;
     let cluster = &direct(2, &[]).start_ready();
     let is_over = AtomicBool::new(false);
+    let goes_on = &|| !is_over.load(Ordering::Relaxed);
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let goes_on = &|| !is_over.load(Ordering::Relaxed);
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(move || ask_freshly(cluster, goes_on))).collect();
         for _ in 0..KILLS {
             let killed = eventually("all workers are online, and one can be killed", || {
@@ -243,4 +243,42 @@ fn what_only_a_balancer_between_could_do_is_refused() {
     let (code, _, err) = cluster.operate(&["maintenance", "on"]);
     assert!(code == 1 && err.contains("--dispatch direct"), "{err}");
     assert_eq!(cluster.get("/cluster/info").status, 200);
+}
+
+fn node(options: &[&str]) -> Balancer {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/direct.js");
+    direct(2, options).with(&["--", "node", script]).env("PATH", &std::env::var("PATH").unwrap())
+}
+
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
+fn a_program_serves_the_sockets_that_it_inherits_and_reloads_lose_nothing() {
+    let cluster = node(&[]).start_ready();
+    let seen = cluster.get("/").text();
+    assert!(seen.contains("fds 2 http:private pid is own true"), "{seen}");
+    let (kept, fresh) = (Load::of(&cluster, 2, "/", true), Load::of(&cluster, 2, "/", false));
+    for _ in 0..5 {
+        let (code, out, err) = cluster.operate(&["reload"]);
+        assert_eq!(code, 0, "{out}{err}");
+    }
+    kept.finish_unharmed();
+    fresh.finish_unharmed();
+    assert!(!cluster.log().iter().any(|line| line.contains("did not stop in time")));
+}
+
+#[test]
+#[ignore = "needs node: bash .ci/setup"]
+fn connections_of_a_program_that_died_wait_for_its_successor_or_are_relayed() {
+    let cluster = node(&[]).start_ready();
+    for _ in 0..5 {
+        eventually("both are online", || {
+            cluster.workers().iter().all(|worker| worker["state"] == "online").then_some(())
+        });
+        let killed = cluster.worker_pids()[0];
+        send_signal(killed, Signal::KILL);
+        eventually("it is gone", || (!is_alive(killed)).then_some(()));
+        for _ in 0..20 {
+            assert_eq!(cluster.get("/").status, 200);
+        }
+    }
 }
