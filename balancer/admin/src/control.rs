@@ -4,7 +4,7 @@
 
 mod socket;
 
-pub use socket::{ControlSocket, Place, Places, Prepared, SocketError};
+pub use socket::{ControlSocket, Place, Places, Prepared, SocketError, SocketInUse};
 
 use std::io;
 use std::sync::Arc;
