@@ -143,9 +143,8 @@ impl Sockets {
             chosen.as_ref().is_none_or(|chosen| *chosen == path)
         });
         // One whose file has just gone is made anew.
-        let taken = passed.and_then(|socket| {
-            ControlSocket::succeed(socket, handover.owns_control_directory).ok()
-        });
+        let taken =
+            passed.and_then(|socket| ControlSocket::succeed(socket, handover.owns_control_directory).ok());
         let (control, control_places) = match taken {
             Some(control) => {
                 let places = Places::chosen(control.path.clone());

@@ -45,9 +45,8 @@ impl Affinity {
             Strategy::RoundRobin | Strategy::LeastConnections | Strategy::PowerOfTwo => AffinitySource::None,
             Strategy::Hash => AffinitySource::Key(self.hash_key.clone()),
             Strategy::Sticky => {
-                let sticky = |secret: &[u8]| {
-                    AffinitySource::Cookie(Sticky::with_secret(secret, self.cookie.clone()))
-                };
+                let sticky =
+                    |secret: &[u8]| AffinitySource::Cookie(Sticky::with_secret(secret, self.cookie.clone()));
                 if let Some(chosen) = &self.secret {
                     return Ok((sticky(chosen.expose()), None));
                 }

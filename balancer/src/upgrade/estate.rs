@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use balancer_admin::control::SocketInUse;
+use balancer_state::registry::Registry;
 use balancer_tls::Tls;
 use shared_process::unix_socket::{FileMark, Ownership, SocketFile};
-use balancer_state::registry::Registry;
 use shared_protocol::{Handover, Secret};
 
 use crate::sockets::Sockets;
@@ -96,7 +96,7 @@ impl Estate {
                 sockets.push(("http", socket));
             }
         }
-        for admin in &self.admin {
+        if let Some(admin) = &self.admin {
             sockets.push(("admin", admin.try_clone()?));
         }
         let control = self.control.as_ref().map(SocketInUse::try_clone).transpose()?.flatten();

@@ -105,9 +105,7 @@ impl Key {
         SystemRandom::new().fill(&mut nonce).ok()?;
         let mut sealed = plain.to_vec();
         let aad = Aad::from(self.name);
-        self.cipher
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
-            .ok()?;
+        self.cipher.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed).ok()?;
         Some([&self.name, nonce.as_slice(), &sealed].concat())
     }
 

@@ -115,7 +115,7 @@ impl Secret {
     /// `None` when it is not of this form.
     pub fn expose(&self) -> Option<Vec<u8>> {
         let digits = self.0.as_bytes();
-        let is_hex = digits.len() % 2 == 0 && digits.iter().all(u8::is_ascii_hexdigit);
+        let is_hex = digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit);
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         if is_hex { digits.chunks(2).map(byte).collect() } else { None }
     }

@@ -184,7 +184,13 @@ impl ControlSocket {
     fn bind_to(prepared: &Prepared) -> Result<Self, PlaceError> {
         let (listener, file) = unix_socket::bind(&prepared.path, Access::PRIVATE, BACKLOG)?;
         let path = file.path().to_owned();
-        Ok(Self { listener, path, owns_directory: prepared.owns_directory, file: Some(file), in_use: SocketInUse::default() })
+        Ok(Self {
+            listener,
+            path,
+            owns_directory: prepared.owns_directory,
+            file: Some(file),
+            in_use: SocketInUse::default(),
+        })
     }
 
     /// Takes a socket that somebody else has bound and listens on. Its file stays where it
@@ -207,7 +213,13 @@ impl ControlSocket {
         let file = taken().map_err(|err: PlaceError| SocketError {
             text: format!("from the one that was passed: {err}"),
         })?;
-        Ok(Self { listener, path: file.path().to_owned(), owns_directory: false, file: Some(file), in_use: SocketInUse::default() })
+        Ok(Self {
+            listener,
+            path: file.path().to_owned(),
+            owns_directory: false,
+            file: Some(file),
+            in_use: SocketInUse::default(),
+        })
     }
 
     /// Takes over a socket, with its directory if that is a cluster's own, from a cluster that
@@ -224,7 +236,13 @@ impl ControlSocket {
         };
         let file = taken()
             .map_err(|err: PlaceError| SocketError { text: format!("from the predecessor's: {err}") })?;
-        Ok(Self { listener, path: file.path().to_owned(), owns_directory, file: Some(file), in_use: SocketInUse::default() })
+        Ok(Self {
+            listener,
+            path: file.path().to_owned(),
+            owns_directory,
+            file: Some(file),
+            in_use: SocketInUse::default(),
+        })
     }
 
     /// Clients learn from the socket which process it is that has listened last (unix(7),
