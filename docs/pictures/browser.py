@@ -14,7 +14,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
 # Until a page shows what it is to show, in seconds.
 DEADLINE = 30
 # Pixels of the picture for each of CSS: sharp, and still small.
-SCALE = 1.5
+SCALE = 1.4
 
 
 class Browser:
@@ -46,8 +46,11 @@ class Browser:
 
     def open(self, url, width, height):
         """Opens a page in a window of this size in CSS pixels."""
-        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=SCALE, mobile=False)
+        self.look(width, height)
         self.ask("/url", {"url": url})
+
+    def look(self, width, height):
+        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=SCALE, mobile=False)
 
     def script(self, text):
         return self.ask("/execute/sync", {"script": text, "args": []})

@@ -31,7 +31,7 @@ fn faults_rejections_and_the_queue_are_shown_by_kind() {
         .env("PATH", &std::env::var("PATH").unwrap())
         .start_ready();
     let browser = open(&cluster);
-    until_said(&browser, "Requests go", "least-connections");
+    until_said(&browser, "Strategy", "least-connections");
     until_said(&browser, "Queue", "0 waiting, 2 at a time for each worker");
     until_said(&browser, "Faults of workers", "none since the start");
     until_said(&browser, "Rejected", "none since the start");

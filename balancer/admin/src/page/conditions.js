@@ -28,7 +28,7 @@ function tell(name, words, isBad = false) {
 }
 
 export function drawConditions({ strategy, queue, faults, rejections, certificates }) {
-  tell('Requests go', strategy);
+  tell('Strategy', strategy);
   tell('Queue', queue && `${whole(queue.waiting)} waiting, ${whole(queue.maxConcurrency)} at a time for each worker`,
     queue?.waiting > 0);
   tell('Faults of workers', faultWords(faults), faults.length > 0);
