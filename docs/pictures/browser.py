@@ -14,7 +14,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
 # Until a page shows what it is to show, in seconds.
 DEADLINE = 30
 # Pixels of the picture for each of CSS: sharp, and still small.
-SCALE = 1.4
+SCALE = 1.35
 
 
 class Browser:
