@@ -48,6 +48,16 @@ bench *ARGS:
     cargo build --release
     bench/compare {{ARGS}}
 
+# Links of the documents, and their blocks that are marked to be run
+docs *ARGS:
+    cargo build -p balancer -p verify -p loadtest
+    .ci/docs {{ARGS}}
+
+# Pictures of the documents, anew
+pictures *ARGS:
+    cargo build -p balancer -p loadtest
+    docs/pictures/make {{ARGS}}
+
 # Damaged messages against a second parser, for so many seconds
 fuzz SECONDS="600":
     FUZZ_SECONDS={{SECONDS}} cargo test -p balancer-proxy --test properties

@@ -16,6 +16,7 @@ mod clients;
 mod configuration;
 mod crash;
 mod dashboard;
+mod dashboard_conditions;
 mod documented;
 mod drains;
 mod faults;
