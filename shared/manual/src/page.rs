@@ -15,6 +15,9 @@ const SECTION: &str = ".SH";
 /// None for a sound command: the text is written to memory.
 pub(crate) fn render(mut command: Command) -> io::Result<Vec<u8>> {
     command.build();
+    // As in `--help`: all options in one line would hide the forms of the command line.
+    let usage = command.render_usage().to_string();
+    command = command.override_usage(usage.trim_start_matches("Usage: ").to_owned());
     let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
     let commands: Vec<_> = command.get_subcommands().filter(|found| !found.is_hide_set() && found.get_name() != "help").cloned().collect();
     let extra = command.get_after_help().map(|text| text.to_string());
@@ -113,10 +116,11 @@ fn notes(text: &str) -> Roff {
             if !in_notes {
                 roff.control("SH", ["NOTES"]);
                 in_notes = true;
-            } else if line.starts_with(|first: char| first.is_uppercase()) {
-                roff.control("br", []);
             }
             roff.text([roman(line)]);
+            if line.ends_with('.') {
+                roff.control("br", []);
+            }
         }
     }
     if in_block {
