@@ -33,6 +33,7 @@ mod listeners;
 mod load;
 mod logs;
 mod memory;
+mod monitoring;
 mod one_by_one;
 mod operations;
 mod operators;
