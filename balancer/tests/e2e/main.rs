@@ -36,6 +36,7 @@ mod monitoring;
 mod one_by_one;
 mod operations;
 mod operators;
+mod packaging;
 mod pages;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;

@@ -45,8 +45,9 @@ impl Prometheus {
             .spawn()
             .unwrap();
         let log = Log::follow(process.stderr.take().unwrap());
-        let address = eventually("prometheus listens", || {
+        let address = eventually("prometheus is ready", || {
             let events = log.events();
+            events.iter().find(|event| event["msg"] == "Server is ready to receive web requests.")?;
             let listening = events.iter().find(|event| event["msg"] == "Listening on")?;
             listening["address"].as_str()?.parse().ok()
         });
