@@ -59,6 +59,7 @@ mod terminal;
 mod tls;
 mod told_last;
 mod tools;
+mod trace_context;
 mod upgrade;
 mod verdicts;
 mod watch;
