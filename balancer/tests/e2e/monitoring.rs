@@ -201,7 +201,8 @@ fn the_dashboard_and_the_rules_name_metrics_that_there_are() {
             if is_recorded {
                 assert!(rules.contains(&format!("record: instance:{name}:")), "{name} is not recorded");
             } else {
-                let has_series = known.contains(&format!("\n{name} ")) || known.contains(&format!("\n{name}{{"));
+                let has_series =
+                    known.contains(&format!("\n{name} ")) || known.contains(&format!("\n{name}{{"));
                 // Only with a certificate.
                 assert!(has_series || name.starts_with("balancer_tls_certificate"), "{name} is no metric");
             }

@@ -100,7 +100,8 @@ fn the_packages_settings_are_settings() {
         .collect();
     assert!(names.len() > 2, "{names:?}");
     for name in names.iter().filter(|name| **name != "BALANCER_OPTIONS") {
-        let is_known = definitions::all().any(|definition| definition.variables().any(|variable| variable == *name));
+        let is_known =
+            definitions::all().any(|definition| definition.variables().any(|variable| variable == *name));
         assert!(is_known, "{name} is no setting");
     }
 }

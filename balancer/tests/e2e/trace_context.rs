@@ -15,7 +15,8 @@ fn the_access_log_tells_the_trace() {
         .with(&["--access-log", "access.log", "--access-log-format", "json"])
         .start_ready();
     let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
-    for (path, parent) in [("/cluster/info", &*parent), ("/health", &*parent), ("/cluster/info", "nonsense")] {
+    for (path, parent) in [("/cluster/info", &*parent), ("/health", &*parent), ("/cluster/info", "nonsense")]
+    {
         assert_eq!(cluster.request("GET", path, &[("traceparent", parent)], b"").status, 200);
     }
     assert_eq!(cluster.get("/cluster/info").status, 200);
