@@ -39,6 +39,10 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --features balancer/frameworks --locked -- -D warnings
 
+# The Debian package, below target/debian
+deb:
+    deploy/debian/build
+
 # What a change must pass
 ci:
     bash .ci/run

@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         return code;
     }
     let run = || {
-        verify::cluster::guard::enter(arguments.iter().cloned()).context("could not start a guarded process")?;
+        verify::cluster::guard::enter(arguments.iter().cloned())
+            .context("could not start a guarded process")?;
         verify::run(&Cli::parse_from(&arguments))
     };
     run().unwrap_or_else(|err| {

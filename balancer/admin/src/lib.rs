@@ -58,7 +58,9 @@ impl Handler for Admin {
                 _ => Response::not_allowed(path, method.as_str(), "GET").into(),
             };
         }
-        let Some(file) = page::file(path) else { return read(&self.state, method, path, request.headers()).into() };
+        let Some(file) = page::file(path) else {
+            return read(&self.state, method, path, request.headers()).into();
+        };
         match *method {
             Method::GET | Method::HEAD => file.into(),
             _ => Response::not_allowed(path, method.as_str(), "GET, HEAD").into(),

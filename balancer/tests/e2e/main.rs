@@ -37,6 +37,7 @@ mod monitoring;
 mod one_by_one;
 mod operations;
 mod operators;
+mod packaging;
 mod pages;
 #[expect(unreachable_pub, reason = "as above")]
 mod peers;
@@ -59,6 +60,7 @@ mod terminal;
 mod tls;
 mod told_last;
 mod tools;
+mod trace_context;
 mod upgrade;
 mod verdicts;
 mod watch;

@@ -45,8 +45,9 @@ impl Prometheus {
             .spawn()
             .unwrap();
         let log = Log::follow(process.stderr.take().unwrap());
-        let address = eventually("prometheus listens", || {
+        let address = eventually("prometheus is ready", || {
             let events = log.events();
+            events.iter().find(|event| event["msg"] == "Server is ready to receive web requests.")?;
             let listening = events.iter().find(|event| event["msg"] == "Listening on")?;
             listening["address"].as_str()?.parse().ok()
         });
@@ -200,7 +201,8 @@ fn the_dashboard_and_the_rules_name_metrics_that_there_are() {
             if is_recorded {
                 assert!(rules.contains(&format!("record: instance:{name}:")), "{name} is not recorded");
             } else {
-                let has_series = known.contains(&format!("\n{name} ")) || known.contains(&format!("\n{name}{{"));
+                let has_series =
+                    known.contains(&format!("\n{name} ")) || known.contains(&format!("\n{name}{{"));
                 // Only with a certificate.
                 assert!(has_series || name.starts_with("balancer_tls_certificate"), "{name} is no metric");
             }

@@ -19,7 +19,11 @@ pub(crate) fn render(mut command: Command) -> io::Result<Vec<u8>> {
     let usage = command.render_usage().to_string();
     command = command.override_usage(usage.trim_start_matches("Usage: ").to_owned());
     let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
-    let commands: Vec<_> = command.get_subcommands().filter(|found| !found.is_hide_set() && found.get_name() != "help").cloned().collect();
+    let commands: Vec<_> = command
+        .get_subcommands()
+        .filter(|found| !found.is_hide_set() && found.get_name() != "help")
+        .cloned()
+        .collect();
     let extra = command.get_after_help().map(|text| text.to_string());
     let source = format!("{name} {}", command.get_version().unwrap_or_default());
     let mut page = Vec::new();

@@ -13,7 +13,9 @@ fn command() -> Command {
         .after_help("Examples:\n  server --port 80    at the usual port\n  server -x\n\nExit codes: 0 ok.")
         .arg(Arg::new("port").long("port").value_name("PORT").help("Where to listen").help_heading("Listen"))
         .arg(Arg::new("quiet").short('q').long("quiet").action(ArgAction::SetTrue).help("Say nothing"))
-        .subcommand(Command::new("stop").about("Stop it").arg(Arg::new("force").long("force").help("At once")))
+        .subcommand(
+            Command::new("stop").about("Stop it").arg(Arg::new("force").long("force").help("At once")),
+        )
         .subcommand(Command::new("secret").about("For nobody").hide(true))
 }
 
@@ -40,7 +42,8 @@ fn a_page_has_what_help_has() {
     let page = page("server");
     assert!(page.contains(".TH SERVER 1"), "{page}");
     assert!(page.contains("server \\- Serves pages\n"), "the line for whatis is one line: {page}");
-    for section in [".SH SYNOPSIS", ".SH LISTEN", ".SH COMMANDS", ".SS \"server stop\"", ".SH EXAMPLES", ".SH NOTES"]
+    for section in
+        [".SH SYNOPSIS", ".SH LISTEN", ".SH COMMANDS", ".SS \"server stop\"", ".SH EXAMPLES", ".SH NOTES"]
     {
         assert!(page.contains(section), "{section}: {page}");
     }

@@ -54,7 +54,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["balancer-pool", "balancer-state", "balancer-supervisor", "shared-process", "shared-protocol"],
     ),
     ("balancer-ctl", &["shared-http-client", "shared-protocol", "shared-settings", "shared-telemetry"]),
-    ("worker", &["shared-manual", "shared-process", "shared-protocol", "shared-settings", "shared-store", "shared-telemetry"]),
+    (
+        "worker",
+        &[
+            "shared-manual",
+            "shared-process",
+            "shared-protocol",
+            "shared-settings",
+            "shared-store",
+            "shared-telemetry",
+        ],
+    ),
     (
         "verify",
         &[
@@ -70,7 +80,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "loadtest",
-        &["shared-balance-stats", "shared-manual", "shared-process", "shared-protocol", "shared-settings", "shared-telemetry"],
+        &[
+            "shared-balance-stats",
+            "shared-manual",
+            "shared-process",
+            "shared-protocol",
+            "shared-settings",
+            "shared-telemetry",
+        ],
     ),
 ];
 
