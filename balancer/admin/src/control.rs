@@ -209,7 +209,7 @@ impl Handler for Control {
             (_, "/reload" | "/scale" | "/stop" | "/upgrade") => {
                 Response::not_allowed(path, method.as_str(), "POST").into()
             }
-            _ => read(&self.state, method, path).into(),
+            _ => read(&self.state, method, path, &head.headers).into(),
         }
     }
 }
