@@ -17,11 +17,11 @@ use listenfd::ListenFd;
 use shared_protocol::{LATENCY_BOUNDS_MICROS, PrimaryMessage, TrafficReport};
 
 use crate::config::Config;
+use crate::connection_limits::{DISCONNECT_LIMIT, HEAD_LIMIT, KEEP_ALIVE};
 use crate::context::Context;
 use crate::crash::Connections;
 use crate::error::Failure;
 use crate::primary::{Asker, Commands, Link};
-use crate::connection_limits::{DISCONNECT_LIMIT, HEAD_LIMIT, KEEP_ALIVE};
 use crate::{middleware, routes};
 
 /// Between two reports to the primary.

@@ -69,7 +69,10 @@ async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, Failure> {
 
 /// An answer with `body` as JSON.
 fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
-    json_text(status, serde_json::to_vec(body).expect("bodies are structs with text keys and always serialise"))
+    json_text(
+        status,
+        serde_json::to_vec(body).expect("bodies are structs with text keys and always serialise"),
+    )
 }
 
 /// An answer with `text`, which is JSON.

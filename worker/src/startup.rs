@@ -150,9 +150,8 @@ impl Worker {
         // after the answer that they wait for.
         let stopped = async {
             let of_clients = async {
-                match &clients {
-                    Some(clients) => clients.stop().await,
-                    None => {}
+                if let Some(clients) = &clients {
+                    clients.stop().await;
                 }
             };
             tokio::join!(handle.stop(true), of_clients)

@@ -4,11 +4,11 @@
 
 use shared_settings::definitions::{
     ACCESS_LOG, ACCESS_LOG_FORMAT, ACME_DOMAIN, BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS,
-    BUFFER_RESPONSES, CLIENT_TIMEOUT, CLUSTER, DISPATCH, ERROR_PAGES, HALF_CLOSE, HASH_KEY, HEAD_TIMEOUT, HSTS,
-    HTTP_REDIRECT, HTTP2, IDLE_TIMEOUT, MAX_CONCURRENCY, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP,
-    MAX_REQUEST_BODY, MAX_REQUESTS, MAX_TUNNELS, MIN_BODY_RATE, QUEUE, QUEUE_TIMEOUT, RESPONSE_TIMEOUT, SHUTDOWN_DELAY,
-    STICKY_COOKIE, STICKY_PATH, STICKY_SAME_SITE, STICKY_SECRET, STICKY_SECURE, STRATEGY, TLS_CERT,
-    TLS_CLIENT_CA, TLS_DIR, TLS_KEY, TRUST_FORWARDED,
+    BUFFER_RESPONSES, CLIENT_TIMEOUT, CLUSTER, DISPATCH, ERROR_PAGES, HALF_CLOSE, HASH_KEY, HEAD_TIMEOUT,
+    HSTS, HTTP_REDIRECT, HTTP2, IDLE_TIMEOUT, MAX_CONCURRENCY, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP,
+    MAX_REQUEST_BODY, MAX_REQUESTS, MAX_TUNNELS, MIN_BODY_RATE, QUEUE, QUEUE_TIMEOUT, RESPONSE_TIMEOUT,
+    SHUTDOWN_DELAY, STICKY_COOKIE, STICKY_PATH, STICKY_SAME_SITE, STICKY_SECRET, STICKY_SECURE, STRATEGY,
+    TLS_CERT, TLS_CLIENT_CA, TLS_DIR, TLS_KEY, TRUST_FORWARDED,
 };
 use shared_settings::listen::Place;
 use shared_settings::{ConfigError, Definition, Settings};
@@ -107,7 +107,9 @@ pub(super) fn dispatch(
         }
     }
     match &listening.all[..] {
-        [one] if matches!(one.listen.place, Place::Tcp(_)) && one.listen.proxy_protocol.is_none() => Ok(dispatch),
+        [one] if matches!(one.listen.place, Place::Tcp(_)) && one.listen.proxy_protocol.is_none() => {
+            Ok(dispatch)
+        }
         [one] => refuse(
             &format!("{} ({})", one.listen, one.origin),
             "workers accept connections of one plain TCP address, without the PROXY protocol",
@@ -158,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_delay_is_for_bundled_workers_which_ask_the_primary_how_the_cluster_is() {
-        let settings = Settings::from_parts(&[("CLUSTER_DISPATCH", "direct"), ("CLUSTER_SHUTDOWN_DELAY", "1s")], "");
+        let settings =
+            Settings::from_parts(&[("CLUSTER_DISPATCH", "direct"), ("CLUSTER_SHUTDOWN_DELAY", "1s")], "");
         let listening = Listening::new(&settings, CLUSTER_OF_TWO).unwrap();
         assert!(dispatch(&settings, CLUSTER_OF_TWO, &listening, false).is_ok());
         assert!(dispatch(&settings, CLUSTER_OF_TWO, &listening, true).is_err());

@@ -59,7 +59,12 @@ impl Direct {
     ///
     /// # Errors
     /// When there are no descriptors left.
-    pub(crate) fn pass(&self, command: &mut std::process::Command, id: WorkerId, port: &Port) -> io::Result<()> {
+    pub(crate) fn pass(
+        &self,
+        command: &mut std::process::Command,
+        id: WorkerId,
+        port: &Port,
+    ) -> io::Result<()> {
         let mut sockets = vec![OwnedFd::from(self.sockets.of(id)?)];
         let mut names = "http".to_owned();
         if let Port::Passed(listener, _) = port {

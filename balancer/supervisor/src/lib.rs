@@ -45,8 +45,10 @@ pub mod shim;
 mod supervisor;
 mod system;
 
-pub use balancer_fleet::{DrainSignal, Limits, PortPolicy, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy};
-pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply};
+pub use balancer_fleet::{
+    DrainSignal, Limits, PortPolicy, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy,
+};
+pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply, Unchanged};
 pub use look::Subject;
 pub use supervisor::{Ended, Supervisor};
 pub use system::{Machine, System};

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use shared_protocol::{
-    Generation, LeftRunning, OutputStream, PrimaryMessage, TrafficReport, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR,
-    WorkerMessage,
+    Generation, LeftRunning, OutputStream, PrimaryMessage, TrafficReport, WORKER_COUNT_VAR,
+    WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;

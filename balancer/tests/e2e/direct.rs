@@ -40,13 +40,15 @@ fn workers_answer_clients_themselves_and_operators_see_all_of_it() {
         (all >= 61).then_some(workers)
     });
     assert!(seen.iter().all(|worker| worker["requests"].as_u64().unwrap() > 0), "{seen:?}");
-    let counted: u64 = (1..=2)
-        .map(|id| cluster.metric(&format!("requests_total{{worker=\"{id}\",status=\"200\"}}")))
-        .sum();
+    let counted: u64 =
+        (1..=2).map(|id| cluster.metric(&format!("requests_total{{worker=\"{id}\",status=\"200\"}}"))).sum();
     assert_eq!(counted, seen.iter().map(|worker| worker["requests"].as_u64().unwrap()).sum::<u64>());
     // A worker that is asked how the cluster is has it from the primary.
     let list = cluster.get("/cluster/workers").json();
-    assert_eq!((list["primary"]["pid"].as_u64(), list["count"].as_u64()), (Some(cluster.pid().into()), Some(2)));
+    assert_eq!(
+        (list["primary"]["pid"].as_u64(), list["count"].as_u64()),
+        (Some(cluster.pid().into()), Some(2))
+    );
     let health = cluster.get("/health").json();
     assert_eq!((&health["status"], &health["workers"]["online"]), (&Value::from("ok"), &Value::from(2)));
 }
@@ -94,7 +96,9 @@ fn ask_freshly(cluster: &Cluster, goes_on: impl Fn() -> bool) -> Outcome {
         let answered = stream.write_all(request).is_ok() && stream.read_to_end(&mut text).is_ok();
         if answered && text.starts_with(b"HTTP/1.1 200") {
             outcome.served += 1;
-        } else if text.is_empty() || (text.starts_with(b"HTTP/1.1 502") && text.ends_with(b"before you try again\"}")) {
+        } else if text.is_empty()
+            || (text.starts_with(b"HTTP/1.1 502") && text.ends_with(b"before you try again\"}"))
+        {
             outcome.cut += 1;
         } else {
             outcome.wrong.push(String::from_utf8_lossy(&text).into_owned());
@@ -153,7 +157,8 @@ fn what_waits_for_a_frozen_worker_is_served_by_others() {
     let start = Instant::now();
     let until = start + Duration::from_secs(3);
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_freshly(&cluster, || Instant::now() < until))).collect();
+        let clients: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| ask_freshly(&cluster, || Instant::now() < until))).collect();
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     let took = start.elapsed();

@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use crate::direct::Accepts;
 use crate::look::Subject;
 use crate::probe::{Healthy, Miss, Outcome, Target};
-use crate::direct::Accepts;
 use crate::process::{ProcessHandle, ProcessReport};
 use crate::system::{Looks, Outcomes, Reports, System};
 use balancer_fleet::Launch;
