@@ -1,7 +1,7 @@
 //! Just enough HTTP/1.1 to be asked by `verify`.
 
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 
 pub struct Request {
     pub method: String,
@@ -11,7 +11,7 @@ pub struct Request {
 }
 
 /// The next request; `None` when the client is gone.
-pub fn read(reader: &mut (impl BufRead + Read)) -> Option<Request> {
+pub fn read(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&count| count > 0)?;
     let mut words = line.split_ascii_whitespace();
