@@ -73,7 +73,8 @@ pub fn of_certificate(err: &CertificateError) -> String {
 /// `handshake_failure (40)`, as RFC 8446, section 6, has it.
 pub fn alert_name(alert: AlertDescription) -> String {
     let camel = format!("{alert:?}");
-    if camel.starts_with("Unknown(") {
+    // One without a name.
+    if camel.contains('(') {
         return u8::from(alert).to_string();
     }
     let mut name = String::new();

@@ -63,6 +63,7 @@ fn an_authority_vouches_for_its_servers_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let mut ca = params("an authority");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
     let trust = file(directory.path(), &ca.pem());
     let (config, _) = server(&params("localhost"), Some(&ca));
