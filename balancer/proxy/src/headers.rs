@@ -5,6 +5,7 @@ mod request;
 mod request_id;
 mod response;
 
+pub(crate) use request::sends_trailers;
 pub use request::write_request;
 pub use request_id::RequestId;
 pub use response::{ResponseHeaders, write_response};

@@ -180,10 +180,12 @@ impl<'a> Exchange<'a> {
         let head = &upstream.read_buffer.bytes()[..length];
         let response = ResponseHead::parse(head, context.is_head, &mut self.client.fields)?;
         let plan = plan(&response, context, state)?;
-        let (is_written, framing, connection) = match plan {
-            Plan::Interim { wanted } => (wanted, Framing::Empty, None),
-            Plan::Tunnel => (true, Framing::Empty, Some("upgrade")),
-            Plan::Body(body) => (true, body.to, context.connection_option(body.keeps_client)),
+        let (is_written, framing, trailers, connection) = match plan {
+            Plan::Interim { wanted } => (wanted, Framing::Empty, false, None),
+            Plan::Tunnel => (true, Framing::Empty, false, Some("upgrade")),
+            Plan::Body(body) => {
+                (true, body.to, body.trailers, context.connection_option(body.keeps_client))
+            }
         };
         if is_written {
             let sticky = proxy.affinity.cookie().zip(context.cookie);
@@ -192,7 +194,8 @@ impl<'a> Exchange<'a> {
             });
             let request_id = &context.id;
             let hsts = self.client.hsts.as_deref();
-            let headers = ResponseHeaders { worker, request_id, framing, connection, hsts, cookie };
+            let headers =
+                ResponseHeaders { worker, request_id, framing, trailers, connection, hsts, cookie };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);
         }
         self.upload.has_continued |= is_written && response.status == 100;
@@ -230,7 +233,7 @@ impl<'a> Exchange<'a> {
         let limit = usize::try_from(proxy.limits.buffer_responses).unwrap_or(usize::MAX);
         let reads_ahead = plan.reads_ahead && limit > 0;
         let limits = reads_ahead.then_some(ReadAheadLimits { memory: &proxy.buffer_memory, limit });
-        let mut download = Download::new(plan.from, plan.to, limits);
+        let mut download = Download::new(plan, limits);
         if let Err(error) = download.stage(self.client, &mut upstream) {
             // The client has seen nothing of this response yet.
             self.client.write_buffer.clear();
