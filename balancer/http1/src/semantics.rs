@@ -59,7 +59,8 @@ impl<'h> Semantics<'h> {
             FieldKind::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
             FieldKind::Expect => self.has_unknown_expectation = true,
             FieldKind::Te => {
-                self.takes_trailers |= syntax::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+                self.takes_trailers |=
+                    syntax::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
             }
             FieldKind::HopByHop | FieldKind::Trailer | FieldKind::Custom(_) | FieldKind::Other => {}
         }

@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn others_are() {
         let long = "x-".repeat(100);
-        for name in ["grpc-status", "Digest", "Content-Digest", "Content-MD5", "ETag", "server-timing", &long] {
+        for name in ["grpc-status", "Digest", "Content-Digest", "Content-MD5", "ETag", "server-timing", &long]
+        {
             assert!(is_allowed::<Custom>(name.as_bytes()), "{name}");
         }
         assert_eq!(ended(""), "0\r\n\r\n");

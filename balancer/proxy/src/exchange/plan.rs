@@ -94,9 +94,7 @@ fn body(
         from: response.framing,
         to,
         // Browsers and others take them in HTTP/2 without having asked.
-        trailers: response.framing == Framing::Chunked
-            && context.takes_trailers
-            && !response.nominates(),
+        trailers: response.framing == Framing::Chunked && context.takes_trailers && !response.nominates(),
         keeps_client,
         keeps_upstream: response.keeps_alive(),
         keep_alive_timeout: response.keep_alive_timeout(),

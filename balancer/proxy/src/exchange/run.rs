@@ -183,9 +183,7 @@ impl<'a> Exchange<'a> {
         let (is_written, framing, trailers, connection) = match plan {
             Plan::Interim { wanted } => (wanted, Framing::Empty, false, None),
             Plan::Tunnel => (true, Framing::Empty, false, Some("upgrade")),
-            Plan::Body(body) => {
-                (true, body.to, body.trailers, context.connection_option(body.keeps_client))
-            }
+            Plan::Body(body) => (true, body.to, body.trailers, context.connection_option(body.keeps_client)),
         };
         if is_written {
             let sticky = proxy.affinity.cookie().zip(context.cookie);
@@ -194,8 +192,7 @@ impl<'a> Exchange<'a> {
             });
             let request_id = &context.id;
             let hsts = self.client.hsts.as_deref();
-            let headers =
-                ResponseHeaders { worker, request_id, framing, trailers, connection, hsts, cookie };
+            let headers = ResponseHeaders { worker, request_id, framing, trailers, connection, hsts, cookie };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);
         }
         self.upload.has_continued |= is_written && response.status == 100;
