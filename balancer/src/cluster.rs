@@ -21,15 +21,16 @@ use worker::config::State;
 use balancer_access_log::AccessLog;
 use balancer_acme::Manager;
 use balancer_pool::Pool;
-use balancer_proxy::listener::{self, Phase, Serving};
-use balancer_proxy::{OpenRequests, Proxy};
+use balancer_proxy::listener::{self, Phase, Serving, Slots};
+use balancer_proxy::{AffinitySource, OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_state::counters::Counters;
+use balancer_supervisor::direct::Direct;
 use balancer_supervisor::executable::Executable;
 use balancer_supervisor::output::{OutputMode, OutputSettings, WorkerOutput};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::release::OpenedRelease;
-use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
+use balancer_supervisor::{Command, Handle, Machine, PortPolicy, Settings, Supervisor, reaper};
 use balancer_tls::Tls;
 
 use crate::acme;
@@ -44,7 +45,7 @@ use crate::signals::Signals;
 use crate::sockets::{ListenerParts, Sockets};
 use crate::state_dir::StateDir;
 use crate::tls;
-use crate::upgrade::{self, Estate, Invocation, Parts, Predecessor, Successor};
+use crate::upgrade::{self, Estate, Invocation, Legacy, Parts, Predecessor, Successor};
 use crate::worker_env;
 
 /// Upgrades that may be asked for while one is carried out; all but that one are turned down.
@@ -79,11 +80,16 @@ pub(crate) fn run(
     let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
     let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
     let handover = successor.as_ref().map(|successor| &successor.handover);
-    let workers = first_workers(config, workers, handover);
+    let configured_workers = config.mode.range().is_none().then_some(workers as usize);
+    let workers = first_workers(config, workers, fd_budget.max_workers, handover);
+    if let (Some(tls), Some(tickets)) = (&tls, handover.and_then(|handover| handover.tickets.as_ref())) {
+        tls.resume(tickets);
+    }
     if let Some(seconds) = handover.and_then(|handover| handover.maintenance_retry_after) {
         state.registry.maintenance.begin(seconds);
     }
     let sockets = Sockets::open(config, activation, handover, &parts)?;
+    let state = ClusterState { slots: sockets.clients.slots.clone(), ..state };
     let acme = acme::open(config, &parts, &state)?;
     let state_dir = open_state_dir(config, handover)?;
     let output = worker_output(config, &mut log, &state)?;
@@ -92,7 +98,10 @@ pub(crate) fn run(
         None => Default::default(),
     };
     let open = OpenRequests::default();
-    let proxy = proxy(config, &state, open.clone(), access_log.clone())?;
+    let left = handover.and_then(|handover| handover.sticky_secret.as_ref());
+    let (affinity, sticky_secret) = config.affinity.source(config.balancing.strategy, left)?;
+    let proxy = proxy(config, &state, open.clone(), access_log.clone(), affinity)?;
+    let legacy = Legacy { configured_workers, tls: tls.clone(), sticky_secret };
     let (reopened, reloaded) = (access_log.clone(), tls.clone());
     let (supervisor, commands) = Handle::new(move || {
         reopened.reopen();
@@ -107,6 +116,7 @@ pub(crate) fn run(
         workers,
         invocation,
         successor,
+        legacy,
         inherited,
         fd_budget,
         sockets,
@@ -123,10 +133,16 @@ pub(crate) fn run(
     runtime.block_on(cluster.run(commands))
 }
 
-/// Where the load chooses the number of workers, a successor begins with its predecessor's.
-fn first_workers(config: &Config, workers: u32, handover: Option<&Handover>) -> u32 {
-    let left = handover.and_then(|handover| handover.workers);
-    let left = left.filter(|&left| config.mode.range().is_some_and(|range| range.contains(left)));
+/// A successor begins with its predecessor's number of workers, which an operator or the load
+/// has chosen, unless its configuration asks for another one than that of the predecessor did.
+/// More than `most` find no room.
+fn first_workers(config: &Config, workers: u32, most: usize, handover: Option<&Handover>) -> u32 {
+    let Some(handover) = handover else { return workers };
+    let is_kept = |left: usize| match config.mode.range() {
+        Some(range) => range.contains(left),
+        None => handover.configured_workers == Some(workers as usize) && left <= most,
+    };
+    let left = handover.workers.filter(|&left| is_kept(left));
     left.and_then(|left| u32::try_from(left).ok()).unwrap_or(workers)
 }
 
@@ -170,6 +186,7 @@ fn proxy(
     state: &ClusterState,
     open: OpenRequests,
     access_log: AccessLog,
+    affinity: AffinitySource,
 ) -> anyhow::Result<Arc<Proxy>> {
     let mut proxy = Proxy::new(
         Arc::clone(&state.pool),
@@ -183,7 +200,7 @@ fn proxy(
     proxy.health_target = config.health_target();
     proxy.access_log = access_log;
     proxy.error_pages = error_pages::open(config)?;
-    proxy.affinity = config.affinity.source(config.balancing.strategy)?;
+    proxy.affinity = affinity;
     Ok(Arc::new(proxy))
 }
 
@@ -193,6 +210,7 @@ struct Cluster<'a> {
     workers: u32,
     invocation: Invocation,
     successor: Option<Successor>,
+    legacy: Legacy,
     inherited: Inherited,
     fd_budget: FdBudget,
     sockets: Sockets,
@@ -219,7 +237,10 @@ impl Cluster<'_> {
         let (upgrades, requests) = mpsc::channel(QUEUED_UPGRADES);
         let signals = Signals::install(handle.clone(), upgrades.clone(), self.access_log)
             .context("could not install signal handlers")?;
-        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, self.output);
+        let mut launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, self.output);
+        let slots = state.slots.clone();
+        launcher.direct =
+            slots.clone().map(|sockets| Direct { sockets, registry: Arc::clone(&state.registry) });
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
@@ -236,7 +257,7 @@ impl Cluster<'_> {
         let (closing, described) = (sockets.closing(), sockets.described());
         let (address, listeners) = (sockets.clients.address(), sockets.clients.urls());
         let left = self.successor.as_ref().map(|successor| &successor.handover);
-        let mut estate = Estate::new(&sockets, self.state_dir.as_ref(), left)?;
+        let mut estate = Estate::new(&sockets, self.state_dir.as_ref(), left, self.legacy)?;
         let belongings = estate.belongings.clone();
         let first = if self.successor.is_some() { Phase::Pending } else { Phase::Open };
         let (phase, phase_seen) = watch::channel(first);
@@ -259,7 +280,12 @@ impl Cluster<'_> {
             tokio::spawn(operators.turn.clone().run(acme.run()));
         }
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
-        let serving = Serving { app: self.proxy, phase: phase_seen, permits: Arc::clone(&permits) };
+        let serving = Serving {
+            app: self.proxy,
+            phase: phase_seen,
+            permits: Arc::clone(&permits),
+            slots: slots.map(|sockets| Slots { sockets, pool: Arc::clone(&state.pool) }),
+        };
         // Those of Unix sockets are removed when nothing is served any more.
         let files = sockets.clients.files;
         let (threads, clients) = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
@@ -293,6 +319,7 @@ impl Cluster<'_> {
             Parts {
                 invocation: self.invocation,
                 inherited: self.inherited,
+                is_direct: config.is_direct(),
                 estate,
                 children: children.clone(),
                 supervisor: handle.clone(),
@@ -305,6 +332,7 @@ impl Cluster<'_> {
             connections: self.fd_budget.connections,
             registry,
             events,
+            is_direct: config.is_direct(),
             predecessor,
             leaving,
             open: self.open,
@@ -334,7 +362,8 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,
-        ports: config.program.port_policy(),
+        // Where workers accept connections themselves, they inherit what listens on their ports.
+        ports: if config.is_direct() { PortPolicy::Own } else { config.program.port_policy() },
         give_up_after: config.give_up_after,
     }
 }

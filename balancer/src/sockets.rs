@@ -50,6 +50,12 @@ impl Sockets {
         let ignored = activation.ignored.clone();
         let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
         let mut without_effect = Vec::new();
+        if config.is_direct() && !clients.is_empty() {
+            anyhow::bail!(
+                "sockets for clients were passed (LISTEN_FDS), and with --dispatch direct each worker needs one of \
+                 its own: leave one out, for example --dispatch relay"
+            );
+        }
 
         let clients = if clients.is_empty() {
             Clients::bind(config, parts).map_err(|err| match &ignored {
@@ -142,9 +148,11 @@ impl Sockets {
             let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
             chosen.as_ref().is_none_or(|chosen| *chosen == path)
         });
-        let (control, control_places) = match passed {
-            Some(socket) => {
-                let control = ControlSocket::succeed(socket, handover.owns_control_directory)?;
+        // One whose file has just gone is made anew.
+        let taken =
+            passed.and_then(|socket| ControlSocket::succeed(socket, handover.owns_control_directory).ok());
+        let (control, control_places) = match taken {
+            Some(control) => {
                 let places = Places::chosen(control.path.clone());
                 (control, places)
             }

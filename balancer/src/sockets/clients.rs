@@ -12,8 +12,9 @@ use shared_settings::control::ClusterName;
 use shared_settings::describe_bind_error;
 use shared_settings::listen::{Listen, Place, ProxySources};
 
-use balancer_proxy::listener::{Listener, ListenerOptions};
+use balancer_proxy::listener::{self, Listener, ListenerOptions};
 use balancer_proxy::{self as proxy, AcmeChallenges, Redirect};
+use balancer_state::slot_sockets::SlotSockets;
 use balancer_tls::Tls;
 
 use crate::activation::{Label, Socket};
@@ -31,6 +32,8 @@ pub(crate) struct Clients {
     pub(crate) files: Vec<SocketFile>,
     /// They were passed.
     pub(crate) are_inherited: bool,
+    /// Those of slots, where workers accept connections themselves; then there are no listeners.
+    pub(crate) slots: Option<Arc<SlotSockets>>,
 }
 
 /// What listeners have from elsewhere.
@@ -45,13 +48,30 @@ impl Clients {
     /// # Errors
     /// When one of them cannot be had; nothing of the others is left then.
     pub(super) fn bind(config: &Config, parts: &ListenerParts) -> anyhow::Result<Self> {
-        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
+        let mut clients =
+            Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false, slots: None };
+        if config.is_direct() {
+            return clients.with_slots(config);
+        }
         for one in &config.listening.all {
             let (listener, place) = clients.bind_one(config, one)?;
             clients.listeners.push(listener.with(options(config, one, parts)));
             clients.places.push(Listen { place, ..one.listen.clone() });
         }
         Ok(clients)
+    }
+
+    /// A socket for each slot, of which the first one is opened now.
+    fn with_slots(mut self, config: &Config) -> anyhow::Result<Self> {
+        let wanted = config.listen();
+        let (first, open) = listener::bind_shared(wanted)
+            .map_err(|err| anyhow::Error::msg(describe_bind_error(wanted, &err)))?;
+        let bound = first.local_addr().context("could not read the bound address")?;
+        self.places.extend(
+            config.listening.all.iter().map(|one| Listen { place: Place::Tcp(bound), ..one.listen.clone() }),
+        );
+        self.slots = Some(Arc::new(SlotSockets::new(first, open)));
+        Ok(self)
     }
 
     fn bind_one(&mut self, config: &Config, one: &ClientListener) -> anyhow::Result<(Listener, Place)> {
@@ -109,14 +129,18 @@ impl Clients {
         parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
         let mut groups = groups(passed)?;
-        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
+        let mut clients =
+            Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false, slots: None };
         for one in &config.listening.all {
             let found = groups.iter().position(|(place, _)| is_at(&one.listen.place, place));
             let found =
                 found.or_else(|| groups.iter().position(|(place, _)| could_be(&one.listen.place, place)));
             let (listener, place) = match found.map(|index| groups.swap_remove(index)) {
                 None => clients.bind_one(config, one)?,
-                Some((place, sockets)) => (clients.take_over(sockets, &place, handover)?, place),
+                Some((place, sockets)) => match clients.take_over(sockets, &place, handover)? {
+                    Some(listener) => (listener, place),
+                    None => clients.bind_one(config, one)?,
+                },
             };
             clients.listeners.push(listener.with(options(config, one, parts)));
             clients.places.push(Listen { place, ..one.listen.clone() });
@@ -124,13 +148,14 @@ impl Clients {
         Ok(clients)
     }
 
-    /// One listener of all `sockets`, which are at the same place.
+    /// One listener of all `sockets`, which are at the same place. None when the file has just
+    /// gone by which clients would find it.
     fn take_over(
         &mut self,
         sockets: Vec<Socket>,
         place: &Place,
         handover: &Handover,
-    ) -> anyhow::Result<Listener> {
+    ) -> anyhow::Result<Option<Listener>> {
         let unfit = || format!("could not take over {place}");
         let mut tcp = Vec::new();
         for socket in sockets {
@@ -140,13 +165,14 @@ impl Clients {
                     if let Place::Unix { path, .. } = place
                         && handover.files.iter().any(|file| Path::new(file) == path)
                     {
-                        self.files.push(SocketFile::of_another(path).with_context(unfit)?);
+                        let Ok(file) = SocketFile::of_another(path) else { return Ok(None) };
+                        self.files.push(file);
                     }
-                    return Listener::unix(socket).with_context(unfit);
+                    return Listener::unix(socket).with_context(unfit).map(Some);
                 }
             }
         }
-        Listener::succeed(tcp).with_context(unfit)
+        Listener::succeed(tcp).with_context(unfit).map(Some)
     }
 
     /// Takes sockets that were passed. What a setting says of the same address holds for them.
@@ -158,7 +184,8 @@ impl Clients {
         config: &Config,
         parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
-        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: true };
+        let mut clients =
+            Self { listeners: vec![], places: vec![], files: vec![], are_inherited: true, slots: None };
         for (label, socket) in passed {
             let unfit = || format!("{label} cannot be used");
             let place = place(&socket).with_context(unfit)?;

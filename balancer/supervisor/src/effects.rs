@@ -8,6 +8,7 @@ use balancer_pool::Worker;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{Generation, WorkerRef};
 
+use crate::handle::Upgrade;
 use crate::measure;
 use crate::oom::{self, Rank};
 use crate::probe::{Expected, Target};
@@ -24,6 +25,9 @@ impl<S: System> Supervisor<S> {
             Effect::Probe(generation) => self.probe(generation),
             Effect::Publish(generation) => {
                 if let Some(worker) = self.worker(generation) {
+                    if let Some(running) = self.running.get(&generation) {
+                        running.handle.accept();
+                    }
                     self.state.pool.publish(worker);
                 }
             }
@@ -84,12 +88,23 @@ impl<S: System> Supervisor<S> {
                     pids.into_iter().for_each(|pid| oom::set_rank(pid, Rank::Worker));
                 }
             }
+            Effect::BeginUpgrade(result) => self.answer_upgrade(result),
             Effect::Announce { event, requester } => {
                 let now = self.clock.now();
                 self.load_watch.iter_mut().for_each(|watch| watch.note(&event, now));
                 self.announce(event, requester);
             }
         }
+    }
+
+    /// Tells whoever has asked whether an upgrade may begin.
+    fn answer_upgrade(&mut self, result: Result<(), &'static str>) {
+        let Some(Upgrade { answer, over }) = self.upgrade_asked.take() else { return };
+        if result.is_ok() {
+            self.upgrade = Some(over);
+        }
+        // Where nobody waits for it any more, it is over at once.
+        let _ = answer.send(result.map_err(str::to_owned));
     }
 
     fn launch(&mut self, launch: Launch) {
@@ -126,6 +141,10 @@ impl<S: System> Supervisor<S> {
 
     fn await_drain(&mut self, generation: Generation) {
         let Some(worker) = self.worker(generation) else { return };
+        if self.running.get(&generation).is_some_and(|running| running.handle.drain()) {
+            // Its exit tells that it has nothing left.
+            return;
+        }
         let reports = self.reports.clone();
         let place = self.running.get(&generation).and_then(RunningProcess::place);
         let waiting = tokio::spawn(async move {

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod control;
+mod direct;
 mod event;
 mod output;
 pub mod problem;
@@ -18,13 +19,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use certificate::CertificateStatus;
 pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status, Upgraded, WorkerRange};
+pub use direct::{LATENCY_BOUNDS, LATENCY_BOUNDS_MICROS, PrimaryMessage, TrafficReport};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;
 pub use reload::{ReleaseId, ReloadMode, Turn, UnknownReloadMode};
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
-pub use upgrade::{Handover, SuccessorMessage, TAKE_OVER, Upgrade};
+pub use upgrade::{Handover, Secret, SuccessorMessage, TAKE_OVER, TicketKey, Tickets, Upgrade, Word};
 
 /// Response header: the worker that answered; `0` is the primary itself.
 pub const WORKER_ID_HEADER: &str = "x-worker-id";
@@ -331,6 +333,10 @@ pub enum WorkerMessage {
     Failed { reason: String },
     /// The process has been asked to stop and takes no further connections.
     Leaving,
+    /// What it has answered to clients whose connections it has accepted itself.
+    Traffic(TrafficReport),
+    /// What the primary would answer to a GET of this path.
+    Ask { id: u64, path: String },
     /// From the shim of somebody else's program: it runs.
     Started { pid: u32 },
     /// From the shim of somebody else's program: it has ended, and so has all
