@@ -4,6 +4,7 @@
 mod request;
 mod request_id;
 mod response;
+mod rewriting;
 
 pub use request::write_request;
 pub use request_id::RequestId;
