@@ -9,6 +9,7 @@
 //! there, whatever fails. Each domain has a certificate and a schedule of its own, so that
 //! one that fails holds up no other.
 
+mod attempts;
 mod client;
 mod domain;
 mod manager;

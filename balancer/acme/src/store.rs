@@ -4,9 +4,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use balancer_tls::{Certificate, PairFiles};
 use rustix::fs::FlockOperation;
+
+use crate::attempts::Attempts;
 
 /// What is written before an order, to learn whether its result could be kept: more than a
 /// certificate with its chain and key has.
@@ -89,6 +92,27 @@ impl Store {
 
     pub(crate) fn save_certificate(&self, domain: &str, pem: &str) -> Result<(), StoreError> {
         self.write(&format!("{domain}.pem"), pem.as_bytes())
+    }
+
+    /// What has failed for `domain` since it last got a certificate; `None` if nothing has, or
+    /// what is there cannot be used: it is only to save the server some work.
+    pub(crate) fn attempts(&self, domain: &str) -> Option<Attempts> {
+        let text = fs::read(self.attempts_path(domain)).ok()?;
+        Attempts::parse(&text, SystemTime::now())
+    }
+
+    pub(crate) fn save_attempts(&self, domain: &str, attempts: &Attempts) -> Result<(), StoreError> {
+        self.write(&format!("{domain}.failed.json"), attempts.to_json().as_bytes())
+    }
+
+    /// The domain has a certificate.
+    pub(crate) fn forget_attempts(&self, domain: &str) {
+        // If it stays, the next certificate may come a little late.
+        let _ = fs::remove_file(self.attempts_path(domain));
+    }
+
+    pub(crate) fn attempts_path(&self, domain: &str) -> PathBuf {
+        self.path.join(format!("{domain}.failed.json"))
     }
 
     /// Could a certificate be kept, if one were ordered?

@@ -80,7 +80,11 @@ impl Collector for Snapshot {
 fn compression(encoder: &mut DescriptorEncoder<'_>, stats: &CompressionStats) -> Result<(), Error> {
     use std::sync::atomic::Ordering::Relaxed;
     for (name, help, count) in [
-        ("compression_input_bytes", "Bytes of responses that were compressed, as workers sent them", &stats.read),
+        (
+            "compression_input_bytes",
+            "Bytes of responses that were compressed, as workers sent them",
+            &stats.read,
+        ),
         ("compression_output_bytes", "Bytes that became of them", &stats.written),
         ("compression_refused", "Responses that were not compressed for lack of memory", &stats.refused),
     ] {

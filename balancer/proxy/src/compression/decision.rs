@@ -61,7 +61,9 @@ fn is_long_enough(framing: Framing, facts: &Facts, to_head: bool) -> bool {
     match framing {
         Framing::Length(length) => length >= SHORTEST,
         Framing::Chunked | Framing::UntilClose => true,
-        Framing::Empty => to_head && (facts.length.is_some_and(|length| length >= SHORTEST) || facts.is_chunked),
+        Framing::Empty => {
+            to_head && (facts.length.is_some_and(|length| length >= SHORTEST) || facts.is_chunked)
+        }
     }
 }
 

@@ -189,7 +189,9 @@ fn a_compressed_body_has_a_head_of_its_own() {
     let vary = "Vary: Origin, Accept-Encoding\r\n";
     assert_eq!(
         rewritten(head, Framing::Chunked, gzip),
-        format!("HTTP/1.1 200 OK\r\n{vary}{rest}Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n{ours}")
+        format!(
+            "HTTP/1.1 200 OK\r\n{vary}{rest}Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n{ours}"
+        )
     );
     // The response to HEAD, or to a client of HTTP/2.
     for framing in [Framing::Empty, Framing::UntilClose] {
@@ -207,7 +209,10 @@ fn a_tag_that_is_weak_and_a_vary_that_says_it_stay() {
     for vary in ["Vary: *", "Vary: a, accept-encoding", "Vary: a\r\nVary: Accept-Encoding"] {
         let head = format!("HTTP/1.1 200 OK\r\nETag: W/\"a\"\r\n{vary}\r\n\r\n");
         let text = rewritten(&head, Framing::UntilClose, Rewrite::Encode(Coding::Zstd));
-        assert!(text.contains(&format!("\r\nETag: W/\"a\"\r\n{vary}\r\nContent-Encoding: zstd\r\nX-W")), "{text}");
+        assert!(
+            text.contains(&format!("\r\nETag: W/\"a\"\r\n{vary}\r\nContent-Encoding: zstd\r\nX-W")),
+            "{text}"
+        );
     }
     let empty = rewritten("HTTP/1.1 200 OK\r\nVary:\r\n\r\n", Framing::UntilClose, Rewrite::Vary);
     assert!(empty.contains("\r\nVary: Accept-Encoding\r\nX-W"), "{empty}");

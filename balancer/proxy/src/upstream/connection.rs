@@ -33,7 +33,13 @@ impl Upstream {
     /// thread has one.
     pub(crate) fn idle(generation: Generation, idle_time: Duration) -> Option<Self> {
         let stream = idle_pool::take(generation, idle_time)?;
-        Some(Self { stream, read_buffer: ReadBuffer::default(), compressor: None, is_reused: true, generation })
+        Some(Self {
+            stream,
+            read_buffer: ReadBuffer::default(),
+            compressor: None,
+            is_reused: true,
+            generation,
+        })
     }
 
     /// Connects to the worker.
@@ -49,9 +55,13 @@ impl Upstream {
         let peer = HttpPeer::new(address, false, String::new());
         // Boxed: seldom needed, and large beside all else that a request keeps.
         match Box::pin(timer::timeout(CONNECT_TIMEOUT, connector.new_stream(&peer))).await {
-            Some(Ok(stream)) => {
-                Ok(Self { stream, read_buffer: ReadBuffer::default(), compressor: None, is_reused: false, generation })
-            }
+            Some(Ok(stream)) => Ok(Self {
+                stream,
+                read_buffer: ReadBuffer::default(),
+                compressor: None,
+                is_reused: false,
+                generation,
+            }),
             Some(Err(err)) if *err.etype() == ErrorType::ConnectRefused => Err(ConnectError::Refused),
             Some(Err(err)) => Err(ConnectError::Failed(err)),
             None => Err(ConnectError::Timeout(CONNECT_TIMEOUT)),

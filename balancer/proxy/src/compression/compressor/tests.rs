@@ -16,7 +16,11 @@ use super::*;
 struct Worker(VecDeque<Option<Vec<u8>>>);
 
 impl AsyncRead for Worker {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.0.pop_front() {
             None => Poll::Ready(Ok(())),
             Some(None) => Poll::Pending,
@@ -148,10 +152,11 @@ fn all_that_a_worker_has_sent_is_there_when_it_pauses() {
         let parts = events.iter().flat_map(|event| [Some(event.clone()), None, None]).collect();
         let Run { out, at_pauses, result } = run(coding, Framing::UntilClose, parts, &mut rng);
         assert!(result.is_ok());
-        assert_eq!(at_pauses.len(), 40);
+        // The first time that a worker has nothing, what it has sent comes out; then it is waited for.
+        assert_eq!(at_pauses.len(), events.len());
         for (index, end) in at_pauses.into_iter().enumerate() {
             let (decoded, is_whole) = decode(coding, &out[..end]);
-            assert!(decoded == events[..=index / 2].concat() && !is_whole, "{coding:?} {index}");
+            assert!(decoded == events[..=index].concat() && !is_whole, "{coding:?} {index}");
         }
     }
 }
@@ -166,7 +171,8 @@ fn a_body_that_is_not_whole_does_not_end_well() {
             (Framing::Chunked, "ea60\r\n", ""),
             (Framing::Chunked, "c350\r\n", "\r\nx\r\n"),
         ] {
-            let parts = [before.as_bytes(), &body, behind.as_bytes()].map(|part| Some(part.to_vec())).to_vec();
+            let parts =
+                [before.as_bytes(), &body, behind.as_bytes()].map(|part| Some(part.to_vec())).to_vec();
             let parts = parts.into_iter().filter(|part| part.as_ref().is_some_and(|part| !part.is_empty()));
             let Run { out, result, .. } = run(coding, framing, parts.collect(), &mut rng);
             let is_expected = match result {
