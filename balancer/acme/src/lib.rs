@@ -17,7 +17,7 @@ mod order;
 mod schedule;
 mod store;
 
-pub use client::{ClientError, DEFAULT_DIRECTORY, check_ca, directory_url};
+pub use client::{ClientError, DEFAULT_DIRECTORY, REQUEST_TIMEOUT, check_ca, directory_url};
 pub use domain::{DomainError, domain};
 pub use manager::{Manager, Observer, OpenError, Settings};
 pub use order::{Answers, ChallengeKind, HttpAnswers};

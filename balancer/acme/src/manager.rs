@@ -33,6 +33,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// The preferred one first; the others are tried in turn after failures. At least one.
     pub challenges: Vec<ChallengeKind>,
+    /// Time for one request; see [`crate::REQUEST_TIMEOUT`].
+    pub request_timeout: Duration,
 }
 
 /// Who is told what happens.
@@ -118,7 +120,7 @@ impl Manager {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, OpenError> {
         let store = Store::open(&settings.root, &settings.directory_url)?;
-        let client = Client::new(settings.ca.as_deref())?;
+        let client = Client::new(settings.ca.as_deref(), settings.request_timeout)?;
         let domains = settings.domains.iter().map(|domain| Managed {
             domain: domain.clone(),
             validity: None,
