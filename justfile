@@ -39,6 +39,10 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --features balancer/frameworks --locked -- -D warnings
 
+# The Debian package, below target/debian
+deb:
+    deploy/debian/build
+
 # What a change must pass
 ci:
     bash .ci/run
@@ -47,6 +51,16 @@ ci:
 bench *ARGS:
     cargo build --release
     bench/compare {{ARGS}}
+
+# Links of the documents, and their blocks that are marked to be run
+docs *ARGS:
+    cargo build -p balancer -p verify -p loadtest
+    .ci/docs {{ARGS}}
+
+# Pictures of the documents, anew
+pictures *ARGS:
+    cargo build -p balancer -p loadtest
+    docs/pictures/make {{ARGS}}
 
 # Damaged messages against a second parser, for so many seconds
 fuzz SECONDS="600":

@@ -44,7 +44,8 @@ cluster.toml: the same names without dashes, and command, the program to run. Wi
 COMMAND only variables that begin with CLUSTER_, HOST and PORT are read.
 Durations are written like 500ms, 30s or 1m. --log-filter sets what is logged,
 CLUSTER_CRASH_ENABLED whether POST /cluster/crash may act; docs/configuration.md
-lists all variables.
+lists all variables. --generate man prints the manual page, --generate complete-bash,
+complete-zsh and complete-fish print what completes this command line in a shell.
 Exit codes: 0 stopped in order, 1 failed, 2 bad usage or configuration.";
 
 /// Runs an HTTP service as a cluster on this machine: worker processes on

@@ -22,7 +22,7 @@ use balancer_access_log::AccessLog;
 use balancer_acme::Manager;
 use balancer_pool::Pool;
 use balancer_proxy::listener::{self, Phase, Serving};
-use balancer_proxy::{OpenRequests, Proxy};
+use balancer_proxy::{AffinitySource, OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_state::counters::Counters;
 use balancer_supervisor::executable::Executable;
@@ -44,7 +44,7 @@ use crate::signals::Signals;
 use crate::sockets::{ListenerParts, Sockets};
 use crate::state_dir::StateDir;
 use crate::tls;
-use crate::upgrade::{self, Estate, Invocation, Parts, Predecessor, Successor};
+use crate::upgrade::{self, Estate, Invocation, Legacy, Parts, Predecessor, Successor};
 use crate::worker_env;
 
 /// Upgrades that may be asked for while one is carried out; all but that one are turned down.
@@ -79,7 +79,11 @@ pub(crate) fn run(
     let tls = config.tls.as_ref().map(|sources| tls::open(sources, protocols, &state)).transpose()?;
     let parts = ListenerParts { challenges: Arc::default(), tls: tls.clone() };
     let handover = successor.as_ref().map(|successor| &successor.handover);
-    let workers = first_workers(config, workers, handover);
+    let configured_workers = config.mode.range().is_none().then_some(workers as usize);
+    let workers = first_workers(config, workers, fd_budget.max_workers, handover);
+    if let (Some(tls), Some(tickets)) = (&tls, handover.and_then(|handover| handover.tickets.as_ref())) {
+        tls.resume(tickets);
+    }
     if let Some(seconds) = handover.and_then(|handover| handover.maintenance_retry_after) {
         state.registry.maintenance.begin(seconds);
     }
@@ -92,7 +96,10 @@ pub(crate) fn run(
         None => Default::default(),
     };
     let open = OpenRequests::default();
-    let proxy = proxy(config, &state, open.clone(), access_log.clone())?;
+    let left = handover.and_then(|handover| handover.sticky_secret.as_ref());
+    let (affinity, sticky_secret) = config.affinity.source(config.balancing.strategy, left)?;
+    let proxy = proxy(config, &state, open.clone(), access_log.clone(), affinity)?;
+    let legacy = Legacy { configured_workers, tls: tls.clone(), sticky_secret };
     let (reopened, reloaded) = (access_log.clone(), tls.clone());
     let (supervisor, commands) = Handle::new(move || {
         reopened.reopen();
@@ -107,6 +114,7 @@ pub(crate) fn run(
         workers,
         invocation,
         successor,
+        legacy,
         inherited,
         fd_budget,
         sockets,
@@ -123,10 +131,16 @@ pub(crate) fn run(
     runtime.block_on(cluster.run(commands))
 }
 
-/// Where the load chooses the number of workers, a successor begins with its predecessor's.
-fn first_workers(config: &Config, workers: u32, handover: Option<&Handover>) -> u32 {
-    let left = handover.and_then(|handover| handover.workers);
-    let left = left.filter(|&left| config.mode.range().is_some_and(|range| range.contains(left)));
+/// A successor begins with its predecessor's number of workers, which an operator or the load
+/// has chosen, unless its configuration asks for another one than that of the predecessor did.
+/// More than `most` find no room.
+fn first_workers(config: &Config, workers: u32, most: usize, handover: Option<&Handover>) -> u32 {
+    let Some(handover) = handover else { return workers };
+    let is_kept = |left: usize| match config.mode.range() {
+        Some(range) => range.contains(left),
+        None => handover.configured_workers == Some(workers as usize) && left <= most,
+    };
+    let left = handover.workers.filter(|&left| is_kept(left));
     left.and_then(|left| u32::try_from(left).ok()).unwrap_or(workers)
 }
 
@@ -170,6 +184,7 @@ fn proxy(
     state: &ClusterState,
     open: OpenRequests,
     access_log: AccessLog,
+    affinity: AffinitySource,
 ) -> anyhow::Result<Arc<Proxy>> {
     let mut proxy = Proxy::new(
         Arc::clone(&state.pool),
@@ -183,7 +198,7 @@ fn proxy(
     proxy.health_target = config.health_target();
     proxy.access_log = access_log;
     proxy.error_pages = error_pages::open(config)?;
-    proxy.affinity = config.affinity.source(config.balancing.strategy)?;
+    proxy.affinity = affinity;
     Ok(Arc::new(proxy))
 }
 
@@ -193,6 +208,7 @@ struct Cluster<'a> {
     workers: u32,
     invocation: Invocation,
     successor: Option<Successor>,
+    legacy: Legacy,
     inherited: Inherited,
     fd_budget: FdBudget,
     sockets: Sockets,
@@ -236,7 +252,7 @@ impl Cluster<'_> {
         let (closing, described) = (sockets.closing(), sockets.described());
         let (address, listeners) = (sockets.clients.address(), sockets.clients.urls());
         let left = self.successor.as_ref().map(|successor| &successor.handover);
-        let mut estate = Estate::new(&sockets, self.state_dir.as_ref(), left)?;
+        let mut estate = Estate::new(&sockets, self.state_dir.as_ref(), left, self.legacy)?;
         let belongings = estate.belongings.clone();
         let first = if self.successor.is_some() { Phase::Pending } else { Phase::Open };
         let (phase, phase_seen) = watch::channel(first);

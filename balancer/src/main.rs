@@ -72,6 +72,12 @@ fn main() -> ExitCode {
             }
         },
     };
+    // Not for a successor, whose predecessor waits for a cluster.
+    if successor.is_none()
+        && let Some(code) = shared_manual::answer::<Cli>(&arguments)
+    {
+        return code;
+    }
     let parsed = Cli::try_parse_from(&arguments);
     if let Some(successor) = &successor
         && is_other_than_start(&parsed)

@@ -142,9 +142,11 @@ impl Sockets {
             let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
             chosen.as_ref().is_none_or(|chosen| *chosen == path)
         });
-        let (control, control_places) = match passed {
-            Some(socket) => {
-                let control = ControlSocket::succeed(socket, handover.owns_control_directory)?;
+        // One whose file has just gone is made anew.
+        let taken =
+            passed.and_then(|socket| ControlSocket::succeed(socket, handover.owns_control_directory).ok());
+        let (control, control_places) = match taken {
+            Some(control) => {
                 let places = Places::chosen(control.path.clone());
                 (control, places)
             }

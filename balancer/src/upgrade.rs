@@ -22,7 +22,7 @@ mod predecessor;
 mod stub;
 mod successor;
 
-pub(crate) use estate::Estate;
+pub(crate) use estate::{Estate, Legacy};
 pub(crate) use invocation::Invocation;
 pub(crate) use predecessor::{Parts, Predecessor, Succeeded};
 pub(crate) use stub::{SUBCOMMAND, run as run_stub};

@@ -4,14 +4,20 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use verify::cli::Cli;
 
 /// Something went wrong here, which says nothing of the cluster.
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(code) = shared_manual::answer::<Cli>(&arguments) {
+        return code;
+    }
     let run = || {
-        verify::cluster::guard::enter(std::env::args_os()).context("could not start a guarded process")?;
-        verify::run(&verify::cli::Cli::parse())
+        verify::cluster::guard::enter(arguments.iter().cloned())
+            .context("could not start a guarded process")?;
+        verify::run(&Cli::parse_from(&arguments))
     };
     run().unwrap_or_else(|err| {
         eprintln!("verify: {err:#}");

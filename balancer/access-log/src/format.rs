@@ -22,7 +22,7 @@ pub enum Format {
 
 /// Appends the line in Apache's `combined` format (Apache HTTP Server, "Log Files"),
 /// followed by worker, attempts, the time that workers took, the whole time (both
-/// in seconds) and the request's id. What went wrong stands at the end, if something did.
+/// in seconds), the request's id and, if it has one, that of its trace. What went wrong stands at the end, if something did.
 /// Identity and user of the client are never known.
 pub(crate) fn combined(record: &Record, out: &mut Vec<u8>) {
     let (text, summary) = (record.fields.text(), &record.summary);
@@ -40,6 +40,10 @@ pub(crate) fn combined(record: &Record, out: &mut Vec<u8>) {
     }
     put(out, format_args!(" total={:.3} id=", summary.total.as_secs_f64()));
     bare(text.request_id, out);
+    if text.trace_id.is_some() {
+        out.extend_from_slice(b" trace=");
+        bare(text.trace_id, out);
+    }
     if let Some(fault) = summary.fault {
         put(out, format_args!(" fault={fault}"));
     }
@@ -62,6 +66,8 @@ struct Line<'a> {
     total_seconds: f64,
     request_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<&'static str>,
 }
 
@@ -82,6 +88,7 @@ pub(crate) fn json(record: &Record, out: &mut Vec<u8>) {
         upstream_seconds: upstream(summary).map(seconds),
         total_seconds: seconds(summary.total),
         request_id: utf8(text.request_id),
+        trace_id: utf8(text.trace_id),
         fault: summary.fault,
     };
     serde_json::to_writer(&mut *out, &line).expect("a struct of strings and numbers always serialises");
@@ -176,6 +183,7 @@ mod tests {
         referer: None,
         user_agent: Some(b"curl/8"),
         request_id: Some(b"abc-1"),
+        trace_id: None,
     };
 
     #[test]
@@ -206,6 +214,14 @@ mod tests {
     }
 
     #[test]
+    fn a_request_of_a_trace_tells_which() {
+        let traced = record(RequestText { trace_id: Some(b"0af7651916cd43dd8448eb211c80319c"), ..GOOD });
+        assert!(line(&traced, combined).ends_with(" id=abc-1 trace=0af7651916cd43dd8448eb211c80319c\n"));
+        let value: serde_json::Value = serde_json::from_str(&line(&traced, json)).unwrap();
+        assert_eq!(value["traceId"], "0af7651916cd43dd8448eb211c80319c");
+    }
+
+    #[test]
     fn what_went_wrong_stands_at_the_end() {
         let mut record = record(GOOD);
         record.summary.fault = Some("truncated");
@@ -222,6 +238,7 @@ mod tests {
             referer: Some(bytes),
             user_agent: Some(bytes),
             request_id: Some(bytes),
+            trace_id: Some(bytes),
         };
         let text = line(&record(evil), combined);
         assert_eq!(text.matches('\n').count(), 1);
@@ -229,12 +246,12 @@ mod tests {
         assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{text}");
         assert!(text.starts_with("x\\x22\\x20200"), "what has no quotes has no spaces: {text}");
         let outside: String = text.split('"').step_by(2).collect();
-        assert_eq!(outside.split_whitespace().count(), 12, "{outside}");
+        assert_eq!(outside.split_whitespace().count(), 13, "{outside}");
         let text = line(&record(evil), json);
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.trim_end().chars().all(|character| !character.is_control() || character == '\u{7f}'));
         let value: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
-        assert_eq!(value.as_object().unwrap().len(), 12);
+        assert_eq!(value.as_object().unwrap().len(), 13);
         assert_eq!(value["referer"], String::from_utf8_lossy(bytes).into_owned());
     }
 

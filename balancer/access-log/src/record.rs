@@ -50,7 +50,7 @@ pub struct LogFields {
     ends: [Option<usize>; PARTS],
 }
 
-const PARTS: usize = 5;
+const PARTS: usize = 6;
 
 /// The parts that [`LogFields`] keep.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,12 +60,14 @@ pub struct RequestText<'a> {
     pub referer: Option<&'a [u8]>,
     pub user_agent: Option<&'a [u8]>,
     pub request_id: Option<&'a [u8]>,
+    /// The trace-id of W3C Trace Context.
+    pub trace_id: Option<&'a [u8]>,
 }
 
 impl LogFields {
     pub fn new(text: RequestText<'_>) -> Self {
-        let RequestText { client, request_line, referer, user_agent, request_id } = text;
-        let parts = [client, request_line, referer, user_agent, request_id];
+        let RequestText { client, request_line, referer, user_agent, request_id, trace_id } = text;
+        let parts = [client, request_line, referer, user_agent, request_id, trace_id];
         let mut bytes = Vec::with_capacity(parts.iter().flatten().map(|part| part.len()).sum());
         let ends = parts.map(|part| {
             bytes.extend_from_slice(part?);
@@ -76,11 +78,11 @@ impl LogFields {
 
     pub(crate) fn text(&self) -> RequestText<'_> {
         let mut start = 0;
-        let [client, request_line, referer, user_agent, request_id] = self.ends.map(|end| {
+        let [client, request_line, referer, user_agent, request_id, trace_id] = self.ends.map(|end| {
             let part = &self.bytes[start..end?];
             start += part.len();
             Some(part)
         });
-        RequestText { client, request_line, referer, user_agent, request_id }
+        RequestText { client, request_line, referer, user_agent, request_id, trace_id }
     }
 }

@@ -41,12 +41,14 @@ fn parts_are_found_again() {
         referer: Some(b""),
         user_agent: Some(b"agent"),
         request_id: Some(b"id"),
+        trace_id: Some(b"trace"),
     };
     let fields = LogFields::new(text);
     let found = fields.text();
     assert_eq!((found.client, found.request_line), (Some(b"c".as_slice()), None));
     assert_eq!(found.referer, Some(b"".as_slice()));
     assert_eq!((found.user_agent, found.request_id), (Some(b"agent".as_slice()), Some(b"id".as_slice())));
+    assert_eq!(found.trace_id, Some(b"trace".as_slice()));
 }
 
 #[test]

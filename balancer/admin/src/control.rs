@@ -4,7 +4,7 @@
 
 mod socket;
 
-pub use socket::{ControlSocket, Place, Places, Prepared, SocketError};
+pub use socket::{ControlSocket, Place, Places, Prepared, SocketError, SocketInUse};
 
 use std::io;
 use std::sync::Arc;
@@ -209,7 +209,7 @@ impl Handler for Control {
             (_, "/reload" | "/scale" | "/stop" | "/upgrade") => {
                 Response::not_allowed(path, method.as_str(), "POST").into()
             }
-            _ => read(&self.state, method, path).into(),
+            _ => read(&self.state, method, path, &head.headers).into(),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! second, and when something has happened an `event` at once and a `now` soon.
 //! A page that reads too slowly to keep up gets all from the beginning again.
 
+mod conditions;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ use super::maintenance;
 use balancer_state::ClusterState;
 use balancer_state::response::Response;
 use balancer_state::samples::{EVERY, Sampler, Samples};
+use conditions::Conditions;
 
 const CONTENT_TYPE: &str = "text/event-stream";
 /// Pages at the same time. Fewer than the listener has room for connections, so that
@@ -53,6 +56,7 @@ struct Now<'a> {
     #[serde(flatten)]
     list: WorkerList,
     sample: Option<Sample>,
+    conditions: Conditions,
 }
 
 /// What a [`Now`] says that does not change.
@@ -124,7 +128,7 @@ impl Feed {
     /// A stream for one page.
     pub fn stream(&self, state: &ClusterState) -> Reply {
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
-            let detail = format!("{PAGES} dashstate are open already: close one of them");
+            let detail = format!("{PAGES} dashboards are open already: close one of them");
             // Who is turned away is not to take up a connection either.
             let answer = Response::problem(Problem::new(503, detail));
             return answer.with("retry-after", 5).with("connection", "close").into();
@@ -153,6 +157,7 @@ impl Feed {
             range: state.registry.range(),
             list: state.registry.worker_list(Instant::now()),
             sample: self.samples.last(),
+            conditions: Conditions::now(state),
         };
         message("now", &now)
     }

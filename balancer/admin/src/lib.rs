@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use ::http::header::HOST;
 use ::http::uri::Authority;
-use ::http::{Method, Request};
+use ::http::{HeaderMap, Method, Request};
 use shared_protocol::problem::Problem;
 use tokio::net::TcpListener;
 use tracing::debug;
@@ -58,7 +58,9 @@ impl Handler for Admin {
                 _ => Response::not_allowed(path, method.as_str(), "GET").into(),
             };
         }
-        let Some(file) = page::file(path) else { return read(&self.state, method, path).into() };
+        let Some(file) = page::file(path) else {
+            return read(&self.state, method, path, request.headers()).into();
+        };
         match *method {
             Method::GET | Method::HEAD => file.into(),
             _ => Response::not_allowed(path, method.as_str(), "GET, HEAD").into(),
@@ -95,8 +97,8 @@ impl Admin {
     }
 }
 
-/// Answers a request that changes nothing.
-pub fn read(state: &ClusterState, method: &Method, path: &str) -> Response {
+/// Answers a request that changes nothing, and has these header fields.
+pub fn read(state: &ClusterState, method: &Method, path: &str, fields: &HeaderMap) -> Response {
     if let Some(answer) = response::own(&state.registry, method.as_str(), path) {
         return answer;
     }
@@ -105,7 +107,7 @@ pub fn read(state: &ClusterState, method: &Method, path: &str) -> Response {
             Response::not_allowed(path, method.as_str(), "GET, HEAD")
         }
         "/events" => Response::json(200, &state.events.since(0)),
-        "/metrics" => Response::new(200, metrics::CONTENT_TYPE, metrics::text(state)),
+        "/metrics" => metrics::exposition::response(state, fields),
         _ => {
             let detail = format!("there is no {path} here; there are {}", PATHS.join(", "));
             Response::problem(Problem::new(404, detail))

@@ -1,6 +1,7 @@
 //! The metrics as text that Prometheus scrapes (OpenMetrics 1.0), aggregated over
 //! all workers. What is not counted all the time is looked up here.
 
+pub(crate) mod exposition;
 mod tls;
 
 use std::fmt::Error;
@@ -20,8 +21,6 @@ use balancer_state::faults::{Rejection, WorkerFault};
 use balancer_state::http2::Http2Ending;
 use balancer_state::registry::{Entry, Role, Usage, Usages};
 
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// All states, so that each has a series from the beginning.
 const STATES: [WorkerState; 7] = [
     WorkerState::Starting,
@@ -34,7 +33,7 @@ const STATES: [WorkerState; 7] = [
 ];
 
 /// Everything, as of now.
-pub(crate) fn text(state: &ClusterState) -> String {
+fn text(state: &ClusterState) -> String {
     let mut registry = Registry::with_prefix("balancer");
     registry.register_collector(Box::new(Snapshot(state.clone())));
     let mut text = String::new();

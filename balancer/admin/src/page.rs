@@ -14,6 +14,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub(super) fn file(path: &str) -> Option<Response> {
     let (content_type, text) = match path {
         "/" => (HTML, include_str!("page/index.html")),
+        "/conditions.js" => (SCRIPT, include_str!("page/conditions.js")),
         "/dashboard.css" => (CSS, include_str!("page/dashboard.css")),
         "/dashboard.js" => (SCRIPT, include_str!("page/dashboard.js")),
         "/events.js" => (SCRIPT, include_str!("page/events.js")),

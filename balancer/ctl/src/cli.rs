@@ -1,5 +1,6 @@
 //! The subcommands that talk to a running cluster, as typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, Args, Subcommand, ValueEnum};
@@ -78,7 +79,7 @@ pub enum Action {
         /// The new arguments, all of them, such as -- --workers 8 -- node server.js [default: those
         /// that the running one was started with]
         #[arg(last = true, value_name = "ARGUMENTS", allow_hyphen_values = true)]
-        arguments: Option<Vec<String>>,
+        arguments: Option<Vec<OsString>>,
     },
     /// Stop a running cluster once its requests in flight are done
     Stop {

@@ -1,5 +1,6 @@
 //! The subcommands that talk to a running cluster over its control socket.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -78,12 +79,14 @@ fn path_to(change: &str, wait: bool, mode: Option<ReloadMode>) -> String {
 }
 
 /// Paths are meant from here, and not from where the cluster was started.
-fn upgrade(executable: Option<&Path>, arguments: Option<Vec<String>>) -> anyhow::Result<Upgrade> {
-    let absolute = |path: &Path| {
-        let path = std::path::absolute(path).with_context(|| format!("no executable {}", path.display()))?;
-        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
-    };
-    Ok(Upgrade { executable: executable.map(absolute).transpose()?, arguments })
+fn upgrade(executable: Option<&Path>, arguments: Option<Vec<OsString>>) -> anyhow::Result<Upgrade> {
+    let absolute =
+        |path: &Path| std::path::absolute(path).with_context(|| format!("no executable {}", path.display()));
+    let executable = executable.map(absolute).transpose()?;
+    Ok(Upgrade {
+        executable: executable.map(|path| path.into_os_string().into()),
+        arguments: arguments.map(|words| words.into_iter().map(Into::into).collect()),
+    })
 }
 
 /// Shows the cluster that is meant, or where nobody has said which, those that run.

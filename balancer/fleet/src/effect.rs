@@ -51,6 +51,8 @@ pub enum Effect {
     /// This process has taken over: the kernel is to end it no sooner than any other
     /// worker when memory runs out.
     Protect(Generation),
+    /// An upgrade may begin, or why it may not. Answers `Input::BeginUpgrade`.
+    BeginUpgrade(Result<(), &'static str>),
     /// Tell everybody concerned what has happened; `requester` is who asked for the
     /// rollout that it belongs to.
     Announce { event: ClusterEvent, requester: Option<RequestId> },

@@ -19,8 +19,9 @@ impl Fleet {
     /// would fail as well.
     pub(super) fn give_up_if_hopeless(&mut self, now: Instant) {
         let Some(tries) = self.settings.give_up_after else { return };
-        if !matches!(self.lifecycle, Lifecycle::Booting { any_ready: false, .. }) || seeded(Bug::NeverGivesUp)
-        {
+        let is_upgrading = self.is_upgrading && !seeded(Bug::GivesUpDuringUpgrade);
+        let may_be_hopeless = matches!(self.lifecycle, Lifecycle::Booting { any_ready: false, .. });
+        if !may_be_hopeless || is_upgrading || seeded(Bug::NeverGivesUp) {
             return;
         }
         let failed_often = |member: &Member| member.failed_starts() >= u64::from(tries);

@@ -56,6 +56,12 @@ pub enum Input {
     Reload { mode: Option<ReloadMode>, requester: Option<Requester> },
     /// The number of workers is to change; a requester matters as in [`Self::Reload`].
     Scale { to: ScaleTo, requester: Option<Requester> },
+    /// Another cluster is to succeed this one. Answered by
+    /// [`Effect::BeginUpgrade`](super::Effect::BeginUpgrade); if it may, [`Self::EndUpgrade`]
+    /// follows unless this one ends.
+    BeginUpgrade,
+    /// Nothing has come of it.
+    EndUpgrade,
     /// The load asks for another number of workers.
     Autoscale(ScaleStep),
     /// All workers are to stop. Their long-lived connections end within this time, and what

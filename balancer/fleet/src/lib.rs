@@ -7,7 +7,8 @@
 //! them through the [`gate`], `turns` says who gets requests, `rolling` carries rollouts
 //! along, `one_by_one` those that go from worker to worker (a `succession`), `releases` knows
 //! what processes are started from, `give_up` ends a cluster that never gets ready.
-//! [`Autoscaler`] judges the load, and `scaling` takes the steps that it asks for.
+//! [`Autoscaler`] judges the load, and `scaling` takes the steps that it asks for. `upgrade` keeps
+//! everything as it is while another cluster is about to succeed this one.
 
 mod autoscale;
 mod backoff;
@@ -35,6 +36,7 @@ mod succession;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod upgrade;
 
 use std::time::Instant;
 
@@ -109,6 +111,8 @@ pub struct Fleet {
     recycle: RecycleTimer,
     releases: Releases,
     lifecycle: Lifecycle,
+    /// Another cluster is about to succeed this one.
+    is_upgrading: bool,
     /// Processes that were launched so far.
     generations: u64,
     /// What the input that is being handled asks for.
@@ -129,6 +133,7 @@ impl Fleet {
             recycle: RecycleTimer::new(now),
             releases: Releases::new(),
             lifecycle: Lifecycle::Booting { since: now, any_ready: false },
+            is_upgrading: false,
             generations: 0,
             effects: Vec::new(),
             settings,
@@ -154,6 +159,8 @@ impl Fleet {
             }
             Input::Reload { mode, requester } => self.reload(mode, requester, now),
             Input::Scale { to, requester } => self.scale(to, requester, now),
+            Input::BeginUpgrade => self.begin_upgrade(),
+            Input::EndUpgrade => self.end_upgrade(),
             Input::Autoscale(step) => self.autoscale(step, now),
             Input::Stop { long_lived, told_last } => self.stop(now, |member, limits| {
                 let handles_terminate = member.generation().is_none_or(|own| !told_last.contains(&own));
@@ -283,6 +290,7 @@ impl Fleet {
             self.forsake_awaited();
             self.refuse_queued(STOPPING);
             self.lifecycle = Lifecycle::Stopping;
+            self.is_upgrading = false;
         }
         for member in &mut self.members {
             self.effects.extend(how(member, &self.settings.limits));

@@ -11,6 +11,7 @@ use super::member::Role;
 use super::recycle::RETRY;
 use super::rollout::{ActiveRollout, AwaitedDrain, Plan, QUEUED_SCALES, RolloutKind, Stage};
 use super::seeded::{Bug, seeded};
+use super::upgrade::UPGRADING;
 use super::{ClusterEvent, Effect, Fleet, Member, RequestId, Requester, STOPPING, ScaleTo};
 
 impl Fleet {
@@ -25,7 +26,7 @@ impl Fleet {
                 }
                 self.effects.push(Effect::OpenRelease(release));
             }
-            Some(why) if requester.is_some() || self.is_stopping() => {
+            Some(why) if requester.is_some() || self.turns_all_down() => {
                 self.answer(ClusterEvent::ReloadRefused { why: why.to_owned() }, requester);
             }
             Some(_) => {
@@ -64,7 +65,7 @@ impl Fleet {
     pub(super) fn scale(&mut self, to: ScaleTo, requester: Option<Requester>, now: Instant) {
         let workers = self.workers();
         let why = match (self.refusal(), to) {
-            (Some(why), _) if self.is_stopping() => why.to_owned(),
+            (Some(why), _) if self.turns_all_down() => why.to_owned(),
             (Some(why), to) if requester.is_some() => match self.queue_requested(to, requester) {
                 true => return,
                 false => why.to_owned(),
@@ -90,6 +91,11 @@ impl Fleet {
             },
         };
         self.answer(ClusterEvent::ScaleRefused { workers, why }, requester);
+    }
+
+    /// Does not even what a signal asks for follow later?
+    pub(super) fn turns_all_down(&self) -> bool {
+        self.is_stopping() || self.is_upgrading
     }
 
     fn queue_scale(&mut self, change: impl FnOnce(isize) -> isize) {
@@ -156,6 +162,9 @@ impl Fleet {
     pub(super) fn refusal(&self) -> Option<&'static str> {
         if self.is_stopping() {
             return Some(STOPPING);
+        }
+        if self.is_upgrading && !seeded(Bug::ChangesDuringUpgrade) {
+            return Some(UPGRADING);
         }
         Some(match self.rollout.as_ref()?.kind {
             RolloutKind::Reload => "a reload is under way; try again when it is done",

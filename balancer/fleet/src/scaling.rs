@@ -15,6 +15,7 @@ impl Fleet {
     /// load say something about their number, and a step begins.
     pub fn is_steady(&self) -> bool {
         matches!(self.lifecycle, Lifecycle::Serving)
+            && (!self.is_upgrading || seeded(Bug::StepsDuringUpgrade))
             && self.rollout.is_none()
             && self.queued == Queued::default()
             && self.current().all(|member| member.phase.is_online())
@@ -26,7 +27,7 @@ impl Fleet {
         let Some(range) = self.settings.range else { return };
         let ScaleStep { to, reason } = step;
         let from = self.workers();
-        let is_steady = self.is_steady() || (seeded(Bug::StepsDuringRollout) && !self.is_stopping());
+        let is_steady = self.is_steady() || (seeded(Bug::StepsDuringRollout) && !self.turns_all_down());
         let is_within = range.contains(to) || seeded(Bug::StepsBeyondRange);
         let cuts = self.cuts_drains(from, to, now) && !seeded(Bug::StepsCutDrains);
         if is_steady && is_within && !cuts && to != from {

@@ -80,6 +80,14 @@ pub(super) enum Bug {
     StepsBeyondRange,
     /// An operator's number is taken although it is beyond the range.
     ScalesBeyondRange,
+    /// An upgrade begins while workers are replaced one by one.
+    UpgradesDuringTurns,
+    /// A reload, a change of the number or a replacement begins during an upgrade.
+    ChangesDuringUpgrade,
+    /// A step that the load asks for begins during an upgrade.
+    StepsDuringUpgrade,
+    /// The cluster gives up during an upgrade, which may be the cure.
+    GivesUpDuringUpgrade,
     /// A cluster that never gets ready goes on for ever.
     NeverGivesUp,
     /// One by one: the next worker goes down before the last one is back.

@@ -182,6 +182,11 @@ impl Pool {
         }
     }
 
+    /// How workers are chosen for requests.
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
     /// Does this worker hold as many requests as it may?
     pub fn is_full(&self, worker: &Worker) -> bool {
         self.queue.as_ref().is_some_and(|queue| worker.placed() >= queue.limit.max_concurrency)

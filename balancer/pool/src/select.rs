@@ -20,6 +20,19 @@ pub enum Strategy {
     Hash,
 }
 
+impl Strategy {
+    /// Its name, as it is set.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
+            Self::PowerOfTwo => "power-of-two",
+            Self::Sticky => "sticky",
+            Self::Hash => "hash",
+        }
+    }
+}
+
 /// Every worker once, beginning with the one whose turn it is.
 ///
 /// Yields indices below `ready`; nothing when there is no ready worker.

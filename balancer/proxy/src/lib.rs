@@ -64,6 +64,7 @@ mod stall;
 pub mod sticky;
 mod text;
 mod timer;
+mod trace_context;
 mod tunnel;
 mod upload;
 mod upstream;

@@ -6,6 +6,7 @@ use balancer_http1::RequestHead;
 use crate::field::ProxyField;
 use crate::forwarded::{self, ClientIdentity};
 use crate::headers::RequestId;
+use crate::trace_context;
 
 /// Most bytes that are kept of the first line of something that is no request.
 const MAX_UNKNOWN_LINE: usize = 1024;
@@ -25,6 +26,7 @@ pub(crate) fn of_request(
         referer: request.fields.first_named(b"referer"),
         user_agent: request.fields.first_named(b"user-agent"),
         request_id: Some(id.as_bytes()),
+        trace_id: request.fields.first_named(b"traceparent").and_then(trace_context::trace_id),
     }))
 }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use balancer_http1::{Fields, RequestHead, ResponseHead};
 use balancer_pool::Affinity;
 use ring::hmac;
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom, SystemRandom};
 use shared_protocol::WorkerId;
 
 use crate::cookies;
@@ -49,16 +49,7 @@ pub(crate) struct CookieRequest {
 }
 
 impl Sticky {
-    /// Signs with a random key, which ends with this primary.
-    ///
-    /// # Errors
-    /// When the system has no random numbers.
-    pub fn random(attributes: CookieAttributes) -> Result<Self, NoRandom> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| NoRandom)?;
-        Ok(Self { key, attributes })
-    }
-
-    /// Signs with a key made of `secret`, so that cookies outlive the primary.
+    /// Signs with a key made of `secret`: cookies hold as long as it is the same.
     pub fn with_secret(secret: &[u8], attributes: CookieAttributes) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret), attributes }
     }
@@ -148,6 +139,16 @@ impl StickyCookie<'_> {
         sticky.attributes.write(out, is_https);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// A secret that nobody knows.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn random_secret() -> Result<[u8; TAG], NoRandom> {
+    let mut secret = [0; TAG];
+    SystemRandom::new().fill(&mut secret).map_err(|_| NoRandom)?;
+    Ok(secret)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,13 @@
 //! What leads a client's requests to one worker, for the strategies that do so.
 
+use shared_protocol::Secret as Generated;
 use shared_settings::definitions::{
     HASH_KEY, STICKY_COOKIE, STICKY_PATH, STICKY_SAME_SITE, STICKY_SECRET, STICKY_SECURE,
 };
 use shared_settings::{ConfigError, Settings};
 
 use balancer_pool::select::Strategy;
-use balancer_proxy::sticky::{CookieAttributes, CookieError, NoRandom, SameSite, Sticky};
+use balancer_proxy::sticky::{CookieAttributes, CookieError, NoRandom, SameSite, Sticky, random_secret};
 use balancer_proxy::{AffinitySource, HashKeySource};
 
 use super::traffic::Secret;
@@ -29,20 +30,34 @@ impl Affinity {
         })
     }
 
-    /// The source that `strategy` needs. The key that signs cookies lives in the primary, so
-    /// that cookies outlive every worker.
+    /// The source that `strategy` needs, and the secret that signs sticky cookies if nobody has
+    /// chosen one. It lives in the primary, so that cookies outlive every worker, and is the one
+    /// that a predecessor has `left`; that is kept for a later successor, whatever the strategy.
     ///
     /// # Errors
-    /// When a random key is needed and the system has no random numbers.
-    pub(crate) fn source(&self, strategy: Strategy) -> Result<AffinitySource, NoRandom> {
-        Ok(match strategy {
+    /// When a secret is to be made and the system has no random numbers.
+    pub(crate) fn source(
+        &self,
+        strategy: Strategy,
+        left: Option<&Generated>,
+    ) -> Result<(AffinitySource, Option<Generated>), NoRandom> {
+        let source = match strategy {
             Strategy::RoundRobin | Strategy::LeastConnections | Strategy::PowerOfTwo => AffinitySource::None,
             Strategy::Hash => AffinitySource::Key(self.hash_key.clone()),
-            Strategy::Sticky => AffinitySource::Cookie(match &self.secret {
-                Some(secret) => Sticky::with_secret(secret.expose(), self.cookie.clone()),
-                None => Sticky::random(self.cookie.clone())?,
-            }),
-        })
+            Strategy::Sticky => {
+                let sticky =
+                    |secret: &[u8]| AffinitySource::Cookie(Sticky::with_secret(secret, self.cookie.clone()));
+                if let Some(chosen) = &self.secret {
+                    return Ok((sticky(chosen.expose()), None));
+                }
+                let generated = match left.and_then(Generated::expose) {
+                    Some(left) => left,
+                    None => random_secret()?.to_vec(),
+                };
+                return Ok((sticky(&generated), Some(Generated::new(&generated))));
+            }
+        };
+        Ok((source, left.cloned()))
     }
 }
 
@@ -122,10 +137,26 @@ mod tests {
     #[test]
     fn strategies_have_the_source_that_they_need() {
         let affinity = affinity(&[("CLUSTER_HASH_KEY", "query:id")]).unwrap();
-        let source = |strategy| affinity.source(strategy).unwrap();
+        let source = |strategy| affinity.source(strategy, None).unwrap().0;
         assert!(matches!(source(Strategy::RoundRobin), AffinitySource::None));
         assert!(matches!(source(Strategy::Sticky), AffinitySource::Cookie(_)));
         let query = HashKeySource::Query("id".to_owned());
         assert!(matches!(source(Strategy::Hash), AffinitySource::Key(key) if key == query));
+    }
+
+    #[test]
+    fn a_generated_secret_is_handed_on_and_a_chosen_one_is_not() {
+        let of = |variables: &[(&str, &str)], strategy, left: Option<&Generated>| {
+            affinity(variables).unwrap().source(strategy, left).unwrap().1
+        };
+        let generated = of(&[], Strategy::Sticky, None);
+        assert!(generated.is_some());
+        assert_ne!(of(&[], Strategy::Sticky, None), generated);
+        for strategy in [Strategy::Sticky, Strategy::RoundRobin, Strategy::Hash] {
+            assert_eq!(of(&[], strategy, generated.as_ref()), generated);
+        }
+        let chosen = [("CLUSTER_STICKY_SECRET", "0123456789abcdef")];
+        assert_eq!(of(&chosen, Strategy::Sticky, generated.as_ref()), None);
+        assert_eq!(of(&[], Strategy::RoundRobin, None), None);
     }
 }

@@ -116,7 +116,10 @@ impl Clients {
                 found.or_else(|| groups.iter().position(|(place, _)| could_be(&one.listen.place, place)));
             let (listener, place) = match found.map(|index| groups.swap_remove(index)) {
                 None => clients.bind_one(config, one)?,
-                Some((place, sockets)) => (clients.take_over(sockets, &place, handover)?, place),
+                Some((place, sockets)) => match clients.take_over(sockets, &place, handover)? {
+                    Some(listener) => (listener, place),
+                    None => clients.bind_one(config, one)?,
+                },
             };
             clients.listeners.push(listener.with(options(config, one, parts)));
             clients.places.push(Listen { place, ..one.listen.clone() });
@@ -124,13 +127,14 @@ impl Clients {
         Ok(clients)
     }
 
-    /// One listener of all `sockets`, which are at the same place.
+    /// One listener of all `sockets`, which are at the same place. None when the file has just
+    /// gone by which clients would find it.
     fn take_over(
         &mut self,
         sockets: Vec<Socket>,
         place: &Place,
         handover: &Handover,
-    ) -> anyhow::Result<Listener> {
+    ) -> anyhow::Result<Option<Listener>> {
         let unfit = || format!("could not take over {place}");
         let mut tcp = Vec::new();
         for socket in sockets {
@@ -140,13 +144,14 @@ impl Clients {
                     if let Place::Unix { path, .. } = place
                         && handover.files.iter().any(|file| Path::new(file) == path)
                     {
-                        self.files.push(SocketFile::of_another(path).with_context(unfit)?);
+                        let Ok(file) = SocketFile::of_another(path) else { return Ok(None) };
+                        self.files.push(file);
                     }
-                    return Listener::unix(socket).with_context(unfit);
+                    return Listener::unix(socket).with_context(unfit).map(Some);
                 }
             }
         }
-        Listener::succeed(tcp).with_context(unfit)
+        Listener::succeed(tcp).with_context(unfit).map(Some)
     }
 
     /// Takes sockets that were passed. What a setting says of the same address holds for them.

@@ -2,21 +2,39 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shared_process::unix_socket::Ownership;
-use shared_protocol::Handover;
+use balancer_admin::control::SocketInUse;
+use balancer_state::registry::Registry;
+use balancer_tls::Tls;
+use shared_process::unix_socket::{FileMark, Ownership, SocketFile};
+use shared_protocol::{Handover, Secret};
 
 use crate::sockets::Sockets;
 use crate::state_dir::StateDir;
 
+/// What it is of a cluster, beside its sockets and its state.
+#[derive(Debug)]
+pub(crate) struct Legacy {
+    /// How many workers the configuration asks for; none where the load chooses the number.
+    pub(crate) configured_workers: Option<usize>,
+    /// If clients speak TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// What sticky cookies are signed with, where nobody has chosen a secret.
+    pub(crate) sticky_secret: Option<Secret>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Estate {
     pub(crate) clients: Vec<OwnedFd>,
+    /// Files of those of clients.
+    files: Vec<FileMark>,
     admin: Option<OwnedFd>,
-    control: Option<OwnedFd>,
-    pub(crate) handover: Handover,
+    control: Option<SocketInUse>,
+    tls: Option<Arc<Tls>>,
+    handover: Handover,
     /// What is removed at the end.
     pub(crate) belongings: Belongings,
 }
@@ -32,7 +50,9 @@ impl Estate {
         sockets: &Sockets,
         state: Option<&StateDir>,
         left: Option<&Handover>,
+        legacy: Legacy,
     ) -> io::Result<Self> {
+        let Legacy { configured_workers, tls, sticky_secret } = legacy;
         let files = sockets
             .files()
             .into_iter()
@@ -47,27 +67,62 @@ impl Estate {
             files: files.iter().map(|(path, _)| path.clone()).collect(),
             owns_control_directory: sockets.control.owns_directory(),
             workers: None,
+            configured_workers,
+            sticky_secret,
+            tickets: None,
             maintenance_retry_after: None,
         };
         Ok(Self {
             clients: Vec::new(),
+            files: sockets.clients.files.iter().map(SocketFile::mark).collect(),
             admin: sockets.admin.as_ref().map(|admin| admin.as_fd().try_clone_to_owned()).transpose()?,
-            control: Some(sockets.control.try_clone()?),
+            control: Some(sockets.control.in_use()?),
+            tls,
             handover,
             belongings: Belongings { files, state: temporary_state.zip(state.and_then(StateDir::ownership)) },
         })
     }
 
-    /// All listening sockets by the names under which they are passed.
+    /// All listening sockets by the names under which they are passed, but for those that
+    /// nobody finds any more, as their files are gone: a successor makes them anew.
     ///
     /// # Errors
     /// When there are too many descriptors.
     pub(super) fn sockets(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
-        let clients = self.clients.iter().map(|socket| ("http", socket));
-        let all = clients
-            .chain(self.admin.iter().map(|socket| ("admin", socket)))
-            .chain(self.control.iter().map(|socket| ("control", socket)));
-        all.map(|(name, socket)| Ok((name, socket.try_clone()?))).collect()
+        let mut sockets = Vec::new();
+        for socket in &self.clients {
+            let socket = socket.try_clone()?;
+            if !self.is_lost(&socket)? {
+                sockets.push(("http", socket));
+            }
+        }
+        if let Some(admin) = &self.admin {
+            sockets.push(("admin", admin.try_clone()?));
+        }
+        let control = self.control.as_ref().map(SocketInUse::try_clone).transpose()?.flatten();
+        sockets.extend(control.map(|control| ("control", control)));
+        Ok(sockets)
+    }
+
+    /// Is the file gone by which clients would find `socket`?
+    fn is_lost(&self, socket: &OwnedFd) -> io::Result<bool> {
+        // What is said of its kind only matters where there are files.
+        if self.files.iter().all(FileMark::is_there) {
+            return Ok(false);
+        }
+        let address = UnixListener::from(socket.try_clone()?).local_addr();
+        let path = address.as_ref().ok().and_then(|address| address.as_pathname());
+        Ok(self.files.iter().any(|file| Some(file.path()) == path && !file.is_there()))
+    }
+
+    /// What a successor is told, as things are now.
+    pub(super) fn handover(&self, registry: &Registry) -> Handover {
+        Handover {
+            workers: Some(registry.health().workers.desired),
+            maintenance_retry_after: registry.maintenance.retry_after(),
+            tickets: self.tls.as_deref().map(Tls::tickets),
+            ..self.handover.clone()
+        }
     }
 
     /// Lets go of the sockets.

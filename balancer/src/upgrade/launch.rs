@@ -1,17 +1,19 @@
 //! Starts a successor, which gets all listening sockets.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balancer_supervisor::process::Children;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{Access, FileType};
 use rustix::process::{Pid, Signal, kill_process};
 use shared_process::inherited::Inherited;
+use shared_process::pidfd::{self, PidFd};
+use shared_process::sockets;
+use shared_process::tree::{Member, Processes};
 use shared_protocol::Handover;
 use tokio::process::Child;
 use tokio::time::timeout;
@@ -33,6 +35,8 @@ pub(super) struct Candidate {
     children: Children,
     is_released: bool,
     may_have_taken_over: bool,
+    /// Of its end of the channel, which all have that it has started, unless they close it.
+    inode: u64,
     /// Its end of the channel stays open as long as it lives: it would take the end of the
     /// channel for that of its predecessor, and begin to accept connections.
     _channel: UnixStream,
@@ -54,6 +58,7 @@ impl Candidate {
     ) -> io::Result<(Self, UnixStream)> {
         check(invocation)?;
         let (own, other) = UnixStream::pair()?;
+        let inode = rustix::fs::fstat(&other)?.st_ino;
         // The kernel holds it; were it ever too long for that, this must not wait for a reader.
         own.set_nonblocking(true)?;
         (&own).write_all(&line(handover))?;
@@ -80,6 +85,7 @@ impl Candidate {
             children: children.clone(),
             is_released: false,
             may_have_taken_over: false,
+            inode,
             _channel: own.try_clone()?,
         };
         Ok((candidate, own))
@@ -92,7 +98,32 @@ impl Candidate {
 
     /// Ends it, and waits for that. It may remove what it has made, if it is quick; of what may
     /// be both its own and the predecessor's it is to remove nothing, and is killed.
+    ///
+    /// What it has started goes with it: a script is not the balancer, but its parent.
     pub(super) async fn end(&mut self) -> io::Result<ExitStatus> {
+        let mut below = self.below();
+        let status = self.end_alone().await;
+        below.extend(self.holders());
+        let first = if self.may_have_taken_over { Signal::KILL } else { Signal::TERM };
+        for signal in [first, Signal::KILL] {
+            // Fails for one that has ended.
+            below.iter().for_each(|process| drop(process.signal(signal)));
+            below = wait_for_all(below).await;
+        }
+        status
+    }
+
+    /// The processes that it has started, while it has not ended.
+    fn below(&self) -> Vec<PidFd> {
+        open_all(Processes::now().members(self.pid)).filter(|_| self.child.id().is_some()).collect()
+    }
+
+    /// Those that it has left.
+    fn holders(&self) -> Vec<PidFd> {
+        open_all(sockets::holders(self.inode)).collect()
+    }
+
+    async fn end_alone(&mut self) -> io::Result<ExitStatus> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         // Not yet waited for, its pid is nobody else's.
         if let Some(pid) = pid.filter(|_| !self.may_have_taken_over && self.child.id().is_some()) {
@@ -122,10 +153,29 @@ impl Candidate {
 impl Drop for Candidate {
     fn drop(&mut self) {
         if !self.is_released {
+            let all: Vec<_> = self.below().into_iter().chain(self.holders()).collect();
             // Fails when it has ended; it is reaped when it has.
             let _ = self.child.start_kill();
+            all.iter().for_each(|process| drop(process.signal(Signal::KILL)));
         }
     }
+}
+
+fn open_all(members: Vec<Member>) -> impl Iterator<Item = PidFd> {
+    members.into_iter().filter_map(|member| PidFd::open(member).ok())
+}
+
+/// Those that have not ended within a second.
+async fn wait_for_all(mut processes: Vec<PidFd>) -> Vec<PidFd> {
+    let deadline = Instant::now() + CLEANING;
+    while !processes.is_empty() && Instant::now() < deadline {
+        let wait = move || {
+            pidfd::wait_for_any(&mut processes, Some(CLEANING));
+            processes
+        };
+        processes = tokio::task::spawn_blocking(wait).await.unwrap_or_default();
+    }
+    processes
 }
 
 /// What can be known before it is tried.
@@ -140,9 +190,4 @@ fn check(invocation: &Invocation) -> io::Result<()> {
         return Err(named(rustix::io::Errno::ISDIR));
     }
     rustix::fs::access(path, Access::EXEC_OK).map_err(named)
-}
-
-/// As arguments come in a request.
-pub(super) fn arguments(texts: Vec<String>) -> Vec<OsString> {
-    texts.into_iter().map(OsString::from).collect()
 }

@@ -1,24 +1,27 @@
 //! The side of an upgrade that is succeeded.
 
+use std::cell::Cell;
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balancer_admin::control::UpgradeRequest;
 use balancer_state::events::Events;
-use balancer_state::registry::{Registry, Role};
-use balancer_supervisor::Handle;
+use balancer_state::registry::Registry;
 use balancer_supervisor::notify;
 use balancer_supervisor::process::Children;
+use balancer_supervisor::{Handle, Unchanged};
 use shared_process::inherited::Inherited;
-use shared_protocol::{EventKind, Handover, Progress, SuccessorMessage, TAKE_OVER, Upgraded};
+use shared_protocol::{EventKind, Progress, SuccessorMessage, TAKE_OVER, Upgraded};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::channel::Channel;
-use super::launch::{self, Candidate};
+use super::launch::Candidate;
 use super::{Estate, Invocation};
 
 /// For a program to read its configuration: whatever does not say that it has done so is none
@@ -30,6 +33,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 const SERVING: Duration = Duration::from_secs(10);
 /// For a program that has closed its end of the channel to end.
 const ENDING: Duration = Duration::from_secs(1);
+/// It writes to the same standard error as this process, and not through it.
+const SAYS_MORE: &str = "what it printed is on standard error of the running one, among its log";
 /// Programs that end a container when their child has ended.
 const INITS: [&str; 5] = ["tini", "dumb-init", "docker-init", "catatonit", "podman-init"];
 
@@ -52,9 +57,11 @@ pub(crate) struct Parts {
 }
 
 /// Who serves from now on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Succeeded {
     pub(crate) pid: u32,
+    /// There is nothing left to change.
+    _unchanged: Unchanged,
 }
 
 /// What a successor has said.
@@ -93,33 +100,34 @@ impl Predecessor {
                 return std::future::pending().await;
             };
             let invocation = Invocation {
-                executable: upgrade
-                    .executable
-                    .map_or_else(|| parts.invocation.executable.clone(), PathBuf::from),
-                arguments: upgrade
-                    .arguments
-                    .map_or_else(|| parts.invocation.arguments.clone(), launch::arguments),
+                executable: upgrade.executable.map_or_else(
+                    || parts.invocation.executable.clone(),
+                    |word| PathBuf::from(OsString::from(word)),
+                ),
+                arguments: upgrade.arguments.map_or_else(
+                    || parts.invocation.arguments.clone(),
+                    |words| words.into_iter().map(OsString::from).collect(),
+                ),
             };
-            let tell = Requester(progress);
-            let _busy = Busy::begin(&parts.supervisor);
+            let tell = Requester::new(progress);
             let attempt = parts.attempt(&invocation, &tell);
             tokio::pin!(attempt);
             let result = loop {
                 tokio::select! {
                     result = &mut attempt => break result,
                     Some(other) = requests.recv() => {
-                        Requester(other.progress).failed("another upgrade is in progress".to_owned().into());
+                        Requester::new(other.progress).failed("another upgrade is in progress".to_owned().into());
                     }
                 }
             };
             match result {
-                Ok(upgraded) => {
+                Ok((upgraded, unchanged)) => {
                     let pid = upgraded.pid;
                     parts.note(format!("succeeded by pid {pid}, version {}", upgraded.version));
                     let text = format!("taken over by pid {pid}, version {}", upgraded.version);
                     notify::succeeded(pid, &text);
-                    tell.send(Progress::Upgraded(upgraded));
-                    return Succeeded { pid };
+                    tell.done(upgraded);
+                    return Succeeded { pid, _unchanged: unchanged };
                 }
                 Err(failure) => {
                     warn!(lastLines = failure.last_lines.join("\n"), "upgrade failed: {}", failure.reason);
@@ -136,38 +144,23 @@ impl Predecessor {
     }
 }
 
-/// Reloads and changes of the number of workers are turned down while this lives.
-struct Busy(Handle);
-
-impl Busy {
-    fn begin(supervisor: &Handle) -> Self {
-        supervisor.set_upgrading(true);
-        Self(supervisor.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.set_upgrading(false);
-    }
-}
-
 impl Parts {
     fn note(&self, text: String) {
         self.events.note(EventKind::Upgrade, None, None, text);
     }
 
-    async fn attempt(&self, invocation: &Invocation, tell: &Requester) -> Result<Upgraded, Failure> {
+    async fn attempt(
+        &self,
+        invocation: &Invocation,
+        tell: &Requester,
+    ) -> Result<(Upgraded, Unchanged), Failure> {
         let began = Instant::now();
         if let Some(why) = self.obstacle() {
             return Err(why.into());
         }
+        let unchanged = self.supervisor.begin_upgrade().await?;
         info!("upgrade: starting {}", invocation.executable.display());
-        let handover = Handover {
-            workers: Some(self.registry.health().workers.desired),
-            maintenance_retry_after: self.registry.maintenance.retry_after(),
-            ..self.estate.handover.clone()
-        };
+        let handover = self.estate.handover(&self.registry);
         let sockets = self.estate.sockets().map_err(|err| err.to_string())?;
         let (mut candidate, stream) =
             Candidate::start(invocation, sockets, self.inherited, &handover, &self.children)
@@ -178,8 +171,9 @@ impl Parts {
                 candidate.release();
                 self.estate.belongings.give_away(kept.as_deref());
                 let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let Handover { version: from_version, pid: from_pid, .. } = self.estate.handover.clone();
-                Ok(Upgraded { from_pid, pid: candidate.pid, from_version, version, workers, after_ms })
+                let (from_version, from_pid) = (handover.version, handover.pid);
+                let pid = candidate.pid;
+                Ok((Upgraded { from_pid, pid, from_version, version, workers, after_ms }, unchanged))
             }
             Err(failure) => {
                 // Nothing of it is left when the failure is told.
@@ -189,7 +183,7 @@ impl Parts {
         }
     }
 
-    /// Why there can be no upgrade now.
+    /// Why there can be no upgrade of this process; what the cluster does is for its supervisor.
     fn obstacle(&self) -> Option<String> {
         let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
         let init = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
@@ -200,11 +194,8 @@ impl Parts {
         if parent == 1 && INITS.contains(&init.trim()) {
             return Some(format!("{} ends the container when this process ends; {cure}", init.trim()));
         }
-        if self.registry.is_shutting_down() {
-            return Some("the cluster is stopping".to_owned());
-        }
-        let joins = self.registry.entries().iter().any(|entry| entry.role == Role::Candidate);
-        joins.then(|| "a reload or a change of the number of workers is in progress".to_owned())
+        // Its workers are still as they were while it only waits for its end to be known.
+        self.registry.is_shutting_down().then(|| "the cluster is stopping".to_owned())
     }
 
     /// Has it take over when it is ready.
@@ -248,7 +239,16 @@ async fn next(
     limit: Duration,
     before: &str,
 ) -> Result<SuccessorMessage, Failure> {
-    match timeout(limit, channel.receive()).await {
+    let received = tokio::select! {
+        biased;
+        received = timeout(limit, channel.receive()) => received,
+        // What it has started may have the channel for longer.
+        status = candidate.wait() => match timeout(ENDING, channel.receive()).await {
+            Ok(Ok(Some(message))) => Ok(Ok(Some(message))),
+            _ => return Err(has_ended(status, before).into()),
+        },
+    };
+    match received {
         Err(_) => {
             let seconds = limit.as_secs();
             Err(format!("the new balancer was silent for {seconds} s before {before}: it was killed").into())
@@ -260,30 +260,60 @@ async fn next(
         }
         // One that has not read everything resets the connection.
         Ok(Ok(None) | Err(_)) => Err(match timeout(ENDING, candidate.wait()).await {
-            Ok(Ok(status)) if status.code() == Some(127) => {
-                format!("the new balancer could not be run ({status}); standard error says more")
-            }
-            Ok(Ok(status)) => {
-                format!("the new balancer ended with {status} before {before}; standard error says more")
-            }
-            _ => format!("the new balancer closed its connection before {before}"),
+            Ok(status) => has_ended(status, before),
+            Err(_) => format!("the new balancer closed its connection before {before}"),
         }
         .into()),
     }
 }
 
-/// Who is told how an upgrade goes, if anybody is.
-struct Requester(Option<mpsc::Sender<Progress>>);
+fn has_ended(status: io::Result<ExitStatus>, before: &str) -> String {
+    match status {
+        Ok(status) if status.code() == Some(127) => {
+            format!("the new balancer could not be run ({status}); {SAYS_MORE}")
+        }
+        Ok(status) => format!("the new balancer ended with {status} before {before}; {SAYS_MORE}"),
+        Err(err) => format!("the new balancer ended before {before}: {err}"),
+    }
+}
+
+/// Who is told how an upgrade goes, if anybody is. Whoever has not heard how it has ended when
+/// this is dropped hears that the cluster stops.
+struct Requester {
+    progress: Option<mpsc::Sender<Progress>>,
+    has_ended: Cell<bool>,
+}
 
 impl Requester {
+    fn new(progress: Option<mpsc::Sender<Progress>>) -> Self {
+        Self { progress, has_ended: Cell::new(false) }
+    }
+
     fn send(&self, step: Progress) {
-        if let Some(sender) = &self.0 {
+        if let Some(sender) = &self.progress {
             // In vain when the requester is gone.
             let _ = sender.try_send(step);
         }
     }
 
+    fn done(&self, upgraded: Upgraded) {
+        self.has_ended.set(true);
+        self.send(Progress::Upgraded(upgraded));
+    }
+
     fn failed(&self, failure: Failure) {
+        self.has_ended.set(true);
         self.send(Progress::Failed { reason: failure.reason, last_lines: failure.last_lines });
     }
 }
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        if !self.has_ended.get() {
+            warn!("upgrade abandoned: {STOPS}");
+            self.failed(STOPS.to_owned().into());
+        }
+    }
+}
+
+const STOPS: &str = "the cluster stops, and the new balancer, which has served nothing, is ended";

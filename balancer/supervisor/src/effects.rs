@@ -8,6 +8,7 @@ use balancer_pool::Worker;
 use shared_process::tree::{self, Processes};
 use shared_protocol::{Generation, WorkerRef};
 
+use crate::handle::Upgrade;
 use crate::measure;
 use crate::oom::{self, Rank};
 use crate::probe::{Expected, Target};
@@ -84,12 +85,23 @@ impl<S: System> Supervisor<S> {
                     pids.into_iter().for_each(|pid| oom::set_rank(pid, Rank::Worker));
                 }
             }
+            Effect::BeginUpgrade(result) => self.answer_upgrade(result),
             Effect::Announce { event, requester } => {
                 let now = self.clock.now();
                 self.load_watch.iter_mut().for_each(|watch| watch.note(&event, now));
                 self.announce(event, requester);
             }
         }
+    }
+
+    /// Tells whoever has asked whether an upgrade may begin.
+    fn answer_upgrade(&mut self, result: Result<(), &'static str>) {
+        let Some(Upgrade { answer, over }) = self.upgrade_asked.take() else { return };
+        if result.is_ok() {
+            self.upgrade = Some(over);
+        }
+        // Where nobody waits for it any more, it is over at once.
+        let _ = answer.send(result.map_err(str::to_owned));
     }
 
     fn launch(&mut self, launch: Launch) {

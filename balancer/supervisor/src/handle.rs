@@ -1,20 +1,19 @@
 //! How the rest of the program asks the supervisor for something.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared_protocol::{Progress, ReloadMode};
-use tokio::sync::mpsc;
-use tracing::warn;
+use tokio::sync::{mpsc, oneshot};
 
 use balancer_fleet::ScaleTo;
 
 /// Commands that may wait for the supervisor; more make their senders wait.
 const QUEUED_COMMANDS: usize = 16;
 
-const UPGRADING: &str = "an upgrade is in progress; try again when it is over";
+const ENDED: &str = "the cluster is stopping";
 
 /// Channel on which a requester receives the progress of what it has asked for;
 /// messages are dropped when it is full.
@@ -36,6 +35,8 @@ pub enum Command {
     Reload { mode: Option<ReloadMode>, reply: Option<Reply> },
     /// Change the number of workers; a reply matters as for a reload.
     Scale { to: ScaleTo, reply: Option<Reply> },
+    /// Another cluster is to succeed this one: nothing else changes until `over`.
+    Upgrade(Upgrade),
     /// Stop all workers, whose long-lived connections end within this time. Each has the
     /// kill timeout after that.
     Stop { long_lived: Duration },
@@ -43,13 +44,26 @@ pub enum Command {
     Kill,
 }
 
+/// Who wants to succeed the cluster.
+#[derive(Debug)]
+pub struct Upgrade {
+    /// May it begin, or why not?
+    pub(crate) answer: oneshot::Sender<Result<(), String>>,
+    /// Ready when nothing has come of it.
+    pub(crate) over: oneshot::Receiver<Infallible>,
+}
+
+/// Nothing of the cluster changes while this lives.
+#[derive(Debug)]
+pub struct Unchanged {
+    _until: oneshot::Sender<Infallible>,
+}
+
 /// Sends commands to the supervisor. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     before_reload: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Another cluster is about to succeed this one, so nothing may be changed.
-    is_upgrading: Arc<AtomicBool>,
 }
 
 /// The supervisor takes no more commands, because it has ended or, where nobody
@@ -67,31 +81,21 @@ impl Handle {
         before_reload: impl Fn() -> Vec<String> + Send + Sync + 'static,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, received) = mpsc::channel(QUEUED_COMMANDS);
-        let (before_reload, is_upgrading) = (Arc::new(before_reload), Arc::default());
-        (Self { commands, before_reload, is_upgrading }, received)
+        (Self { commands, before_reload: Arc::new(before_reload) }, received)
     }
 
-    /// Says whether an upgrade is in progress: reloads and changes of the number of workers are
-    /// turned down meanwhile.
-    pub fn set_upgrading(&self, is_upgrading: bool) {
-        self.is_upgrading.store(is_upgrading, Ordering::Relaxed);
-    }
-
-    /// Turns `command` down if it may not be carried out now, and says so.
-    fn turns_down(&self, command: &Command) -> bool {
-        let (Command::Reload { reply, .. } | Command::Scale { reply, .. }) = command else { return false };
-        if !self.is_upgrading.load(Ordering::Relaxed) {
-            return false;
-        }
-        match reply {
-            Some(Reply { progress, .. }) => {
-                // In vain when the requester is gone.
-                let _ = progress
-                    .try_send(Progress::Failed { reason: UPGRADING.to_owned(), last_lines: Vec::new() });
-            }
-            None => warn!("a change that a signal asked for is turned down: {UPGRADING}"),
-        }
-        true
+    /// Has nothing change until what this returns is dropped, so that another cluster can succeed
+    /// this one.
+    ///
+    /// # Errors
+    /// Why that may not be now.
+    pub async fn begin_upgrade(&self) -> Result<Unchanged, String> {
+        let (answer, answered) = oneshot::channel();
+        let (unchanged, over) = oneshot::channel();
+        let ended = || ENDED.to_owned();
+        self.send(Command::Upgrade(Upgrade { answer, over })).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())??;
+        Ok(Unchanged { _until: unchanged })
     }
 
     /// Sends `command`, and waits for room if there is none.
@@ -100,9 +104,6 @@ impl Handle {
     /// When the supervisor has ended.
     pub async fn send(&self, command: Command) -> Result<(), NotTaken> {
         self.prepare(&command);
-        if self.turns_down(&command) {
-            return Ok(());
-        }
         self.commands.send(command).await.map_err(|_| NotTaken)
     }
 
@@ -112,9 +113,6 @@ impl Handle {
     /// When the supervisor has ended, or too many commands wait for it.
     pub fn try_send(&self, command: Command) -> Result<(), NotTaken> {
         self.prepare(&command);
-        if self.turns_down(&command) {
-            return Ok(());
-        }
         self.commands.try_send(command).map_err(|_| NotTaken)
     }
 

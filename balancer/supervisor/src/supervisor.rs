@@ -2,6 +2,7 @@
 //! to be done about it, and shows the others how things stand.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -12,11 +13,11 @@ use balancer_state::ClusterState;
 use balancer_state::registry::{self, Entry, Reason};
 use rustix::process::Signal;
 use shared_protocol::Generation;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::announce::Announcer;
 use crate::clock::{self, Clock};
-use crate::handle::Command;
+use crate::handle::{Command, Upgrade};
 use crate::handles::Experience;
 use crate::load_watch::LoadWatch;
 use crate::look::Look;
@@ -47,6 +48,10 @@ pub struct Supervisor<S> {
     pub(crate) starts: StartUsage,
     /// Looks at the load, where that chooses the number of workers.
     pub(crate) load_watch: Option<LoadWatch>,
+    /// Who asks whether an upgrade may begin.
+    pub(crate) upgrade_asked: Option<Upgrade>,
+    /// Ready when the upgrade is over that is under way.
+    pub(crate) upgrade: Option<oneshot::Receiver<Infallible>>,
     /// What is to be carried out before the first thing happens.
     first: Vec<Effect>,
     /// What the fleet is told next, in this order.
@@ -90,6 +95,8 @@ impl<S: System> Supervisor<S> {
             state,
             running: RunningProcesses::new(),
             load_watch: None,
+            upgrade_asked: None,
+            upgrade: None,
             first,
             inputs: VecDeque::new(),
             reports,
@@ -133,6 +140,10 @@ impl<S: System> Supervisor<S> {
                 Some((generation, outcome)) = self.probed.recv() => self.on_outcome(generation, outcome),
                 Some((generation, look)) = self.looked.recv() => self.on_look(generation, look),
                 () = LoadWatch::tick(&mut self.load_watch) => self.on_load(),
+                () = upgrade_over(&mut self.upgrade) => {
+                    self.upgrade = None;
+                    self.inputs.push_back(Input::EndUpgrade);
+                }
                 () = watchdog.tick() => {}
             }
         }
@@ -162,6 +173,11 @@ impl<S: System> Supervisor<S> {
                 Input::Reload { mode, requester: self.announcer.requester(reply) }
             }
             Command::Scale { to, reply } => Input::Scale { to, requester: self.announcer.requester(reply) },
+            Command::Upgrade(upgrade) => {
+                // One at a time: who carries upgrades out asks again when the last one is over.
+                self.upgrade_asked = Some(upgrade);
+                Input::BeginUpgrade
+            }
             Command::Stop { long_lived } => Input::Stop { long_lived, told_last: self.told_last() },
             Command::Kill => Input::Kill,
         });
@@ -269,6 +285,15 @@ impl<S: System> Supervisor<S> {
             store: running.and_then(|running| running.store.clone()),
             reason: self.readiness.reason_of(member),
         }
+    }
+}
+
+/// Returns when the upgrade that is under way has come to nothing.
+async fn upgrade_over(upgrade: &mut Option<oneshot::Receiver<Infallible>>) {
+    match upgrade {
+        // Nothing is ever sent: whoever has asked for it has let go.
+        Some(over) => drop(over.await),
+        None => std::future::pending().await,
     }
 }
 

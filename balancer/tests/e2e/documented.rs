@@ -87,19 +87,23 @@ fn the_help_lists_every_flag_and_variable() {
 
 #[test]
 fn documents_name_no_setting_that_there_is_not() {
-    let documents =
-        ["README.md", "docs/configuration.md", ".env.example", "deploy/README.md", "docker-compose.yml"];
+    let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let others = ["README.md", ".env.example", "deploy/README.md", "docker-compose.yml"];
+    let documents: Vec<_> = pages.chain(others.map(|name| root().join(name))).collect();
+    assert!(documents.len() > 15, "the pages were found");
     for document in documents {
-        let text = read(root().join(document));
+        let text = read(&document);
         for name in words(&text, "CLUSTER_", '_') {
             assert!(
                 name == "CLUSTER_" || variables().contains(name),
-                "{document} names {name}, and there is no such setting"
+                "{} names {name}, and there is no such setting",
+                document.display()
             );
         }
     }
-    let readme = read(root().join("README.md"));
-    let table = readme.split("\n## ").find(|section| section.starts_with("Configuration")).unwrap();
+    let settings = read(root().join("docs/configuration.md"));
+    let table = settings.split("\n## ").find(|section| section.starts_with("Most used")).unwrap();
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `--")).collect();
     assert_eq!(rows.len(), 11);
     for row in rows {

@@ -1,6 +1,9 @@
 //! Another balancer succeeds this one: who serves, what is lost, and what is left when it
 //! comes to nothing.
 
+mod keeps;
+mod refused;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;

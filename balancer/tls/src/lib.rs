@@ -20,6 +20,7 @@ mod directory;
 mod files;
 mod server;
 mod sources;
+mod tickets;
 
 #[cfg(test)]
 mod test_certificates;

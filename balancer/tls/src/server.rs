@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use ring::digest;
 use rustls::ServerConfig;
-use rustls::crypto::ring::Ticketer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use shared_protocol::CertificateStatus;
+use shared_protocol::{CertificateStatus, Secret, Tickets as HandedOn};
 
 use crate::certificate::{Certificate, provider};
 use crate::choice::Choice;
@@ -18,6 +18,7 @@ use crate::client_ca::{self, ClientCaError};
 use crate::directory::DirectoryError;
 use crate::files::{PairError, PairFiles};
 use crate::sources::{Fingerprint, Sources};
+use crate::tickets::{NoRandom, Tickets};
 
 /// The protocol by which an ACME server looks whether a domain is ours (RFC 8737, section 4).
 pub const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
@@ -31,6 +32,8 @@ pub enum TlsError {
     Pair(#[from] PairError),
     #[error(transparent)]
     ClientCa(#[from] ClientCaError),
+    #[error(transparent)]
+    NoRandom(#[from] NoRandom),
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
 }
@@ -58,7 +61,6 @@ pub struct Tls {
 }
 
 /// What the choice and the configuration were made of.
-#[derive(Default)]
 struct State {
     files: Vec<(PairFiles, Certificate)>,
     /// Certificates that come from elsewhere, by a name that their owner has chosen.
@@ -66,6 +68,8 @@ struct State {
     challenges: HashMap<String, Arc<CertifiedKey>>,
     /// The content of the file.
     client_ca: Option<Vec<u8>>,
+    /// Sessions of clients are resumed by these.
+    tickets: Arc<Tickets>,
     fingerprint: Option<Fingerprint>,
 }
 
@@ -86,8 +90,10 @@ impl Tls {
         let client_ca = sources.client_ca.as_deref().map(crate::files::read).transpose();
         let client_ca = client_ca.map_err(ClientCaError::from)?;
         let resolver = Arc::new(Resolver::default());
-        let config = config(&resolver, sources.client_ca.as_deref(), protocols)?;
-        let state = State { files, client_ca, fingerprint, ..State::default() };
+        let tickets = Arc::new(Tickets::new()?);
+        let config = config(&resolver, sources.client_ca.as_deref(), protocols, Arc::clone(&tickets))?;
+        let (inserted, challenges) = (Vec::new(), HashMap::new());
+        let state = State { files, inserted, challenges, client_ca, tickets, fingerprint };
         resolver.choice.store(Arc::new(state.choice()));
         publish(state.statuses());
         Ok(Self {
@@ -157,6 +163,21 @@ impl Tls {
         });
     }
 
+    /// By which another process can resume the sessions of this one.
+    pub fn tickets(&self) -> HandedOn {
+        let state = self.lock();
+        HandedOn { client_ca: state.client_ca_digest(), keys: state.tickets.export() }
+    }
+
+    /// Resumes the sessions of another process as well, unless its clients were signed by other
+    /// authorities.
+    pub fn resume(&self, tickets: &HandedOn) {
+        let state = self.lock();
+        if state.client_ca_digest() == tickets.client_ca {
+            state.tickets.import(&tickets.keys);
+        }
+    }
+
     /// The protocol of challenges is offered only while there are any.
     fn lock_challenges(&self, change: impl FnOnce(&mut HashMap<String, Arc<CertifiedKey>>)) {
         let mut state = self.lock();
@@ -177,8 +198,10 @@ impl Tls {
         let content = crate::files::read(path).map_err(ClientCaError::from)?;
         if state.client_ca.as_ref() != Some(&content) {
             let protocols = self.config.load().alpn_protocols.clone();
-            self.config.store(Arc::new(config(&self.resolver, Some(path), protocols)?));
-            state.client_ca = Some(content);
+            let tickets = Arc::new(Tickets::new()?);
+            let config = config(&self.resolver, Some(path), protocols, Arc::clone(&tickets))?;
+            self.config.store(Arc::new(config));
+            (state.client_ca, state.tickets) = (Some(content), tickets);
         }
         Ok(())
     }
@@ -204,6 +227,11 @@ impl State {
     fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         let files = self.files.iter().map(|(_, certificate)| certificate);
         files.chain(self.inserted.iter().map(|(_, certificate)| certificate))
+    }
+
+    fn client_ca_digest(&self) -> Option<Secret> {
+        let content = self.client_ca.as_ref()?;
+        Some(Secret::new(digest::digest(&digest::SHA256, content).as_ref()))
     }
 
     fn choice(&self) -> Choice {
@@ -245,6 +273,7 @@ fn config(
     resolver: &Arc<Resolver>,
     client_ca: Option<&Path>,
     protocols: Vec<Vec<u8>>,
+    tickets: Arc<Tickets>,
 ) -> Result<ServerConfig, TlsError> {
     // TLS 1.2 and 1.3.
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
@@ -254,9 +283,9 @@ fn config(
     };
     let mut config = builder.with_cert_resolver(Arc::<Resolver>::clone(resolver));
     config.alpn_protocols = protocols;
-    // Sessions are resumed by tickets alone, whose keys rotate every six hours: no memory for
-    // each session, and no lock that handshakes share.
-    config.ticketer = Ticketer::new()?;
+    // Sessions are resumed by tickets alone: no memory for each session, and no lock that
+    // handshakes share.
+    config.ticketer = tickets;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }

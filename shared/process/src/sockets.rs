@@ -9,7 +9,7 @@ use std::time::Duration;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process};
 
-use crate::tree::{Processes, connections, demand, listening_sockets};
+use crate::tree::{Member, Processes, connections, demand, listening_sockets};
 
 /// `__SO_ACCEPTCON` of /proc/net/unix: the socket listens.
 const UNIX_LISTENS: u32 = 0x1_0000;
@@ -98,14 +98,23 @@ pub fn holder_of(address: SocketAddr) -> Option<Named> {
     if inodes.is_empty() {
         return None;
     }
-    let holds = |process: &Process| {
-        let files = process.fd().into_iter().flatten().flatten();
-        files
-            .into_iter()
-            .any(|file| matches!(file.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
-    };
     let mut all = procfs::process::all_processes().into_iter().flatten().flatten();
-    all.find(holds).and_then(|process| named(process.pid.cast_unsigned()))
+    all.find(|process| holds(process, &inodes)).and_then(|process| named(process.pid.cast_unsigned()))
+}
+
+/// All other processes that have this socket among their descriptors, as far as they may be
+/// looked into: whoever was given it, and what that has started, wherever it is in the tree.
+pub fn holders(inode: u64) -> Vec<Member> {
+    let inodes = HashSet::from([inode]);
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let others = all.filter(|process| process.pid.cast_unsigned() != std::process::id());
+    let holders = others.filter(|process| holds(process, &inodes));
+    holders.filter_map(|process| process.stat().ok()).map(|stat| Member::from(&stat)).collect()
+}
+
+fn holds(process: &Process, inodes: &HashSet<u64>) -> bool {
+    let files = process.fd().into_iter().flatten().flatten();
+    files.into_iter().any(|file| matches!(file.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
 }
 
 /// The processes below `root`, with their names.

@@ -77,6 +77,24 @@ pub struct SocketFile {
     ownership: Ownership,
 }
 
+/// Which file a socket had, to be asked for as long as its [`SocketFile`] lives.
+#[derive(Debug, Clone)]
+pub struct FileMark {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl FileMark {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// As [`SocketFile::is_there`].
+    pub fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+    }
+}
+
 /// Does a file go away with this program? Can be given away while the socket is served.
 #[derive(Debug, Clone, Default)]
 pub struct Ownership(Arc<AtomicBool>);
@@ -120,9 +138,14 @@ impl SocketFile {
         &self.path
     }
 
+    /// For others who ask whether it is still there.
+    pub fn mark(&self) -> FileMark {
+        FileMark { path: self.path.clone(), identity: self.identity }
+    }
+
     /// Does the path still lead here? Somebody may have swept the directory.
     pub fn is_there(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+        self.mark().is_there()
     }
 }
 

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shared-process", &[]),
     ("shared-balance-stats", &[]),
     ("shared-http-client", &[]),
+    ("shared-manual", &[]),
     ("shared-store", &["shared-protocol"]),
     ("shared-testkit", &["shared-process", "shared-protocol"]),
     ("balancer-http1", &[]),
@@ -53,12 +54,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["balancer-pool", "balancer-state", "balancer-supervisor", "shared-process", "shared-protocol"],
     ),
     ("balancer-ctl", &["shared-http-client", "shared-protocol", "shared-settings", "shared-telemetry"]),
-    ("worker", &["shared-process", "shared-protocol", "shared-settings", "shared-store", "shared-telemetry"]),
+    (
+        "worker",
+        &[
+            "shared-manual",
+            "shared-process",
+            "shared-protocol",
+            "shared-settings",
+            "shared-store",
+            "shared-telemetry",
+        ],
+    ),
     (
         "verify",
         &[
             "shared-balance-stats",
             "shared-http-client",
+            "shared-manual",
             "shared-process",
             "shared-protocol",
             "shared-settings",
@@ -68,7 +80,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "loadtest",
-        &["shared-balance-stats", "shared-process", "shared-protocol", "shared-settings", "shared-telemetry"],
+        &[
+            "shared-balance-stats",
+            "shared-manual",
+            "shared-process",
+            "shared-protocol",
+            "shared-settings",
+            "shared-telemetry",
+        ],
     ),
 ];
 

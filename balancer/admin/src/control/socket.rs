@@ -7,17 +7,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::UCred;
 use rustix::process::Pid;
-use shared_process::unix_socket::{self, Access, BindError, Ownership, SocketFile};
+use shared_process::unix_socket::{self, Access, BindError, FileMark, Ownership, SocketFile};
 use tracing::{info, warn};
 
 /// Between two looks at whether the file is still there: one stat(2).
 const LOOK: Duration = Duration::from_secs(2);
+/// Before the second try to make it anew; doubles with each further one. After an upgrade the
+/// predecessor may have made it anew in the last moment, and leaves it then.
+const RETRY: Duration = Duration::from_millis(50);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 /// For everybody: such a directory's files are safe from others only if it is sticky.
@@ -113,6 +116,27 @@ pub struct ControlSocket {
     owns_directory: bool,
     /// Removed before the listener is closed, if this cluster has made it.
     file: Option<SocketFile>,
+    in_use: SocketInUse,
+}
+
+/// The socket on which a cluster is reached, also after its file was made anew.
+#[derive(Debug, Clone, Default)]
+pub struct SocketInUse(Arc<Mutex<Option<(OwnedFd, FileMark)>>>);
+
+impl SocketInUse {
+    /// Another descriptor of it; none when nobody finds it by its file.
+    ///
+    /// # Errors
+    /// When there are too many descriptors.
+    pub fn try_clone(&self) -> io::Result<Option<OwnedFd>> {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = socket.as_ref().filter(|(_, file)| file.is_there());
+        there.map(|(socket, _)| socket.try_clone()).transpose()
+    }
+
+    fn set(&self, socket: Option<(OwnedFd, FileMark)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = socket;
+    }
 }
 
 impl ControlSocket {
@@ -160,7 +184,13 @@ impl ControlSocket {
     fn bind_to(prepared: &Prepared) -> Result<Self, PlaceError> {
         let (listener, file) = unix_socket::bind(&prepared.path, Access::PRIVATE, BACKLOG)?;
         let path = file.path().to_owned();
-        Ok(Self { listener, path, owns_directory: prepared.owns_directory, file: Some(file) })
+        Ok(Self {
+            listener,
+            path,
+            owns_directory: prepared.owns_directory,
+            file: Some(file),
+            in_use: SocketInUse::default(),
+        })
     }
 
     /// Takes a socket that somebody else has bound and listens on. Its file stays where it
@@ -183,7 +213,13 @@ impl ControlSocket {
         let file = taken().map_err(|err: PlaceError| SocketError {
             text: format!("from the one that was passed: {err}"),
         })?;
-        Ok(Self { listener, path: file.path().to_owned(), owns_directory: false, file: Some(file) })
+        Ok(Self {
+            listener,
+            path: file.path().to_owned(),
+            owns_directory: false,
+            file: Some(file),
+            in_use: SocketInUse::default(),
+        })
     }
 
     /// Takes over a socket, with its directory if that is a cluster's own, from a cluster that
@@ -200,7 +236,13 @@ impl ControlSocket {
         };
         let file = taken()
             .map_err(|err: PlaceError| SocketError { text: format!("from the predecessor's: {err}") })?;
-        Ok(Self { listener, path: file.path().to_owned(), owns_directory, file: Some(file) })
+        Ok(Self {
+            listener,
+            path: file.path().to_owned(),
+            owns_directory,
+            file: Some(file),
+            in_use: SocketInUse::default(),
+        })
     }
 
     /// Clients learn from the socket which process it is that has listened last (unix(7),
@@ -221,10 +263,19 @@ impl ControlSocket {
         self.owns_directory
     }
 
+    /// What leads to it from now on, whatever becomes of its file.
+    ///
     /// # Errors
     /// When there are too many descriptors.
-    pub fn try_clone(&self) -> io::Result<OwnedFd> {
-        self.listener.as_fd().try_clone_to_owned()
+    pub fn in_use(&self) -> io::Result<SocketInUse> {
+        self.show()?;
+        Ok(self.in_use.clone())
+    }
+
+    fn show(&self) -> io::Result<()> {
+        let socket = self.listener.as_fd().try_clone_to_owned()?;
+        self.in_use.set(self.file.as_ref().map(|file| (socket, file.mark())));
+        Ok(())
     }
 
     /// Does the path still lead here? Somebody may have swept the directory.
@@ -233,17 +284,23 @@ impl ControlSocket {
     }
 
     /// Returns another socket when the file of this one is gone.
-    pub(super) async fn renewed(&self, places: &Places) -> Self {
+    pub(super) async fn renewed(&mut self, places: &Places) -> Self {
         let mut said = None;
+        let mut retry = RETRY;
         loop {
-            tokio::time::sleep(LOOK).await;
             if self.is_there() {
+                tokio::time::sleep(LOOK).await;
+                retry = RETRY;
                 continue;
             }
             match Self::bind(places) {
                 Ok(mut renewed) => {
                     if let Some((made, gone)) = renewed.file.take().zip(self.file.as_ref()) {
                         renewed.file = Some(made.instead_of(gone));
+                    }
+                    renewed.in_use = std::mem::take(&mut self.in_use);
+                    if let Err(err) = renewed.show() {
+                        warn!(%err, "the control socket cannot be handed on to a successor");
                     }
                     info!(control = %renewed.path.display(), "the control socket's file was gone: made anew");
                     return renewed;
@@ -254,6 +311,8 @@ impl ControlSocket {
                         warn!("the control socket's file is gone, and cannot be made anew yet: {why}");
                     }
                     said = Some(why);
+                    tokio::time::sleep(retry).await;
+                    retry = (2 * retry).min(LOOK);
                 }
             }
         }
@@ -280,6 +339,7 @@ impl Drop for ControlSocket {
         // While it listens, nobody takes its file for a stale one.
         let owns_file = self.ownership().is_held();
         drop(self.file.take());
+        self.in_use.set(None);
         if self.owns_directory
             && owns_file
             && let Some(directory) = self.path.parent()

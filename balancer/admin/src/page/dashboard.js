@@ -1,5 +1,6 @@
 // Listens to the balancer and draws what it tells. Asks for nothing but that stream.
 
+import { drawConditions } from '/conditions.js';
 import { drawEvent, forget } from '/events.js';
 import { add, remember } from '/figures.js';
 import { byId, duration, say } from '/text.js';
@@ -70,6 +71,7 @@ function draw(now) {
   drawState(now);
   add(now.sample);
   drawWorkers(now);
+  drawConditions(now.conditions);
   drawTour(now);
 }
 

@@ -8,11 +8,19 @@ const KEPT = 100;
 const BAD = new Set(['crashed', 'hung', 'not-ready', 'port-taken']);
 const WAITING = new Set(['backoff', 'out-of-turn', 'draining', 'started', 'restarted', 'limit', 'maintenance', 'shutdown']);
 
+/** Kinds of events that stand as lines over the curves, beside the bad ones. */
+const CHANGES = new Set(['reload', 'scale', 'limit', 'maintenance', 'shutdown', 'upgrade']);
+
 let newest = 0;
+let marks = [];
+
+/** When something has changed or gone wrong, newest last. */
+export const markedEvents = () => marks;
 
 /** The balancer is about to tell all it remembers. */
 export function forget() {
   newest = 0;
+  marks = [];
   byId('events').replaceChildren();
 }
 
@@ -24,6 +32,7 @@ export function drawEvent(event) {
   time.dateTime = at.toISOString();
   time.title = at.toLocaleString();
   const tone = BAD.has(event.kind) ? 'bad' : WAITING.has(event.kind) ? 'wait' : 'fine';
+  if (tone === 'bad' || CHANGES.has(event.kind)) marks = [...marks.slice(1 - KEPT), { atMs: event.atMs, tone }];
   const item = make('li');
   item.dataset.kind = event.kind;
   item.append(

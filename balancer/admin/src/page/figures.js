@@ -1,5 +1,6 @@
 // The cluster at a glance: a number and a curve each.
 
+import { markedEvents } from '/events.js';
 import { byId, draw, isNothing, make, millis, say, whole } from '/text.js';
 
 /** Samples that are kept, one a second; the balancer keeps as many. */
@@ -31,7 +32,8 @@ for (const figure of figures) {
   });
   figure.area = draw('path', { class: 'area' });
   figure.line = draw('path', { class: 'line' });
-  picture.append(figure.area, figure.line);
+  figure.marks = { bad: draw('path', { class: 'mark bad' }), other: draw('path', { class: 'mark' }) };
+  picture.append(figure.area, ...Object.values(figure.marks), figure.line);
   const holder = make('dd');
   holder.append(picture);
   box.append(make('dt', '', figure.label), figure.value, holder, figure.note);
@@ -61,10 +63,16 @@ export function lately() {
 function drawFigures() {
   const last = samples.at(-1);
   if (!last) return;
+  const lines = { bad: '', other: '' };
+  for (const { atMs, tone } of markedEvents()) {
+    const x = KEPT - 1 - (last.atMs - atMs) / 1000;
+    if (x >= 0) lines[tone === 'bad' ? 'bad' : 'other'] += `M${Math.min(x, KEPT - 1).toFixed(1)} 0V${HEIGHT}`;
+  }
   for (const figure of figures) {
     say(figure.value, figure.write(last[figure.key]));
     const known = samples.map((sample) => sample[figure.key]).filter((value) => !isNothing(value));
     say(figure.note, figure.more(known, figure.write) || '\u00a0');
+    for (const [tone, path] of Object.entries(figure.marks)) path.setAttribute('d', lines[tone]);
     drawCurve(figure, Math.max(...known, 1e-9));
   }
   byId('figures').classList.toggle('failing', last.errors > 0);

@@ -54,6 +54,10 @@ function mark(row, worker) {
   row.was = is;
 }
 
+/** The share that fills a bar: all requests, but with many workers, whose bars could not be told
+ * from nothing, four times a fair share. */
+const wholeBar = (workers) => (workers <= 8 ? 1 : 4 / workers);
+
 export function drawWorkers(now) {
   const { workers, joining = [], leaving = [] } = now;
   const served = lately();
@@ -74,8 +78,7 @@ export function drawWorkers(now) {
     fill(row, worker, extra, {
       isMixed,
       share: total && !extra ? served(worker.id) / total : null,
-      // A whole bar is twice a fair share, so that few and many workers can be compared alike.
-      full: Math.min(1, 2 / workers.length),
+      full: wholeBar(workers.length),
       rates: extra ? null : now.sample?.workers?.[worker.id] ?? { requests: 0 },
       cpu: cpu.get(worker.pid),
     });
@@ -98,7 +101,7 @@ function fill(row, worker, extra, { isMixed, share, full, rates, cpu }) {
   say(row.since, `for ${duration(worker.stateSeconds)}${isMixed ? `, release ${worker.release}` : ''}`);
   say(row.why, worker.state === 'online' ? '' : [worker.reason, ...(worker.lastLines ?? [])].filter(Boolean).join('\n'));
   row.bar.style.width = `${Math.min(100, ((share ?? 0) * 100) / full).toFixed(1)}%`;
-  row.bar.parentElement.classList.toggle('marked', full < 1);
+  row.bar.parentElement.title = full < 1 ? `a whole bar is ${(full * 100).toFixed(0)} % of all requests` : '';
   say(row.percent, isNothing(share) ? '–' : `${(share * 100).toFixed(full < 0.1 ? 1 : 0)} %`);
   say(cells.rate, rates ? whole(rates.requests) : '–');
   say(cells.flight, whole(worker.inFlight));

@@ -119,6 +119,7 @@ fn run(mut world: World, ends: fn(&Running) -> bool, goal: fn(&World) -> bool) -
             return Ok(world);
         }
         let step = world.running.iter().find_map(|running| behave(&world, running, ends));
+        let step = step.or(world.is_upgrading.then_some(Step::EndUpgrade));
         let deadline = || world.fleet.next_deadline().map(|_| Step::Deadline);
         let Some(step) = step.or_else(deadline) else {
             return Err(format!("is stuck: {}", world.summary()));

@@ -70,6 +70,8 @@ fn choose(world: &World, random: &mut fastrand::Rng) -> Step {
             return Step::Scale(to, reply(random));
         }
         1_000..1_200 if world.fleet.settings.range.is_some() => return Step::Autoscale(random.usize(0..4)),
+        1_200..1_400 if !world.is_upgrading => return Step::BeginUpgrade,
+        1_000..1_400 if world.is_upgrading => return Step::EndUpgrade,
         1_000..4_000 => return Step::Deadline,
         4_000..5_000 => return Step::Pass(Duration::from_millis(random.u64(..2_000))),
         _ => {}

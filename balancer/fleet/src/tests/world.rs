@@ -182,6 +182,10 @@ pub(super) enum Step {
     Kill,
     /// The load asks for so many workers.
     Autoscale(usize),
+    /// Another cluster is to succeed this one.
+    BeginUpgrade,
+    /// Nothing has come of it.
+    EndUpgrade,
     /// Time passes until the next deadline.
     Deadline,
     /// So much time passes, and no deadline with it.
@@ -227,6 +231,8 @@ pub(super) struct World {
     changes_untold: bool,
     /// Slots whose hung worker is being replaced.
     ejected: Vec<WorkerId>,
+    /// An upgrade was allowed, and is not over.
+    pub is_upgrading: bool,
     /// A worker has been ready.
     any_ready: bool,
     /// How often starts of each slot have failed, up to those after which it gives up.
@@ -253,6 +259,7 @@ impl World {
             replacing: Replacing::default(),
             changes_untold: false,
             ejected: Vec::new(),
+            is_upgrading: false,
             any_ready: false,
             failures: BTreeMap::new(),
             commands,
@@ -327,6 +334,9 @@ impl World {
         if self.fleet.next_deadline().is_some() {
             steps.push(Step::Deadline);
         }
+        if self.is_upgrading {
+            steps.push(Step::EndUpgrade);
+        }
         if self.commands > 0 && !self.fleet.is_stopped() {
             for reply in Reply::ALL {
                 steps.push(Step::Reload(None, reply));
@@ -344,6 +354,7 @@ impl World {
             if self.fleet.settings.range.is_some() {
                 steps.extend((0..=3).map(Step::Autoscale));
             }
+            steps.push(Step::BeginUpgrade);
             steps.extend([Step::Stop(Duration::ZERO), Step::Stop(LIMITS.drain), Step::Kill]);
         }
         steps
@@ -366,6 +377,7 @@ impl World {
         if stopping {
             self.reload_queued = false;
         }
+        self.is_upgrading &= !(stopping || step == Step::EndUpgrade);
         self.replacing.mode = self.mode();
         let effects = self.fleet.handle(input, self.now);
         if let Step::Exited(of) = step {
@@ -469,6 +481,11 @@ impl World {
                 self.commands = self.commands.saturating_sub(1);
                 Some(Input::Kill)
             }
+            Step::BeginUpgrade => {
+                self.commands = self.commands.saturating_sub(1);
+                Some(Input::BeginUpgrade)
+            }
+            Step::EndUpgrade => Some(Input::EndUpgrade),
             Step::Deadline => {
                 self.now = self.now.max(self.fleet.next_deadline()?);
                 Some(Input::Tick)

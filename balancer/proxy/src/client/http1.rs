@@ -11,13 +11,13 @@ use std::time::Duration;
 use balancer_http1::scan::Scanner;
 use balancer_http1::{FieldBuffer, HttpError};
 use tokio::io::AsyncWrite;
-use tokio::time::Instant;
 
 use super::stream::ClientStream;
 use crate::field::ProxyField;
 use crate::forwarded::ClientIdentity;
 use crate::limits::ProxyLimits;
 use crate::read_buffer::ReadBuffer;
+use crate::stall::Stall;
 use crate::timer::{self, Timer};
 use crate::write_buffer::WriteBuffer;
 
@@ -66,15 +66,16 @@ impl Http1Client {
     /// Waits for the head of the next request.
     pub(crate) async fn next_head(&mut self, limits: &ProxyLimits) -> NextHead {
         let is_idle = self.read_buffer.is_empty();
-        let timeout = if is_idle { limits.idle_timeout } else { limits.head_timeout };
-        let mut deadline = timer::now() + timeout;
-        poll_fn(|cx| self.poll_next_head(limits, &mut deadline, cx)).await
+        let mut timeout = if is_idle { limits.idle_timeout } else { limits.head_timeout };
+        let mut stall = Stall::default();
+        poll_fn(|cx| self.poll_next_head(limits, &mut stall, &mut timeout, cx)).await
     }
 
     fn poll_next_head(
         &mut self,
         limits: &ProxyLimits,
-        deadline: &mut Instant,
+        stall: &mut Stall,
+        timeout: &mut Duration,
         cx: &mut Context<'_>,
     ) -> Poll<NextHead> {
         loop {
@@ -93,9 +94,12 @@ impl Http1Client {
             let was_idle = self.read_buffer.is_empty();
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(NextHead::Closed),
-                Poll::Ready(Ok(_)) if was_idle => *deadline = timer::now() + limits.head_timeout,
+                Poll::Ready(Ok(_)) if was_idle => {
+                    *timeout = limits.head_timeout;
+                    stall.touch();
+                }
                 Poll::Ready(Ok(_)) => {}
-                Poll::Pending if !self.timer.poll(*deadline, cx) => return Poll::Pending,
+                Poll::Pending if !self.timer.poll(stall.deadline(*timeout), cx) => return Poll::Pending,
                 Poll::Pending if self.read_buffer.is_empty() => return Poll::Ready(NextHead::Closed),
                 Poll::Pending => return Poll::Ready(NextHead::Refused(SLOW_HEAD)),
             }
@@ -130,13 +134,13 @@ impl Http1Client {
     /// # Errors
     /// When the connection is broken, or the client takes nothing for `timeout`.
     pub(crate) async fn flush(&mut self, timeout: Duration) -> io::Result<()> {
-        let mut deadline = timer::now() + timeout;
+        let mut stall = Stall::default();
         poll_fn(|cx| {
             while !self.write_buffer.is_flushed() {
                 match self.write_buffer.poll_write(&mut self.stream, cx) {
-                    Poll::Ready(Ok(_)) => deadline = timer::now() + timeout,
+                    Poll::Ready(Ok(_)) => stall.touch(),
                     Poll::Ready(Err(err)) => return Poll::Ready(Err(err)),
-                    Poll::Pending if self.timer.poll(deadline, cx) => {
+                    Poll::Pending if self.timer.poll(stall.deadline(timeout), cx) => {
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                     }
                     Poll::Pending => return Poll::Pending,

@@ -5,7 +5,7 @@ use balancer_http1::{FieldBuffer, RequestHead};
 use super::*;
 
 fn random() -> Sticky {
-    Sticky::random(CookieAttributes::default()).unwrap()
+    Sticky::with_secret(&random_secret().unwrap(), CookieAttributes::default())
 }
 
 fn named(name: &str) -> Sticky {

@@ -217,6 +217,23 @@ fn sessions_are_resumed_also_over_a_reload() {
 }
 
 #[test]
+fn sessions_of_another_process_are_resumed_where_the_same_clients_are_trusted() {
+    let fixture = Fixture::new();
+    fixture.write("a.pem", &["a.test"]);
+    let client = Arc::new(client(b"http/1.1", None));
+    let (before, after) = (fixture.tls().unwrap(), fixture.tls().unwrap());
+    let kind = |tls| handshake(tls, &client, "a.test").unwrap().0;
+    assert_eq!((kind(&before), kind(&before)), (HandshakeKind::Full, HandshakeKind::Resumed));
+    after.resume(&before.tickets());
+    assert_eq!(kind(&after), HandshakeKind::Resumed);
+    let tickets = before.tickets();
+    let others = shared_protocol::Tickets { client_ca: Some(shared_protocol::Secret::new(&[1])), ..tickets };
+    let stranger = fixture.tls().unwrap();
+    stranger.resume(&others);
+    assert_eq!(kind(&stranger), HandshakeKind::Full);
+}
+
+#[test]
 fn challenges_are_answered_while_there_are_any_and_only_to_those_who_ask_for_them() {
     let fixture = Fixture::new();
     let own = fixture.write("a.pem", &["a.test"]);

@@ -140,15 +140,23 @@ async fn a_file_that_is_gone_is_made_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("control.sock");
     let places = Places::chosen(path.clone());
-    let socket = ControlSocket::bind(&places).unwrap();
+    let mut socket = ControlSocket::bind(&places).unwrap();
+    let in_use = socket.in_use().unwrap();
+    assert!(in_use.try_clone().unwrap().is_some());
     let unchanged = tokio::time::timeout(LOOK * 3, socket.renewed(&places)).await;
     assert!(unchanged.is_err(), "nothing is made anew while it is there");
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "in the way").unwrap();
+    assert!(in_use.try_clone().unwrap().is_none(), "nobody finds it any more");
     let blocked = tokio::time::timeout(LOOK * 3, socket.renewed(&places)).await;
     assert!(blocked.is_err(), "not while something lies there");
     std::fs::remove_file(&path).unwrap();
     let renewed = socket.renewed(&places).await;
     drop(socket);
     assert!(renewed.is_there() && UnixStream::connect(&path).is_ok());
+    let handed_on = StdUnixListener::from(in_use.try_clone().unwrap().unwrap());
+    let address = handed_on.local_addr().unwrap();
+    assert_eq!(address.as_pathname(), Some(path.as_path()));
+    handed_on.set_nonblocking(false).unwrap();
+    handed_on.accept().expect("the one that is there now");
 }

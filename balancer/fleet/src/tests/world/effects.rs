@@ -29,6 +29,7 @@ impl World {
                 self.questions.push_back(Question::Starts);
                 Ok(())
             }
+            Effect::BeginUpgrade(result) => self.begin_upgrade(result),
             Effect::Announce { ref event, requester } => self.hear(event, requester, step),
             Effect::Examine(of) => {
                 self.questions.push_back(Question::Examine(of));
@@ -191,7 +192,10 @@ impl World {
                 self.check_verdict(*worker, *generation)?;
                 self.check_ejection(*worker, *generation)?;
             }
-            &ClusterEvent::GaveUp { tries, .. } => self.check_end(tries)?,
+            &ClusterEvent::GaveUp { tries, .. } => {
+                self.check_end(tries)?;
+                self.is_upgrading = false;
+            }
             ClusterEvent::DrainDone { kind, .. } => {
                 let still = |running: &Running| running.awaited_by == requester && requester.is_some();
                 if self.running.iter().any(still) {

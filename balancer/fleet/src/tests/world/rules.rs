@@ -255,6 +255,9 @@ impl World {
 
     /// A cluster gives up only when no worker was ever ready and each slot has failed.
     pub(super) fn check_end(&self, tries: u32) -> Result<(), String> {
+        if self.is_upgrading {
+            return Err("gives up during an upgrade".to_owned());
+        }
         if self.any_ready {
             return Err("gives up though a worker has been ready".to_owned());
         }
@@ -262,9 +265,32 @@ impl World {
         Err(format!("gives up though worker {id} has not failed {tries} times"))
     }
 
+    /// An upgrade begins beside nothing else.
+    pub(super) fn begin_upgrade(&mut self, result: Result<(), &'static str>) -> Result<(), String> {
+        let beside = self.fleet.rollout.as_ref().map(|rollout| format!("{:?}", rollout.kind));
+        let beside = beside.or_else(|| self.fleet.is_stopping().then(|| "the stop".to_owned()));
+        let beside = beside.or_else(|| self.is_upgrading.then(|| "another one".to_owned()));
+        match (result, beside) {
+            (Ok(()), Some(other)) => Err(format!("an upgrade begins beside {other}")),
+            (Err(why), None) => Err(format!("an upgrade is refused for nothing: {why}")),
+            (result, _) => {
+                self.is_upgrading |= result.is_ok();
+                Ok(())
+            }
+        }
+    }
+
+    /// Nothing else begins until it is over.
+    fn check_upgrade(&self) -> Result<(), String> {
+        match &self.fleet.rollout {
+            Some(rollout) if self.is_upgrading => Err(format!("{:?} begins during an upgrade", rollout.kind)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn check_state(&self) -> Result<(), String> {
         if let Some(tries) = self.fleet.settings.give_up_after
-            && !(self.any_ready || self.fleet.is_stopping())
+            && !(self.any_ready || self.is_upgrading || self.fleet.is_stopping())
             && self.hopeful(tries).is_none()
         {
             return Err(format!("each slot has failed {tries} times and the cluster goes on"));
@@ -292,6 +318,7 @@ impl World {
                 return Err(format!("worker {} is published or online, but not both", member.id));
             }
         }
+        self.check_upgrade()?;
         self.check_range()?;
         self.check_room()?;
         self.check_turns()?;
