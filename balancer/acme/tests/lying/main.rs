@@ -94,6 +94,7 @@ async fn until_it_sleeps(manager: Manager, mut told: UnboundedReceiver<Told>) ->
         while let Some(told) = told.recv().await {
             match told {
                 Told::Scheduled => return,
+                Told::Other(reason) => panic!("{reason}"),
                 told => all.push(told),
             }
         }

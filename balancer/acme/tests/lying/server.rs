@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 /// What is not as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lie {
+pub(crate) enum Lie {
     None,
     /// An order is never answered.
     Hang,
@@ -47,16 +47,17 @@ pub enum Lie {
 
 /// Orders that have come.
 #[derive(Clone, Default)]
-pub struct Watch(Arc<(Mutex<usize>, Condvar)>);
+pub(crate) struct Watch(Arc<(Mutex<usize>, Condvar)>);
 
 impl Watch {
-    pub fn wait_for_order(&self) {
+    pub(crate) fn wait_for_order(&self) {
         let orders = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(orders, |orders| *orders == 0).unwrap());
+        let waited = self.0.1.wait_timeout_while(orders, crate::DEADLINE, |orders| *orders == 0).unwrap();
+        assert!(!waited.1.timed_out(), "no order has come");
     }
 }
 
-pub struct Server {
+pub(crate) struct Server {
     lie: Lie,
     address: SocketAddr,
     ca: PathBuf,
@@ -78,7 +79,7 @@ struct Shared {
 }
 
 impl Server {
-    pub fn start(lie: Lie) -> Self {
+    pub(crate) fn start(lie: Lie) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -116,23 +117,23 @@ impl Server {
         Self { lie, address, ca, watch, over, _directory: directory }
     }
 
-    pub fn lie(&self) -> Lie {
+    pub(crate) fn lie(&self) -> Lie {
         self.lie
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://{}/directory", self.address)
     }
 
-    pub fn ca(&self) -> &Path {
+    pub(crate) fn ca(&self) -> &Path {
         &self.ca
     }
 
-    pub fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Watch {
         self.watch.clone()
     }
 
-    pub fn orders(&self) -> usize {
+    pub(crate) fn orders(&self) -> usize {
         *self.watch.0.0.lock().unwrap()
     }
 }
@@ -217,7 +218,7 @@ impl Shared {
                     "newOrder": url("/order"), "revokeCert": url("/revoke"), "keyChange": url("/change")});
                 Reply::json("200 OK", urls)
             }
-            "/nonce" => Reply::json("204 No Content", json!("")),
+            "/nonce" => Reply { status: "200 OK", fields: String::new(), body: String::new() },
             "/account" => {
                 Reply::json("201 Created", json!({"status": "valid"})).with("Location", &url("/account/1"))
             }

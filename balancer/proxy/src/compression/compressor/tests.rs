@@ -201,3 +201,15 @@ fn memory_is_counted_and_given_back() {
         assert_eq!(held(), 0);
     }
 }
+#[test]
+fn tmp_rss() {
+    let rss = || std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4;
+    let mut rng = Rng::with_seed(1);
+    let body = text(&mut rng, 600_000);
+    for coding in Coding::ALL {
+        let before = rss();
+        let all: Vec<_> = (0..50).map(|_| { let mut e = Encoder::new(coding, None).unwrap(); for part in body.chunks(32768) { e.write(part).unwrap(); e.out().clear(); } e.flush().unwrap(); e.out().clear(); e.out().shrink_to_fit(); e }).collect();
+        eprintln!("RSS {coding:?} {} KiB", (rss() - before) / 50);
+        drop(all);
+    }
+}
