@@ -129,7 +129,7 @@ async fn what_is_no_certificate_for_the_domain_is_said_and_not_used() {
         (Lie::Expired, "it is expired"),
         (Lie::NoCertificate, "the server's certificate cannot be used"),
         (Lie::NotOffered, "the server does not offer TLS-ALPN-01 for a.test"),
-        (Lie::Invalid, "a.test"),
+        (Lie::Invalid, "no (orderNotReady)"),
     ] {
         let (server, root) = (Server::start(lie), tempfile::tempdir().unwrap());
         let (manager, told) = manager(&server, root.path());

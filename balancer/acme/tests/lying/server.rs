@@ -231,6 +231,10 @@ impl Shared {
                 let state = json!({"status": status, "identifier": identifier, "challenges": challenges});
                 Reply::json("200 OK", state)
             }
+            "/finalize" if self.lie == Lie::Invalid => {
+                let problem = json!({"type": "urn:ietf:params:acme:error:orderNotReady", "detail": "no"});
+                Reply::json("403 Forbidden", problem)
+            }
             "/finalize" => {
                 *self.chain.lock().unwrap() = self.issue(&decode(payload["csr"].as_str()?)?)?;
                 Reply::json("200 OK", self.order("valid"))

@@ -54,7 +54,7 @@ impl Compressor {
             Framing::Length(length) => Some(length),
             Framing::Empty | Framing::Chunked | Framing::UntilClose => None,
         };
-        let reserved = memory.reserve(Encoder::memory(coding, length))?;
+        let reserved = memory.reserve(Encoder::memory(coding))?;
         Some(Self {
             body: Some(BodyReader::new(framing)?),
             encoder: Some(Encoder::new(coding, length).ok()?),

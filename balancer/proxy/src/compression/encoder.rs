@@ -57,12 +57,13 @@ impl Encoder {
         })
     }
 
-    /// Bytes of memory that an encoder has at most, as measured, for a body of this length.
-    pub(super) fn memory(coding: Coding, _length: Option<u64>) -> u64 {
+    /// Bytes of memory that an encoder has at most: for gzip by zlib's formula (zconf.h) and
+    /// what it writes into, for the others as measured with a long body.
+    pub(super) fn memory(coding: Coding) -> u64 {
         match coding {
             Coding::Gzip => 320 << 10,
-            Coding::Brotli => 1 << 20,
-            Coding::Zstd => 1 << 20,
+            Coding::Brotli => 2_176 << 10,
+            Coding::Zstd => 1_280 << 10,
         }
     }
 

@@ -188,28 +188,16 @@ fn a_body_that_is_not_whole_does_not_end_well() {
 
 #[test]
 fn memory_is_counted_and_given_back() {
-    let memory = memory(4 << 20);
+    let memory = memory(16 << 20);
     let held = || memory.reserve(0).unwrap().counters().buffers.held.load(Ordering::Relaxed);
     for coding in Coding::ALL {
-        let most = (2 << 20) / Encoder::memory(coding, None);
+        let most = (8 << 20) / Encoder::memory(coding);
         let all: Vec<_> = (0..most)
             .map(|_| Compressor::new(coding, Framing::Chunked, &memory).expect("there is memory for it"))
             .collect();
         assert!(Compressor::new(coding, Framing::Chunked, &memory).is_none(), "{coding:?}");
-        assert_eq!(held(), most * Encoder::memory(coding, None));
+        assert_eq!(held(), most * Encoder::memory(coding));
         drop(all);
         assert_eq!(held(), 0);
-    }
-}
-#[test]
-fn tmp_rss() {
-    let rss = || std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4;
-    let mut rng = Rng::with_seed(1);
-    let body = text(&mut rng, 600_000);
-    for coding in Coding::ALL {
-        let before = rss();
-        let all: Vec<_> = (0..50).map(|_| { let mut e = Encoder::new(coding, None).unwrap(); for part in body.chunks(32768) { e.write(part).unwrap(); e.out().clear(); } e.flush().unwrap(); e.out().clear(); e.out().shrink_to_fit(); e }).collect();
-        eprintln!("RSS {coding:?} {} KiB", (rss() - before) / 50);
-        drop(all);
     }
 }
