@@ -1,6 +1,8 @@
 //! What an honest server does not do: it hangs, it limits, and what it says is not true. The
 //! honest one of the other tests is Pebble, in the program's own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
 mod server;
 
 use std::path::Path;
