@@ -212,7 +212,7 @@ fn processes<'a>(
         MetricType::Gauge,
     )?;
     for (id, entry, _) in &seen {
-        let count = entry.worker.as_ref().map_or(0, |worker| worker.in_flight());
+        let count = entry.worker.as_ref().map_or(0, |worker| worker.in_hand());
         of(&mut in_flight, id, |mut metric| metric.encode_gauge(&count))?;
     }
     let help = "Upgraded connections that a worker holds now";

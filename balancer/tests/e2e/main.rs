@@ -18,6 +18,7 @@ mod configuration;
 mod crash;
 mod dashboard;
 mod dashboard_conditions;
+mod direct;
 mod documented;
 mod drains;
 mod faults;

@@ -150,8 +150,12 @@ impl Relay {
         proxy.own_routes = false;
         proxy.access_log = access_log;
         let (phase, phase_seen) = watch::channel(Phase::Open);
-        let serving =
-            Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
+        let serving = Serving {
+            app: Arc::new(proxy),
+            phase: phase_seen,
+            permits: Arc::new(Semaphore::new(1_000)),
+            slots: None,
+        };
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.address().unwrap().unwrap();
         listener::serve(vec![listener.with(options)], 1, &serving).unwrap();
