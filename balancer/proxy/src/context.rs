@@ -38,6 +38,8 @@ pub(crate) struct RequestContext {
     pub(crate) accepts_html: bool,
     /// A body of the response ends with its stream.
     pub(crate) is_http2: bool,
+    /// The client takes trailers behind the response.
+    pub(crate) takes_trailers: bool,
     /// The client may send another request on its connection.
     pub(crate) keeps_alive: bool,
     pub(crate) upgrades: bool,
@@ -110,6 +112,7 @@ impl RequestContext {
             is_1_1: request.is_1_1,
             accepts_html: accepts_html(request.fields.iter().map(|field| (field.name, field.value))),
             is_http2: identity.is_http2,
+            takes_trailers: identity.is_http2 || request.takes_trailers,
             keeps_alive: request.keeps_alive(),
             upgrades: request.upgrades,
             expects_continue: request.expects_continue,
@@ -138,6 +141,7 @@ impl RequestContext {
             is_1_1: true,
             accepts_html: accepts_html(lines(bytes)),
             is_http2: identity.is_http2,
+            takes_trailers: false,
             keeps_alive: false,
             upgrades: false,
             expects_continue: false,

@@ -6,12 +6,13 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use balancer_http1::chunked;
-use balancer_http1::{Framing, HttpError};
+use balancer_http1::{Framing, HttpError, chunked, trailers};
 
 use crate::body_reader::BodyReader;
 use crate::client::Http1Client;
 use crate::compression::BodyError;
+use crate::exchange::BodyPlan;
+use crate::field::ProxyField;
 use crate::read_ahead::{ReadAhead, ReadAheadLimits};
 use crate::stall::Stall;
 use crate::upstream::Upstream;
@@ -22,6 +23,10 @@ pub(crate) struct Download<'a> {
     body: Option<BodyReader>,
     /// The client gets chunks.
     is_chunked: bool,
+    /// The client gets trailers.
+    has_trailers: bool,
+    /// What is sent behind all else, if it was not appended to it.
+    end: Vec<u8>,
     sent: u64,
     pub(crate) ahead: ReadAhead<'a>,
     /// Why no more comes from the worker; told once the client has what did come.
@@ -82,12 +87,14 @@ impl DownloadError {
 }
 
 impl<'a> Download<'a> {
-    /// The body comes framed as in `from`, the client gets it as in `to`. With
-    /// `limits` it is read ahead of a slow client.
-    pub(crate) fn new(from: Framing, to: Framing, limits: Option<ReadAheadLimits<'a>>) -> Self {
+    /// The body comes framed as in `from`, the client gets it as is planned. With `limits` it is
+    /// read ahead of a slow client.
+    pub(crate) fn new(from: Framing, plan: BodyPlan, limits: Option<ReadAheadLimits<'a>>) -> Self {
         Self {
             body: BodyReader::new(from),
-            is_chunked: to == Framing::Chunked,
+            is_chunked: plan.to == Framing::Chunked,
+            has_trailers: plan.trailers,
+            end: Vec::new(),
             sent: 0,
             ahead: ReadAhead::new(limits),
             failure: None,
@@ -108,7 +115,7 @@ impl<'a> Download<'a> {
 
     /// Does the client have all that has come through here?
     pub(crate) fn is_flushed(&self, client: &Http1Client) -> bool {
-        client.write_buffer.is_flushed() && self.ahead.buffer.is_empty()
+        client.write_buffer.is_flushed() && self.ahead.buffer.is_empty() && self.end.is_empty()
     }
 
     /// Has the worker failed within its response?
@@ -168,16 +175,24 @@ impl<'a> Download<'a> {
         }
     }
 
+    /// All of the body has come.
     fn end(&mut self, client: &mut Http1Client) {
-        self.body = None;
+        let body = self.body.take();
+        let trailers = match &body {
+            Some(BodyReader::Chunked(decoder)) if self.has_trailers => decoder.trailers(),
+            _ => &[],
+        };
         if !self.is_chunked {
-            return;
+            return client.stream.set_trailers(trailers);
         }
         if self.ahead.buffer.is_empty() {
-            client.write_buffer.bytes().extend_from_slice(chunked::LAST);
-        } else {
+            let out = client.write_buffer.bytes();
+            trailers::end_with::<ProxyField>(trailers, |part| out.extend_from_slice(part));
+        } else if trailers.is_empty() {
             // Every room that was made had some more for it.
             self.ahead.buffer.append(chunked::LAST);
+        } else {
+            trailers::end_with::<ProxyField>(trailers, |part| self.end.extend_from_slice(part));
         }
     }
 
@@ -222,6 +237,9 @@ impl<'a> Download<'a> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), DownloadError>> {
         while !self.is_flushed(client) {
+            if client.write_buffer.is_flushed() && self.ahead.buffer.is_empty() {
+                client.write_buffer.bytes().append(&mut self.end);
+            }
             let polled = if client.write_buffer.is_flushed() {
                 let polled = poll_write(&mut client.stream, self.ahead.buffer.unsent(), cx);
                 polled.map_ok(|count| self.ahead.buffer.consume(count))

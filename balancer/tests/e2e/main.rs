@@ -28,6 +28,7 @@ mod freeze;
 mod harness;
 mod healthcheck;
 mod http2;
+mod https_browser;
 mod launch;
 mod limits;
 mod listeners;

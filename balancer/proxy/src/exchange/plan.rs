@@ -26,6 +26,8 @@ pub(crate) struct BodyPlan {
     pub(crate) from: Framing,
     /// The client's framing.
     pub(crate) to: Framing,
+    /// The client gets the trailers that the worker sends.
+    pub(crate) trailers: bool,
     /// The client's connection may be kept.
     pub(crate) keeps_client: bool,
     /// The worker's connection may be kept, as far as the worker says.
@@ -116,6 +118,8 @@ fn body(
         status,
         from: response.framing,
         to,
+        // Browsers and others take them in HTTP/2 without having asked.
+        trailers: response.framing == Framing::Chunked && context.takes_trailers && !response.nominates(),
         keeps_client,
         keeps_upstream: response.keeps_alive(),
         keep_alive_timeout: response.keep_alive_timeout(),

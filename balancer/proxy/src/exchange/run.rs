@@ -185,14 +185,16 @@ impl<'a> Exchange<'a> {
             && let Some(coding) = body.coding()
         {
             upstream.compressor = Compressor::new(coding, body.from, &proxy.buffer_memory).map(Box::new);
-            if upstream.compressor.is_none() {
-                body.stay_plain();
+            match upstream.compressor {
+                // Its end is that of what is compressed.
+                Some(_) => body.trailers = false,
+                None => body.stay_plain(),
             }
         }
-        let (is_written, framing, connection) = match plan {
-            Plan::Interim { wanted } => (wanted, Framing::Empty, None),
-            Plan::Tunnel => (true, Framing::Empty, Some("upgrade")),
-            Plan::Body(body) => (true, body.to, context.connection_option(body.keeps_client)),
+        let (is_written, framing, trailers, connection) = match plan {
+            Plan::Interim { wanted } => (wanted, Framing::Empty, false, None),
+            Plan::Tunnel => (true, Framing::Empty, false, Some("upgrade")),
+            Plan::Body(body) => (true, body.to, body.trailers, context.connection_option(body.keeps_client)),
         };
         if is_written {
             let sticky = proxy.affinity.cookie().zip(context.cookie);
@@ -202,7 +204,8 @@ impl<'a> Exchange<'a> {
             let request_id = &context.id;
             let hsts = self.client.hsts.as_deref();
             let rewrite = if let Plan::Body(body) = plan { body.rewrite } else { Rewrite::None };
-            let headers = ResponseHeaders { worker, request_id, framing, connection, hsts, cookie, rewrite };
+            let headers =
+                ResponseHeaders { worker, request_id, framing, trailers, connection, hsts, cookie, rewrite };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);
         }
         self.upload.has_continued |= is_written && response.status == 100;
@@ -242,7 +245,7 @@ impl<'a> Exchange<'a> {
         let limits = reads_ahead.then_some(ReadAheadLimits { memory: &proxy.buffer_memory, limit });
         // What is compressed has an end of its own, whatever frames what the worker sends.
         let from = if upstream.compressor.is_some() { Framing::UntilClose } else { plan.from };
-        let mut download = Download::new(from, plan.to, limits);
+        let mut download = Download::new(from, plan, limits);
         let staged = upstream.encode_body().and_then(|()| download.stage(self.client, &mut upstream));
         if let Err(error) = staged {
             // The client has seen nothing of this response yet.

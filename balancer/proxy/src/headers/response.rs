@@ -19,6 +19,8 @@ pub struct ResponseHeaders<'a> {
     /// How the body goes on. For [`Framing::Empty`] the worker's own length is kept, as
     /// it may be that of the response to a GET request.
     pub framing: Framing,
+    /// Trailers may follow.
+    pub trailers: bool,
     /// The value of `Connection`, if it is needed.
     pub connection: Option<&'static str>,
     /// The value of `Strict-Transport-Security`, unless the worker has one of its own.
@@ -63,6 +65,7 @@ pub fn write_response(
                 false
             }
             FieldKind::Upgrade => response.status == 101 || response.status == 426,
+            FieldKind::Trailer => headers.trailers,
             FieldKind::Host | FieldKind::Expect | FieldKind::Other => true,
             FieldKind::Custom(ProxyField::ForwardedFor | ProxyField::Forwarded) => true,
             _ => false,

@@ -27,6 +27,7 @@ fn rewritten(head: &str, framing: Framing, rewrite: Rewrite) -> String {
         worker: WorkerId(12),
         request_id: &RequestId::choose(Some(b"id")),
         framing,
+        trailers: false,
         connection: None,
         hsts: None,
         cookie: None,
@@ -44,8 +45,23 @@ const OURS: &str = "X-Request-Id: id\r\nX-Forwarded-Proto: http\r\nX-Forwarded-H
 fn hop_by_hop_fields_and_those_that_connection_names_stay_behind() {
     let head = "GET http://a/b?c HTTP/1.1\r\nHost: a\r\nConnection: close, X-Private\r\n\
                 Connection: x-other ,,\r\nX-Private: 1\r\nx-other: 2\r\nKeep-Alive: timeout=5\r\n\
-                TE: trailers\r\nProxy: p\r\nClose: 4\r\nX-Kept: 3\r\nx-request-id: mine\r\n\r\n";
+                TE: deflate\r\nProxy: p\r\nClose: 4\r\nX-Kept: 3\r\nx-request-id: mine\r\n\r\n";
     assert_eq!(request(head, false), format!("GET /b?c HTTP/1.1\r\nHost: a\r\nX-Kept: 3\r\n{OURS}\r\n"));
+}
+
+#[test]
+fn who_takes_trailers_is_asked_for_on_each_hop() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: gzip, trailers\r\nTE: trailers\r\n\
+                Trailer: x\r\n\r\n";
+    assert_eq!(
+        request(head, false),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n{OURS}Connection: TE\r\n\r\n")
+    );
+    // An upgrade has no response that trailers could follow.
+    let upgrade =
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, TE\r\nUpgrade: x\r\nTE: trailers\r\n\r\n";
+    let upgraded = request(upgrade, false);
+    assert!(!upgraded.contains("TE: ") && upgraded.contains("Connection: upgrade\r\n"), "{upgraded}");
 }
 
 #[test]
@@ -165,6 +181,7 @@ fn browsers_are_told_of_https_unless_the_worker_tells_them() {
             worker: WorkerId(1),
             request_id: &RequestId::choose(Some(b"id")),
             framing: Framing::Length(0),
+            trailers: false,
             connection: None,
             hsts: Some("max-age=60"),
             cookie: None,

@@ -34,6 +34,7 @@ pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
         worker: WorkerId(3),
         request_id: &RequestId::choose(Some(b"id")),
         framing,
+        trailers: false,
         connection: Some("close"),
         hsts: None,
         cookie: None,
