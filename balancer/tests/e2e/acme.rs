@@ -195,9 +195,8 @@ fn certificates_are_had_by_requests_and_one_that_is_not_had_holds_up_no_other() 
     let cluster = pebble.cluster("c.test,a.test", false).start_ready();
     let text = eventually("the wait is said", || {
         let mut events = cluster.events().into_iter().filter(|event| event["domain"] == "c.test");
-        Some(events.find_map(|event| {
-            Some(event["message"].as_str()?.to_owned()).filter(|text| text.contains("failed.json"))
-        })?)
+        let text = |event: serde_json::Value| Some(event["message"].as_str()?.to_owned());
+        events.find_map(|event| text(event).filter(|text| text.contains("failed.json")))
     });
     assert!(text.contains("c.test was not validated") && text.contains("the next one comes in"), "{text}");
     assert_eq!(cluster.metric("acme_failures_total"), 0);
