@@ -394,7 +394,7 @@ fn what_follows_a_body_is_the_next_request_and_nothing_else() {
         upstream.take().into_iter().map(|seen| (seen.head[..7].to_owned(), seen.body)).collect();
     let expected = [
         ("POST /1".to_owned(), b"abc".to_vec()),
-        ("POST /2".to_owned(), b"3\r\nabc\r\n0\r\n\r\n".to_vec()),
+        ("POST /2".to_owned(), b"3\r\nabc\r\n0\r\nT:u\r\n\r\n".to_vec()),
         ("GET /3 ".to_owned(), vec![]),
     ];
     assert_eq!(seen, expected);
