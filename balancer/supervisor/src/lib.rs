@@ -45,6 +45,7 @@ mod supervisor;
 mod system;
 
 pub use balancer_fleet::{DrainSignal, Limits, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy};
+pub use diagnosis::last_words;
 pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply, Unchanged};
 pub use look::Subject;
 pub use supervisor::{Ended, Supervisor};
