@@ -62,7 +62,10 @@ pub(crate) struct Shutdown {
 /// How the time of serving has ended.
 enum Serving {
     /// By a signal; in the moment in which another cluster has succeeded this one, if it has.
-    Stopped { signal: &'static str, succeeded: Option<Succeeded> },
+    Stopped {
+        signal: &'static str,
+        succeeded: Option<Succeeded>,
+    },
     Succeeded(Succeeded),
     Ended(Ended),
 }

@@ -69,10 +69,7 @@ impl Drop for LastWords {
     }
 }
 
-async fn relay(
-    mut printed: BufReader<pipe::Receiver>,
-    lines: Arc<Mutex<VecDeque<String>>>,
-) {
+async fn relay(mut printed: BufReader<pipe::Receiver>, lines: Arc<Mutex<VecDeque<String>>>) {
     let mut line = Vec::new();
     while let Ok(1..) = (&mut printed).take(LINE).read_until(b'\n', &mut line).await {
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
