@@ -21,15 +21,16 @@ use worker::config::State;
 use balancer_access_log::AccessLog;
 use balancer_acme::Manager;
 use balancer_pool::Pool;
-use balancer_proxy::listener::{self, Phase, Serving};
+use balancer_proxy::listener::{self, Phase, Serving, Slots};
 use balancer_proxy::{AffinitySource, OpenRequests, Proxy};
 use balancer_state::ClusterState;
 use balancer_state::counters::Counters;
+use balancer_supervisor::direct::Direct;
 use balancer_supervisor::executable::Executable;
 use balancer_supervisor::output::{OutputMode, OutputSettings, WorkerOutput};
 use balancer_supervisor::process::Program;
 use balancer_supervisor::release::OpenedRelease;
-use balancer_supervisor::{Command, Handle, Machine, Settings, Supervisor, reaper};
+use balancer_supervisor::{Command, Handle, Machine, PortPolicy, Settings, Supervisor, reaper};
 use balancer_tls::Tls;
 
 use crate::acme;
@@ -88,6 +89,7 @@ pub(crate) fn run(
         state.registry.maintenance.begin(seconds);
     }
     let sockets = Sockets::open(config, activation, handover, &parts)?;
+    let state = ClusterState { slots: sockets.clients.slots.clone(), ..state };
     let acme = acme::open(config, &parts, &state)?;
     let state_dir = open_state_dir(config, handover)?;
     let output = worker_output(config, &mut log, &state)?;
@@ -235,7 +237,10 @@ impl Cluster<'_> {
         let (upgrades, requests) = mpsc::channel(QUEUED_UPGRADES);
         let signals = Signals::install(handle.clone(), upgrades.clone(), self.access_log)
             .context("could not install signal handlers")?;
-        let launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, self.output);
+        let mut launcher = worker_env::launcher(config, self.state_dir.as_ref(), self.inherited, self.output);
+        let slots = state.slots.clone();
+        launcher.direct =
+            slots.clone().map(|sockets| Direct { sockets, registry: Arc::clone(&state.registry) });
         let (children, programs) = (launcher.children.clone(), matches!(config.program, Program::Command(_)));
         tokio::spawn(reaper::run(children.clone(), programs));
         let executable = Executable::own().context("could not open the own executable")?;
@@ -275,7 +280,12 @@ impl Cluster<'_> {
             tokio::spawn(operators.turn.clone().run(acme.run()));
         }
         let permits = Arc::new(Semaphore::new(self.fd_budget.connections));
-        let serving = Serving { app: self.proxy, phase: phase_seen, permits: Arc::clone(&permits) };
+        let serving = Serving {
+            app: self.proxy,
+            phase: phase_seen,
+            permits: Arc::clone(&permits),
+            slots: slots.map(|sockets| Slots { sockets, pool: Arc::clone(&state.pool) }),
+        };
         // Those of Unix sockets are removed when nothing is served any more.
         let files = sockets.clients.files;
         let (threads, clients) = listener::serve(sockets.clients.listeners, serving_threads(), &serving)
@@ -309,6 +319,7 @@ impl Cluster<'_> {
             Parts {
                 invocation: self.invocation,
                 inherited: self.inherited,
+                is_direct: config.is_direct(),
                 estate,
                 children: children.clone(),
                 supervisor: handle.clone(),
@@ -321,6 +332,7 @@ impl Cluster<'_> {
             connections: self.fd_budget.connections,
             registry,
             events,
+            is_direct: config.is_direct(),
             predecessor,
             leaving,
             open: self.open,
@@ -350,7 +362,8 @@ fn supervisor_settings(config: &Config, workers: u32, max_workers: usize) -> Set
         limits: config.limits,
         recycle: config.recycling,
         starts: config.starts,
-        ports: config.program.port_policy(),
+        // Where workers accept connections themselves, they inherit what listens on their ports.
+        ports: if config.is_direct() { PortPolicy::Own } else { config.program.port_policy() },
         give_up_after: config.give_up_after,
     }
 }

@@ -4,6 +4,7 @@ mod acme;
 mod affinity;
 mod chosen;
 mod diagnosis;
+mod dispatch;
 mod files;
 mod limits;
 mod listen;
@@ -40,6 +41,8 @@ use balancer_supervisor::{Limits, RecyclePolicy, StartPolicy};
 use affinity::Affinity;
 use chosen::Chosen;
 pub(crate) use diagnosis::Diagnosis;
+pub(crate) use dispatch::Dispatch;
+use dispatch::dispatch;
 pub(crate) use listen::{ClientListener, Listening};
 pub(crate) use mode::Mode;
 use mode::mode;
@@ -52,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) mode: Mode,
     /// Where clients connect.
     pub(crate) listening: Listening,
+    /// How they get to workers.
+    pub(crate) dispatch: Dispatch,
     /// Settings of the bundled worker, also where it is the single process. Host,
     /// port and the place of shared state are the cluster's as well.
     pub(crate) worker: worker::Config,
@@ -122,6 +127,7 @@ impl Config {
         let error_pages = settings.find(&ERROR_PAGES)?.map(|pages| place.files.directory.join(pages));
         Ok(Self {
             mode,
+            dispatch: dispatch(settings, mode, &listening, !command.is_empty())?,
             program: program(
                 mode,
                 command,
@@ -196,6 +202,11 @@ impl Config {
             }
             _ => None,
         }
+    }
+
+    /// Do workers accept clients' connections themselves?
+    pub(crate) fn is_direct(&self) -> bool {
+        self.dispatch == Dispatch::Direct
     }
 
     /// Where clients connect first, of those that have an address.

@@ -48,6 +48,8 @@ pub(crate) struct Shutdown {
     pub(crate) connections: usize,
     /// How the listener closes.
     pub(crate) closing: Phase,
+    /// Workers have connections of clients that only they know.
+    pub(crate) is_direct: bool,
     pub(crate) predecessor: Predecessor,
     /// Operators are not served any more from then on.
     pub(crate) leaving: watch::Sender<bool>,
@@ -219,6 +221,8 @@ impl Shutdown {
         let long_lived = if !in_time {
             warn!(open = self.open.count(), "stop timeout reached: aborting the requests in flight");
             Duration::ZERO
+        } else if self.is_direct {
+            left.max(LEAST)
         } else if let Some(connections) = in_flight_text(0, self.open.long_lived()) {
             let time = self.stream_drain.map_or(left, |limit| limit.min(left));
             info!("no request is left; {connections} end within {:.1} s", time.as_secs_f64());

@@ -50,6 +50,12 @@ impl Sockets {
         let ignored = activation.ignored.clone();
         let ByPurpose { clients, admin, control } = ByPurpose::sort(activation)?;
         let mut without_effect = Vec::new();
+        if config.is_direct() && !clients.is_empty() {
+            anyhow::bail!(
+                "sockets for clients were passed (LISTEN_FDS), and with --dispatch direct each worker needs one of \
+                 its own: leave one out, for example --dispatch relay"
+            );
+        }
 
         let clients = if clients.is_empty() {
             Clients::bind(config, parts).map_err(|err| match &ignored {

@@ -40,6 +40,7 @@ pub(crate) fn launcher(
             .chain(private_variables())
             .collect(),
         children: Children::default(),
+        direct: None,
         output,
     }
 }
@@ -73,6 +74,9 @@ fn worker_environment(config: &Config, state_dir: Option<&StateDir>) -> Vec<(Str
     let duration = |duration| humantime::format_duration(duration).to_string().into();
     set(&DRAIN_TIMEOUT, duration(config.limits.drain));
     // It is better for a worker to stop by itself than to be killed.
-    set(&WORKER_SHUTDOWN_TIMEOUT, duration(config.limits.kill.mul_f64(0.9)));
+    let own = config.limits.kill.mul_f64(0.9);
+    // What clients wait for is known to it alone where it accepts their connections.
+    let of_clients = config.limits.drain.max(config.stop_timeout);
+    set(&WORKER_SHUTDOWN_TIMEOUT, duration(if config.is_direct() { of_clients + own } else { own }));
     environment
 }

@@ -16,9 +16,11 @@ use shared_settings::{Flags, Settings};
 pub mod config;
 
 mod body;
+mod connection_limits;
 mod context;
 mod cpu;
 mod crash;
+mod direct;
 mod error;
 mod health;
 mod identity;
@@ -67,6 +69,10 @@ pub fn run_supervised() -> ExitCode {
         Ok(link) => link,
         Err(err) => return report(&err, EXIT_USAGE),
     };
+    let socket = match direct::inherited() {
+        Ok(socket) => socket,
+        Err(err) => return link.failed(&format!("could not take the slot's socket: {err}"), EXIT_FAILED),
+    };
     // The primary has read `.env` for all its workers; one that starts later must
     // not see another one.
     let prepared = Config::new(&Settings::from_environment())
@@ -79,8 +85,9 @@ pub fn run_supervised() -> ExitCode {
         Ok(guard) => guard,
         Err(err) => return link.failed(&err, EXIT_USAGE),
     };
-    let outcome =
-        link.watch().map_err(Into::into).and_then(|()| startup::serve(&config, identity, Some(&link)));
+    let outcome = link.watch().map_err(Into::into).and_then(|commands| {
+        startup::serve(&config, identity, Some(startup::Primary { link: &link, commands, socket }))
+    });
     drop(guard);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

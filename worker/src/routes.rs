@@ -19,6 +19,7 @@ pub(crate) mod shared_state;
 pub(crate) mod workers;
 
 pub(crate) const HEALTH_PATH: &str = "/health";
+pub(crate) const WORKERS_PATH: &str = "/cluster/workers";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -39,21 +40,21 @@ pub(crate) fn configure(app: &mut ServiceConfig) {
         .service(resource("/cluster/local-state", "GET, HEAD").route(get().to(local_state::get)))
         .service(resource("/cluster/cpu-intensive", "POST").route(web::post().to(cpu_intensive::post)))
         .service(resource("/cluster/memory", "GET, HEAD").route(get().to(memory::get)))
-        .service(resource("/cluster/workers", "GET, HEAD").route(get().to(workers::get)))
+        .service(resource(WORKERS_PATH, "GET, HEAD").route(get().to(workers::get)))
         .service(resource("/cluster/crash", "POST").route(web::post().to(crash::post)))
         .service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi::get)))
         .default_service(web::to(no_such_route));
 }
 
 /// A resource that answers other methods than those in `allow` with 405.
-fn resource(path: &str, allow: &'static str) -> Resource {
+pub(crate) fn resource(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move |method: Method| async move {
         Err::<HttpResponse, _>(Failure::method_not_allowed(method.as_str(), allow))
     }))
 }
 
 /// GET, and HEAD as its answer without a body.
-fn get() -> Route {
+pub(crate) fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
@@ -68,8 +69,15 @@ async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, Failure> {
 
 /// An answer with `body` as JSON.
 fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
-    let text = serde_json::to_vec(body).expect("bodies are structs with text keys and always serialise");
-    let mut response = HttpResponse::with_body(status, Bytes::from(text)).map_into_boxed_body();
+    json_text(
+        status,
+        serde_json::to_vec(body).expect("bodies are structs with text keys and always serialise"),
+    )
+}
+
+/// An answer with `text`, which is JSON.
+pub(crate) fn json_text(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
+    let mut response = HttpResponse::with_body(status, text.into()).map_into_boxed_body();
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
 }

@@ -1,6 +1,7 @@
 //! A worker's life as a script: store, socket, report, serve, stop.
 
-use std::net::SocketAddr;
+use std::future::pending;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,42 +16,46 @@ use shared_settings::describe_bind_error;
 use shared_store::{self, StateStore, StoreConfig, StoreIdentity, TemporaryDirectory};
 
 use crate::config::{Config, State};
+use crate::connection_limits::{DISCONNECT_LIMIT, HEAD_LIMIT, KEEP_ALIVE};
 use crate::context::Context;
 use crate::crash::Connections;
+use crate::direct::Clients;
 use crate::health::StoreWatch;
 use crate::identity::Identity;
-use crate::primary::Link;
+use crate::primary::{Commands, Link};
 use crate::signals::StopSignals;
 use crate::{middleware, routes};
 
-/// Longer than any balancer keeps an idle connection, so that it is always the
-/// balancer that closes one: a request never meets a closing connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A request's head must have arrived by then.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
-/// After an answer that ends its connection, a client may take so long to close.
-const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Connections that the kernel holds while they wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// How often a stopping worker looks whether its last connection has ended.
 const STOP_CHECK: Duration = Duration::from_millis(5);
 
-/// Serves until a signal says stop. `link` is there below a primary.
-pub(crate) fn serve(config: &Config, identity: Identity, link: Option<&Link>) -> anyhow::Result<()> {
+/// What a worker below a primary has from it.
+pub(crate) struct Primary<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) commands: Commands,
+    /// The socket of its slot, if it is to accept clients' connections itself.
+    pub(crate) socket: Option<TcpListener>,
+}
+
+/// Serves until a signal says stop. `primary` is there below one.
+pub(crate) fn serve(config: &Config, identity: Identity, primary: Option<Primary<'_>>) -> anyhow::Result<()> {
     System::new().block_on(async {
         let signals = StopSignals::install(identity.supervised).context("could not handle signals")?;
         let worker = Worker::build(config, identity)?;
         worker.watch.first_answer().await;
         let address = worker.address;
-        if let Some(link) = link {
-            link.listening(address.port())?;
-            // The primary says when it has found the worker ready.
-            tracing::debug!(%address, "listening");
-        } else {
+        let Some(Primary { link, commands, socket }) = primary else {
             let (url, port, pid) = (format!("http://{address}"), address.port(), identity.worker.pid);
             tracing::info!(url, port, pid, "listening");
-        }
-        worker.run_until_stopped(signals, config.drain_timeout, link).await
+            return worker.run_until_stopped(signals, config, None, None).await;
+        };
+        let clients = socket.map(|socket| Clients::new(link, commands, socket)).transpose()?;
+        link.listening(address.port())?;
+        // The primary says when it has found the worker ready.
+        tracing::debug!(%address, "listening");
+        worker.run_until_stopped(signals, config, Some(link), clients).await
     })
 }
 
@@ -59,6 +64,7 @@ struct Worker {
     server: Server,
     address: SocketAddr,
     supervised: bool,
+    context: web::Data<Context>,
     watch: Arc<StoreWatch>,
     connections: Arc<Connections>,
     /// Removed when the worker ends.
@@ -74,6 +80,7 @@ impl Worker {
         let context = web::Data::new(context);
         let connections = Arc::new(Connections::default());
 
+        let shared = context.clone();
         let server = HttpServer::new(move || {
             // The factory runs once on each event-loop thread.
             actix_web::rt::spawn(Arc::clone(&context.hang).block_this_thread());
@@ -99,6 +106,7 @@ impl Worker {
             server: server.run(),
             address,
             supervised: identity.supervised,
+            context: shared,
             watch,
             connections,
             _directory: directory,
@@ -108,42 +116,63 @@ impl Worker {
     async fn run_until_stopped(
         self,
         mut signals: StopSignals,
-        limit: Duration,
+        config: &Config,
         link: Option<&Link>,
+        mut clients: Option<Clients>,
     ) -> anyhow::Result<()> {
         let handle = self.server.handle();
         let mut server = pin!(self.server);
+        let drained = async {
+            match &mut clients {
+                Some(clients) => clients.until_drained(config, &self.context).await,
+                None => pending().await,
+            }
+        };
         let signal = tokio::select! {
             signal = signals.next() => signal,
             ended = &mut server => return ended.context("the server ended"),
+            drained = drained => {
+                drained.context("could not accept clients' connections")?;
+                "the primary"
+            }
         };
         if let Some(link) = link {
             link.leaving();
         }
-        let open = self.connections.open();
+        let (limit, connections) = (config.drain_timeout, Arc::clone(&self.connections));
+        let open = || connections.open() + clients.as_ref().map_or(0, Clients::open);
         if self.supervised {
-            tracing::debug!(signal, connections = open, "stopping");
+            tracing::debug!(signal, connections = open(), "stopping");
         } else {
-            tracing::info!(signal, connections = open, "stopping");
+            tracing::info!(signal, connections = open(), "stopping");
         }
         // Closes the listening socket and idle connections at once, and others
         // after the answer that they wait for.
-        let stopped = handle.stop(true);
+        let stopped = async {
+            let of_clients = async {
+                if let Some(clients) = &clients {
+                    clients.stop().await;
+                }
+            };
+            tokio::join!(handle.stop(true), of_clients)
+        };
         let last_connection = async {
             stopped_accepting().await;
-            while self.connections.open() > 0 {
+            while open() > 0 {
                 tokio::time::sleep(STOP_CHECK).await;
             }
         };
         tokio::select! {
-            () = stopped => {}
-            _ = &mut server => {}
+            ((), ()) = stopped => {}
+            _ = &mut server, if clients.is_none() => {}
             () = last_connection => {}
             () = tokio::time::sleep(limit) => {
-                let connections = self.connections.open();
-                tracing::warn!(connections, ?limit, "stopped before all connections were done");
+                tracing::warn!(connections = open(), ?limit, "stopped before all connections were done");
             }
             signal = signals.next() => return Err(anyhow!("stopped at once by a second {signal}")),
+        }
+        if let Some(clients) = &clients {
+            clients.report();
         }
         if !self.supervised {
             tracing::info!("stopped");

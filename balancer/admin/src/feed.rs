@@ -102,7 +102,7 @@ impl Feed {
                 _ = ticks.tick() => {
                     let entries = state.registry.entries();
                     let workers = entries.iter().filter_map(|entry| entry.worker.as_ref());
-                    let in_flight = workers.map(|worker| worker.in_flight()).sum();
+                    let in_flight = workers.map(|worker| worker.in_hand()).sum();
                     sampler.sample(&state.counters, in_flight, &self.samples);
                 }
                 changed = noted.changed() => {

@@ -15,6 +15,11 @@ pub(crate) fn now(registry: &Registry) -> Option<Maintenance> {
 
 /// Begins maintenance, or changes when clients are to come back.
 pub(crate) fn begin(state: &ClusterState, body: &[u8]) -> Response {
+    if state.slots.is_some() {
+        let detail = "with --dispatch direct workers get requests without the balancer, which could answer none in \
+                      their place: let the program do that";
+        return Response::problem(Problem::new(409, detail));
+    }
     let wanted = match parse(body) {
         Ok(wanted) => wanted,
         Err(detail) => return Response::problem(Problem::new(400, detail)),

@@ -1,11 +1,11 @@
 //! Chunked bodies (RFC 9112, section 7.1), decoded step by step and strictly.
-//! Extensions and trailers are dropped: no worker asks for them.
+//! Extensions are dropped, trailers are kept for [`crate::trailers`].
 
 use crate::error::HttpError;
 use crate::syntax;
 
 /// Most bytes of extensions and trailers that one body may have in all.
-const MAX_DROPPED: usize = 8 * 1024;
+const MAX_EXTRA: usize = 8 * 1024;
 /// A size with more digits is of no body that exists.
 const MAX_DIGITS: u32 = 15;
 
@@ -85,7 +85,10 @@ pub struct Decoder {
     /// Bytes of the current chunk that are still to come.
     left: u64,
     digits: u32,
-    dropped: usize,
+    /// Bytes of extensions and trailers so far.
+    extra: usize,
+    /// The lines of the trailers so far. Nearly all bodies have none.
+    trailers: Vec<u8>,
 }
 
 impl Decoder {
@@ -93,6 +96,13 @@ impl Decoder {
     #[inline]
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// The lines of the trailers as they were sent, each with its end; nothing when there are
+    /// none, and a part of them before the body has ended.
+    #[inline]
+    pub fn trailers(&self) -> &[u8] {
+        &self.trailers
     }
 
     /// Reads `input` until it ends or the body does, passes the data to `data`, and
@@ -143,12 +153,12 @@ impl Decoder {
             (State::DataLf, b'\n') => State::Size,
             (State::TrailerStart, b'\r') => State::EndLf,
             (State::TrailerStart | State::TrailerName, _) if syntax::is_token(&[byte]) => {
-                self.drop_one(State::TrailerName)?
+                self.keep(byte, State::TrailerName)?
             }
-            (State::TrailerName, b':') => self.drop_one(State::TrailerValue)?,
-            (State::TrailerValue, b'\r') => State::TrailerLf,
-            (State::TrailerValue, _) if syntax::is_value(&[byte]) => self.drop_one(State::TrailerValue)?,
-            (State::TrailerLf, b'\n') => State::TrailerStart,
+            (State::TrailerName, b':') => self.keep(byte, State::TrailerValue)?,
+            (State::TrailerValue, b'\r') => self.keep(byte, State::TrailerLf)?,
+            (State::TrailerValue, _) if syntax::is_value(&[byte]) => self.keep(byte, State::TrailerValue)?,
+            (State::TrailerLf, b'\n') => self.keep(byte, State::TrailerStart)?,
             (State::EndLf, b'\n') => State::Done,
             _ => return Err(HttpError::bad("the chunked body is malformed")),
         };
@@ -158,14 +168,20 @@ impl Decoder {
     /// The state behind `byte`, which is part of a chunk's extensions.
     fn extend(&mut self, extension: Extension, byte: u8) -> Result<State, HttpError> {
         match extension.next(byte) {
-            Some(next) => self.drop_one(State::Extension(next)),
+            Some(next) => self.count(State::Extension(next)),
             None => Err(HttpError::bad("a chunk's extensions are not names with values")),
         }
     }
 
-    fn drop_one(&mut self, next: State) -> Result<State, HttpError> {
-        self.dropped += 1;
-        if self.dropped > MAX_DROPPED {
+    /// The state behind `byte`, which is part of the trailers.
+    fn keep(&mut self, byte: u8, next: State) -> Result<State, HttpError> {
+        self.trailers.push(byte);
+        self.count(next)
+    }
+
+    fn count(&mut self, next: State) -> Result<State, HttpError> {
+        self.extra += 1;
+        if self.extra > MAX_EXTRA {
             return Err(HttpError::bad("the chunk extensions and trailers are longer than 8192 bytes"));
         }
         Ok(next)
@@ -249,8 +265,19 @@ mod tests {
         ] {
             assert!(decode(&[bad.as_bytes()]).is_err(), "{bad:?}");
         }
-        let long = [b"1;".as_slice(), &vec![b'a'; MAX_DROPPED]].concat();
+        let long = [b"1;".as_slice(), &vec![b'a'; MAX_EXTRA]].concat();
         assert!(decode(&[&long]).is_err());
+        let long = [b"0\r\n".as_slice(), &b"a:\r\n".repeat(MAX_EXTRA / 4 + 1)].concat();
+        assert!(decode(&[&long]).is_err());
+    }
+
+    #[test]
+    fn trailers_are_kept() {
+        let (mut decoder, body) = (Decoder::default(), b"1;x\r\na\r\n0\r\nA: b\r\nc:\xe9\r\n\r\n");
+        for byte in body {
+            decoder.decode(&[*byte], |_| {}).unwrap();
+        }
+        assert_eq!((decoder.is_done(), decoder.trailers()), (true, b"A: b\r\nc:\xe9\r\n".as_slice()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub(crate) struct ConnectionOptions {
     pub(crate) close: bool,
     pub(crate) keep_alive: bool,
     pub(crate) upgrade: bool,
-    /// They name fields that end at this connection.
+    /// They name fields that end at this connection, other than those that always do.
     pub(crate) nominates: bool,
 }
 
@@ -22,7 +22,7 @@ impl ConnectionOptions {
                 self.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.upgrade = true;
-            } else {
+            } else if !option.eq_ignore_ascii_case(b"te") {
                 self.nominates = true;
             }
         }

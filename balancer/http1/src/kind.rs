@@ -22,6 +22,10 @@ pub enum FieldKind<C> {
     KeepAlive,
     Upgrade,
     Expect,
+    /// Which trailers the sender takes (RFC 9110, section 10.1.4).
+    Te,
+    /// Names the trailers that follow (RFC 9110, section 6.6.2).
+    Trailer,
     /// Describes one connection and ends there (RFC 9110, section 7.6.1), or is
     /// reserved because an option of `Connection` has that name (`Close`; RFC 9112,
     /// section 9.6).
@@ -36,12 +40,12 @@ impl<C: CustomField> FieldKind<C> {
     pub(crate) fn of(name: &[u8]) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
-            2 if is("te") => Self::HopByHop,
+            2 if is("te") => Self::Te,
             4 if is("host") => Self::Host,
             5 if is("close") => Self::HopByHop,
             6 if is("expect") => Self::Expect,
             7 if is("upgrade") => Self::Upgrade,
-            7 if is("trailer") => Self::HopByHop,
+            7 if is("trailer") => Self::Trailer,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::KeepAlive,
             14 if is("content-length") => Self::ContentLength,

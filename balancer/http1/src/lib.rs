@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! error, syntax ◄── connection, kind, framing ◄── semantics ◄── field ◄── request, response
+//!                  chunked, kind ◄── trailers
 //! ```
 
 pub mod chunked;
@@ -24,6 +25,7 @@ pub mod scan;
 mod semantics;
 mod syntax;
 mod target;
+pub mod trailers;
 
 pub use error::HttpError;
 pub use field::{Field, FieldBuffer, Fields};

@@ -27,6 +27,8 @@ pub struct RequestHead<'h, C> {
     /// The client wants to upgrade and may. The `Upgrade` fields name the protocols.
     pub upgrades: bool,
     pub expects_continue: bool,
+    /// The client takes trailers behind the response (RFC 9110, section 10.1.4).
+    pub takes_trailers: bool,
     connection: ConnectionOptions,
 }
 
@@ -55,9 +57,15 @@ impl<'h, C: CustomField> RequestHead<'h, C> {
             host,
             framing,
             connection: semantics.connection,
+            takes_trailers: semantics.takes_trailers && is_1_1,
             upgrades: upgrades(&semantics, is_1_1, framing),
             expects_continue: expects_continue(&semantics, is_1_1)?,
         })
+    }
+
+    /// Does `Connection` name fields? They end here, wherever they are in the message.
+    pub fn nominates(&self) -> bool {
+        self.connection.nominates
     }
 
     /// May the client send another request on this connection (RFC 9112, section 9.3)?

@@ -59,6 +59,11 @@ impl<'h, C: CustomField> ResponseHead<'h, C> {
         })
     }
 
+    /// Does `Connection` name fields? They end here, wherever they are in the message.
+    pub fn nominates(&self) -> bool {
+        self.connection.nominates
+    }
+
     /// May the connection carry another request once this response is complete?
     pub fn keeps_alive(&self) -> bool {
         let persistent = !self.connection.close && (self.is_1_1 || self.connection.keep_alive);

@@ -22,6 +22,8 @@ pub(crate) struct Semantics<'h> {
     pub(crate) offers_h2c: bool,
     pub(crate) expects_continue: bool,
     pub(crate) has_unknown_expectation: bool,
+    /// The sender does something with trailers.
+    pub(crate) takes_trailers: bool,
 }
 
 impl<'h> Semantics<'h> {
@@ -56,7 +58,11 @@ impl<'h> Semantics<'h> {
             }
             FieldKind::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
             FieldKind::Expect => self.has_unknown_expectation = true,
-            FieldKind::HopByHop | FieldKind::Custom(_) | FieldKind::Other => {}
+            FieldKind::Te => {
+                self.takes_trailers |=
+                    syntax::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+            }
+            FieldKind::HopByHop | FieldKind::Trailer | FieldKind::Custom(_) | FieldKind::Other => {}
         }
         Ok(())
     }

@@ -7,11 +7,12 @@
 //! request from the pick on, so a drain that sees zero has really finished.
 //!
 //! ```text
-//! clock ◄── closing, select, rendezvous ◄── request ◄── queue, worker ◄── lease ◄── pool
+//! clock ◄── closing, direct, select, rendezvous ◄── request ◄── queue, worker ◄── lease ◄── pool
 //! ```
 
 mod clock;
 mod closing;
+mod direct;
 mod lease;
 mod pool;
 mod queue;
@@ -22,8 +23,9 @@ pub mod traffic;
 mod worker;
 
 pub use clock::Clock;
+pub use direct::DirectLoad;
 pub use lease::Lease;
-pub use pool::{Balancing, Pool};
+pub use pool::{Balancing, Pool, PoolChanges};
 pub use queue::{ConcurrencyLimit, QueueReading, QueueStats};
 pub use rendezvous::HashKey;
 pub use request::{Affinity, PickError, PickRequest, WaitPolicy};

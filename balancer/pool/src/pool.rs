@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use shared_protocol::Generation;
+use shared_protocol::{Generation, WorkerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -31,6 +31,20 @@ struct NextStart {
     at: Option<Instant>,
     /// Changes with every publication and withdrawal.
     version: u64,
+}
+
+/// Tells of changes of the ready workers.
+#[derive(Debug)]
+pub struct PoolChanges(watch::Receiver<NextStart>);
+
+impl PoolChanges {
+    /// Waits for a change since the last call.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The pool is gone, and never changes again.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -254,6 +268,16 @@ impl Pool {
     /// Changes after each withdrawal, for whoever keeps something of workers.
     pub fn withdrawals(&self) -> watch::Receiver<()> {
         self.withdrawals.subscribe()
+    }
+
+    /// Changes after each publication and withdrawal, and at times without one.
+    pub fn changes(&self) -> PoolChanges {
+        PoolChanges(self.next_start.subscribe())
+    }
+
+    /// Does a ready worker have this id?
+    pub fn has_ready(&self, id: WorkerId) -> bool {
+        self.ready.load().iter().any(|worker| worker.id == id)
     }
 
     /// Supervisor only: when the next start of a worker begins, or began.

@@ -4,13 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use shared_protocol::{LATENCY_BOUNDS, LATENCY_BOUNDS_MICROS, TrafficReport};
+
 /// Upper bounds of the latency histogram in seconds; one more bucket has none.
-pub const BOUNDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const BOUNDS_MICROS: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    5_000_000, 10_000_000,
-];
+pub const BOUNDS: [f64; 14] = LATENCY_BOUNDS;
 /// Status codes with three digits: RFC 9110, section 15, has those up to 599, and some
 /// programs use others, which are passed on.
 const FIRST_STATUS: u16 = 100;
@@ -40,12 +37,26 @@ impl Traffic {
     #[inline]
     pub fn record(&self, status: u16, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_MICROS.partition_point(|&bound| bound < micros);
+        let bucket = LATENCY_BOUNDS_MICROS.partition_point(|&bound| bound < micros);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(micros, Ordering::Relaxed);
         let index = status.checked_sub(FIRST_STATUS).map(usize::from);
         if let Some(count) = index.and_then(|index| self.by_status.get(index)) {
             count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what a worker has counted itself.
+    pub fn add(&self, report: &TrafficReport) {
+        for (bucket, count) in self.buckets.iter().zip(&report.buckets) {
+            bucket.fetch_add(*count, Ordering::Relaxed);
+        }
+        self.micros.fetch_add(report.micros, Ordering::Relaxed);
+        for &(status, number) in &report.statuses {
+            let index = status.checked_sub(FIRST_STATUS).map(usize::from);
+            if let Some(count) = index.and_then(|index| self.by_status.get(index)) {
+                count.fetch_add(number, Ordering::Relaxed);
+            }
         }
     }
 
@@ -86,7 +97,7 @@ mod tests {
 
     #[test]
     fn bounds_agree_in_both_units() {
-        for (seconds, micros) in BOUNDS.iter().zip(BOUNDS_MICROS) {
+        for (seconds, micros) in BOUNDS.iter().zip(LATENCY_BOUNDS_MICROS) {
             assert!((seconds * 1e6 - micros as f64).abs() < 1e-6);
         }
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use shared_protocol::{Generation, WorkerId};
+use shared_protocol::{Generation, TrafficReport, WorkerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::closing::Closing;
+use crate::direct::DirectLoad;
 use crate::traffic::Traffic;
 
 /// One worker process, as the request path sees it.
@@ -31,6 +32,8 @@ pub struct Worker {
     /// Those of `placed` that wait for their client.
     client_waits: AtomicU64,
     pub(crate) requests: AtomicU64,
+    /// What it does for clients whose connections it has accepted itself.
+    pub direct: DirectLoad,
     created: Instant,
     /// When one of its requests moved last, in nanoseconds since `created`.
     moved: AtomicU64,
@@ -61,6 +64,7 @@ impl Worker {
             streams: AtomicU64::new(0),
             client_waits: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            direct: DirectLoad::default(),
             created: Instant::now(),
             moved: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
@@ -74,6 +78,11 @@ impl Worker {
     #[inline]
     pub fn in_flight(&self) -> u64 {
         self.placed.load(Ordering::SeqCst) + self.tunnels()
+    }
+
+    /// The same with those of clients whose connections it has accepted itself.
+    pub fn in_hand(&self) -> u64 {
+        self.in_flight() + self.direct.in_flight()
     }
 
     /// Requests in flight that have a place under the concurrency limit: all but
@@ -110,16 +119,25 @@ impl Worker {
     pub fn workload(&self) -> Workload {
         let placed = self.placed();
         Workload {
-            requests: placed.saturating_sub(self.streams.load(Ordering::Relaxed)),
+            requests: placed.saturating_sub(self.streams.load(Ordering::Relaxed)) + self.direct.in_flight(),
             client_waits: self.client_waits.load(Ordering::Relaxed),
             moved: (self.created + Duration::from_nanos(self.moved.load(Ordering::Relaxed))).into_std(),
             abandoned: self.abandoned.load(Ordering::Relaxed),
         }
     }
 
-    /// Requests ever handed to this worker, retries included.
+    /// Requests ever handed to this worker, retries included, and those that it has had from
+    /// clients itself.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed) + self.direct.requests()
+    }
+
+    /// Takes down what this worker has done for clients whose connections it has accepted itself.
+    pub fn report(&self, report: &TrafficReport) {
+        self.traffic.add(report);
+        if self.direct.update(report) {
+            self.moved();
+        }
     }
 
     /// Waits until this worker, which must have been withdrawn, has no more requests.

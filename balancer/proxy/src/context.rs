@@ -11,6 +11,7 @@ use balancer_http1::RequestHead;
 use balancer_pool::traffic::Traffic;
 use balancer_pool::{Affinity, Lease};
 
+use crate::compression::Negotiation;
 use crate::fault_log::RequestName;
 use crate::field::ProxyField;
 use crate::forwarded::ClientIdentity;
@@ -37,6 +38,8 @@ pub(crate) struct RequestContext {
     pub(crate) accepts_html: bool,
     /// A body of the response ends with its stream.
     pub(crate) is_http2: bool,
+    /// The client takes trailers behind the response.
+    pub(crate) takes_trailers: bool,
     /// The client may send another request on its connection.
     pub(crate) keeps_alive: bool,
     pub(crate) upgrades: bool,
@@ -45,6 +48,8 @@ pub(crate) struct RequestContext {
     pub(crate) affinity: Option<Affinity>,
     /// Set only where workers are found by a cookie.
     pub(crate) cookie: Option<CookieRequest>,
+    /// What it says of compression; set only where responses are compressed.
+    pub(crate) compression: Option<Negotiation>,
     /// Bytes of the request's body that the client has sent.
     pub(crate) received: u64,
     pub(crate) upstream: UpstreamStats,
@@ -98,7 +103,7 @@ impl RequestContext {
     ) -> Self {
         let id = RequestId::choose(request.fields.last(ProxyField::RequestId));
         let has_log = proxy.access_log.is_on();
-        let sticky = proxy.affinity.cookie();
+        let (sticky, codings) = (proxy.affinity.cookie(), &proxy.limits.compress);
         Self {
             id,
             request_line: RequestLine::new(request.method, request.resource.path),
@@ -107,11 +112,13 @@ impl RequestContext {
             is_1_1: request.is_1_1,
             accepts_html: accepts_html(request.fields.iter().map(|field| (field.name, field.value))),
             is_http2: identity.is_http2,
+            takes_trailers: identity.is_http2 || request.takes_trailers,
             keeps_alive: request.keeps_alive(),
             upgrades: request.upgrades,
             expects_continue: request.expects_continue,
             affinity: proxy.affinity.affinity_of(request, identity),
             cookie: sticky.map(|sticky| sticky.cookie_request(request, identity)),
+            compression: (!codings.is_empty()).then(|| Negotiation::new(codings, request)),
             received: 0,
             upstream: UpstreamStats::default(),
             fault: None,
@@ -134,11 +141,13 @@ impl RequestContext {
             is_1_1: true,
             accepts_html: accepts_html(lines(bytes)),
             is_http2: identity.is_http2,
+            takes_trailers: false,
             keeps_alive: false,
             upgrades: false,
             expects_continue: false,
             affinity: None,
             cookie: None,
+            compression: None,
             received: 0,
             upstream: UpstreamStats::default(),
             fault: None,

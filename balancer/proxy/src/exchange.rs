@@ -8,4 +8,5 @@ mod run;
 
 pub(crate) use close::CloseWatch;
 pub(crate) use outcome::Outcome;
+pub(crate) use plan::BodyPlan;
 pub(crate) use run::Exchange;

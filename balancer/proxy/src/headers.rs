@@ -4,7 +4,9 @@
 mod request;
 mod request_id;
 mod response;
+mod rewriting;
 
+pub(crate) use request::sends_trailers;
 pub use request::write_request;
 pub use request_id::RequestId;
 pub use response::{ResponseHeaders, write_response};

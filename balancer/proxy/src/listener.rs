@@ -7,10 +7,12 @@ mod accepted;
 mod acceptor;
 mod handoff;
 mod service;
+mod slots;
 mod socket;
 mod threads;
 
 pub use accepted::{AcceptedSocket, ListenerOptions};
 pub use service::Service;
-pub use socket::{Listener, bind};
+pub use slots::Slots;
+pub use socket::{Listener, bind, bind_shared};
 pub use threads::{Phase, Serving, Threads, serve};

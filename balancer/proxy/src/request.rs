@@ -67,7 +67,7 @@ pub(crate) async fn handle(
             Answer::Worker(buffer)
         }
     };
-    let framing = request.framing;
+    let (framing, has_trailers) = (request.framing, headers::sends_trailers(&request));
     client.read_buffer.consume(length);
     match answer {
         Answer::Own(response) if framing == Framing::Empty => {
@@ -76,7 +76,7 @@ pub(crate) async fn handle(
         // The body is not read, so where the next request would begin cannot be known.
         Answer::Own(response) => respond_and_end(proxy, client, &mut context, &response).await,
         Answer::Worker(buffer) => {
-            let mut upload = Upload::new(buffer, framing, context.is_idempotent, &proxy.limits);
+            let mut upload = Upload::new(buffer, framing, has_trailers, context.is_idempotent, &proxy.limits);
             let outcome = attempts::run(proxy, &mut context, client, &mut upload).await;
             conclude(proxy, client, &mut context, &upload, outcome).await
         }

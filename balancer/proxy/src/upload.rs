@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use balancer_http1::chunked::{self, Decoder};
-use balancer_http1::{Framing, HttpError};
+use balancer_http1::{Framing, HttpError, trailers};
 use tokio::time::Instant;
 
 use crate::block_buffer::BlockBuffer;
 use crate::buffer_memory::{BufferMemory, Part};
 use crate::client::Http1Client;
+use crate::field::ProxyField;
 use crate::limits::ProxyLimits;
 use crate::read_buffer::CAPACITY;
 use crate::stall::Stall;
@@ -32,6 +33,16 @@ enum Body {
     Chunked(Decoder),
 }
 
+impl Body {
+    /// What may yet be appended beside the input, as it was kept until the end.
+    fn kept(&self) -> usize {
+        match self {
+            Self::Length(_) => 0,
+            Self::Chunked(decoder) => decoder.trailers().len(),
+        }
+    }
+}
+
 pub(crate) struct Upload {
     /// What is still to come; `None` once the client has sent all of it.
     body: Option<Body>,
@@ -40,6 +51,8 @@ pub(crate) struct Upload {
     head: usize,
     /// What was received behind the content of the write buffer before there was a worker.
     overflow: BlockBuffer,
+    /// The worker gets the trailers.
+    has_trailers: bool,
     /// The request may be sent twice, if nothing of it was dropped.
     is_idempotent: bool,
     /// The buffers hold the request from its first byte on.
@@ -70,6 +83,7 @@ impl Upload {
     pub(crate) fn new(
         write_buffer: WriteBuffer,
         framing: Framing,
+        has_trailers: bool,
         is_idempotent: bool,
         limits: &ProxyLimits,
     ) -> Self {
@@ -83,6 +97,7 @@ impl Upload {
             head: write_buffer.len(),
             write_buffer,
             overflow: BlockBuffer::default(),
+            has_trailers,
             is_idempotent,
             is_replayable: true,
             is_refused: false,
@@ -184,7 +199,8 @@ impl Upload {
             let stored = self.write_buffer.len() - self.head + self.overflow.len();
             let count = client.read_buffer.bytes().len().min(limit.saturating_sub(stored));
             let fits = self.overflow.is_empty() && self.write_buffer.len() + count <= MAX_REPLAYABLE;
-            let is_full = !fits && count > 0 && !self.overflow.reserve(memory, count + CHUNK_SLACK);
+            let wanted = count + CHUNK_SLACK + self.body.as_ref().map_or(0, Body::kept);
+            let is_full = !fits && count > 0 && !self.overflow.reserve(memory, wanted);
             if is_full {
                 memory.refused(Part::Request);
             }
@@ -295,7 +311,8 @@ impl Upload {
                     return Err(body_too_large(self.max_request_body));
                 }
                 if decoder.is_done() {
-                    add(chunked::LAST);
+                    let lines = if self.has_trailers { decoder.trailers() } else { &[] };
+                    trailers::end_with::<ProxyField>(lines, add);
                 }
                 (used, decoder.is_done())
             }

@@ -12,8 +12,9 @@ use shared_settings::control::ClusterName;
 use shared_settings::describe_bind_error;
 use shared_settings::listen::{Listen, Place, ProxySources};
 
-use balancer_proxy::listener::{Listener, ListenerOptions};
+use balancer_proxy::listener::{self, Listener, ListenerOptions};
 use balancer_proxy::{self as proxy, AcmeChallenges, Redirect};
+use balancer_state::slot_sockets::SlotSockets;
 use balancer_tls::Tls;
 
 use crate::activation::{Label, Socket};
@@ -31,6 +32,8 @@ pub(crate) struct Clients {
     pub(crate) files: Vec<SocketFile>,
     /// They were passed.
     pub(crate) are_inherited: bool,
+    /// Those of slots, where workers accept connections themselves; then there are no listeners.
+    pub(crate) slots: Option<Arc<SlotSockets>>,
 }
 
 /// What listeners have from elsewhere.
@@ -45,13 +48,30 @@ impl Clients {
     /// # Errors
     /// When one of them cannot be had; nothing of the others is left then.
     pub(super) fn bind(config: &Config, parts: &ListenerParts) -> anyhow::Result<Self> {
-        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
+        let mut clients =
+            Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false, slots: None };
+        if config.is_direct() {
+            return clients.with_slots(config);
+        }
         for one in &config.listening.all {
             let (listener, place) = clients.bind_one(config, one)?;
             clients.listeners.push(listener.with(options(config, one, parts)));
             clients.places.push(Listen { place, ..one.listen.clone() });
         }
         Ok(clients)
+    }
+
+    /// A socket for each slot, of which the first one is opened now.
+    fn with_slots(mut self, config: &Config) -> anyhow::Result<Self> {
+        let wanted = config.listen();
+        let (first, open) = listener::bind_shared(wanted)
+            .map_err(|err| anyhow::Error::msg(describe_bind_error(wanted, &err)))?;
+        let bound = first.local_addr().context("could not read the bound address")?;
+        self.places.extend(
+            config.listening.all.iter().map(|one| Listen { place: Place::Tcp(bound), ..one.listen.clone() }),
+        );
+        self.slots = Some(Arc::new(SlotSockets::new(first, open)));
+        Ok(self)
     }
 
     fn bind_one(&mut self, config: &Config, one: &ClientListener) -> anyhow::Result<(Listener, Place)> {
@@ -109,7 +129,8 @@ impl Clients {
         parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
         let mut groups = groups(passed)?;
-        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false };
+        let mut clients =
+            Self { listeners: vec![], places: vec![], files: vec![], are_inherited: false, slots: None };
         for one in &config.listening.all {
             let found = groups.iter().position(|(place, _)| is_at(&one.listen.place, place));
             let found =
@@ -163,7 +184,8 @@ impl Clients {
         config: &Config,
         parts: &ListenerParts,
     ) -> anyhow::Result<Self> {
-        let mut clients = Self { listeners: vec![], places: vec![], files: vec![], are_inherited: true };
+        let mut clients =
+            Self { listeners: vec![], places: vec![], files: vec![], are_inherited: true, slots: None };
         for (label, socket) in passed {
             let unfit = || format!("{label} cannot be used");
             let place = place(&socket).with_context(unfit)?;

@@ -47,6 +47,8 @@ pub(crate) struct Predecessor {
 pub(crate) struct Parts {
     pub(crate) invocation: Invocation,
     pub(crate) inherited: Inherited,
+    /// Workers have the sockets of clients, which no successor could take over with them.
+    pub(crate) is_direct: bool,
     pub(crate) estate: Estate,
     pub(crate) children: Children,
     pub(crate) supervisor: Handle,
@@ -217,6 +219,11 @@ impl Parts {
         let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
         let init = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
         let cure = "replace the container, or use reload";
+        if self.is_direct {
+            let why = "with --dispatch direct workers have clients' connections, which nobody could take over: use \
+                       reload for a new release of the program, and restart for another balancer";
+            return Some(why.to_owned());
+        }
         if std::process::id() == 1 {
             return Some(format!("as process 1 it cannot end without ending its container; {cure}"));
         }

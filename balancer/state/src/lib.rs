@@ -16,6 +16,7 @@ pub mod output;
 pub mod registry;
 pub mod response;
 pub mod samples;
+pub mod slot_sockets;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use counters::Counters;
 use events::Events;
 use output::Output;
 use registry::Registry;
+use slot_sockets::SlotSockets;
 
 /// The shared state of one cluster. Cloning it shares it.
 #[derive(Debug, Clone, Default)]
@@ -38,4 +40,6 @@ pub struct ClusterState {
     pub certificates: Arc<Certificates>,
     /// How it goes with certificates by ACME.
     pub acme: Arc<acme::Acme>,
+    /// Where workers accept clients' connections themselves.
+    pub slots: Option<Arc<SlotSockets>>,
 }

@@ -252,7 +252,7 @@ impl Entry {
             last_restart: self.last_reason.map(|reason| reason.to_string()),
             release: Some(self.release),
             requests: self.worker.as_ref().map_or(0, |worker| worker.requests()),
-            in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_flight()),
+            in_flight: self.worker.as_ref().map_or(0, |worker| worker.in_hand()),
             rss: usage.map(|usage| megabytes(usage.resident)),
             cpu_seconds: usage.map(|usage| usage.cpu.as_secs_f64()),
         }

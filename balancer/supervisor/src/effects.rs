@@ -25,6 +25,9 @@ impl<S: System> Supervisor<S> {
             Effect::Probe(generation) => self.probe(generation),
             Effect::Publish(generation) => {
                 if let Some(worker) = self.worker(generation) {
+                    if let Some(running) = self.running.get(&generation) {
+                        running.handle.accept();
+                    }
                     self.state.pool.publish(worker);
                 }
             }
@@ -138,6 +141,10 @@ impl<S: System> Supervisor<S> {
 
     fn await_drain(&mut self, generation: Generation) {
         let Some(worker) = self.worker(generation) else { return };
+        if self.running.get(&generation).is_some_and(|running| running.handle.drain()) {
+            // Its exit tells that it has nothing left.
+            return;
+        }
         let reports = self.reports.clone();
         let place = self.running.get(&generation).and_then(RunningProcess::place);
         let waiting = tokio::spawn(async move {

@@ -17,6 +17,7 @@ mod announce;
 mod autoscale;
 mod clock;
 mod diagnosis;
+pub mod direct;
 pub mod directory;
 mod early;
 mod effects;
@@ -44,7 +45,9 @@ pub mod shim;
 mod supervisor;
 mod system;
 
-pub use balancer_fleet::{DrainSignal, Limits, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy};
+pub use balancer_fleet::{
+    DrainSignal, Limits, PortPolicy, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy,
+};
 pub use diagnosis::last_words;
 pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply, Unchanged};
 pub use look::Subject;

@@ -16,6 +16,8 @@ pub(crate) enum Port {
     /// Was free when it was looked for. Whoever takes it before the process does
     /// is found out before the process gets its first request.
     Free(u16),
+    /// The process inherits a socket that listens on it.
+    Passed(TcpListener, u16),
 }
 
 impl Port {
@@ -32,12 +34,23 @@ impl Port {
         })
     }
 
+    /// A socket that listens on a port of its own, for the process to inherit.
+    ///
+    /// # Errors
+    /// When there is no port left, or no descriptor.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        Ok(Self::Passed(listener, port))
+    }
+
     /// As the process is told; 0 stands for any.
     pub(crate) fn number(&self) -> u16 {
         match self {
             Self::Own => 0,
             Self::Reserved(port) => port.number(),
-            &Self::Free(number) => number,
+            &(Self::Free(number) | Self::Passed(_, number)) => number,
         }
     }
 }

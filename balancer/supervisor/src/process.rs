@@ -16,25 +16,27 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command as StdCommand, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use shared_protocol::{
-    Generation, LeftRunning, OutputStream, WORKER_COUNT_VAR, WORKER_GENERATION_VAR, WORKER_ID_VAR,
-    WorkerMessage,
+    Generation, LeftRunning, OutputStream, PrimaryMessage, TrafficReport, WORKER_COUNT_VAR,
+    WORKER_GENERATION_VAR, WORKER_ID_VAR, WorkerMessage,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::direct::{Accepts, Direct, QUEUED_MESSAGES};
 use crate::oom::{self, Rank};
 use crate::output::{Printer, WorkerOutput};
 use crate::port::Port;
@@ -71,6 +73,8 @@ pub struct Launcher {
     /// What programs find as if the primary were not there.
     pub inherited: Inherited,
     pub children: Children,
+    /// Where workers accept clients' connections themselves.
+    pub direct: Option<Direct>,
     /// Where what workers print goes.
     pub output: Arc<WorkerOutput>,
 }
@@ -112,6 +116,8 @@ pub enum ProcessReport {
     },
     /// It is about to stop.
     Leaving,
+    /// What it has answered to clients whose connections it has accepted itself.
+    Traffic(TrafficReport),
     /// It was withdrawn, and has only long-lived connections.
     OnlyLongLived {
         /// As far as the kernel knows.
@@ -133,6 +139,8 @@ pub struct ProcessHandle {
     pub(crate) child: u32,
     pub(crate) is_shim: bool,
     pub(crate) signals: mpsc::Sender<Signal>,
+    /// Does it accept clients' connections itself?
+    pub(crate) accepts: Accepts,
     /// It has been ready.
     pub(crate) was_ready: Arc<AtomicBool>,
 }
@@ -146,6 +154,28 @@ impl ProcessHandle {
     /// Ends the process group (SIGKILL), or all that is below a shim.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
+    }
+
+    /// It is ready: it may accept clients' connections.
+    pub(crate) fn accept(&self) {
+        if let Accepts::WhenTold(messages) = &self.accepts {
+            // Closed only when the process is gone.
+            let _ = messages.try_send(PrimaryMessage::Accept);
+        }
+    }
+
+    /// It is to finish what it has. Says whether it was told so, and ends by itself when it
+    /// has: what it holds is known to itself alone.
+    pub(crate) fn drain(&self) -> bool {
+        match &self.accepts {
+            Accepts::Never => return false,
+            Accepts::WhenTold(messages) => {
+                // As above.
+                let _ = messages.try_send(PrimaryMessage::Drain);
+            }
+            Accepts::FromStart => self.terminate(),
+        }
+        true
     }
 
     /// Signals the process group, or what serves below a shim.
@@ -178,9 +208,17 @@ impl Launcher {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let channel = UnixStream::from_std(ours)?;
-        let port = Port::take(launch.port)?;
+        let direct = self.direct.as_ref();
+        let port = match direct.and_then(|_| Direct::port(program)) {
+            Some(port) => port?,
+            None => Port::take(launch.port)?,
+        };
         let mut command = self.command(launch, program, release, port.number());
-        let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        if let Some(direct) = direct {
+            direct.pass(&mut command, id, &port)?;
+        }
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        let mut child = Command::from(command).kill_on_drop(true).spawn()?;
         let pid = child.id().expect("a child that was not waited for has a pid");
         self.children.lock().insert(pid);
         let rank = if launch.on_trial { Rank::Candidate } else { Rank::Worker };
@@ -197,16 +235,23 @@ impl Launcher {
             relays.spawn(until_silent(relay, speaks));
         }
         let (signals, requested) = mpsc::channel(QUEUED_SIGNALS);
+        let (messages, told) = mpsc::channel(QUEUED_MESSAGES);
         let is_shim = matches!(program, Program::Command(_));
+        let accepts = match (direct, is_shim) {
+            (None, _) => Accepts::Never,
+            (Some(_), false) => Accepts::WhenTold(messages),
+            (Some(_), true) => Accepts::FromStart,
+        };
         if !is_shim {
             oom::set_rank(pid, rank);
         }
+        let direct = self.direct.clone();
         let mut task =
-            ProcessTask { child, pid, shown, is_shim, rank, port, ended: None, reports, generation };
+            ProcessTask { child, pid, shown, is_shim, rank, port, ended: None, reports, generation, direct };
         let (children, was_ready) = (self.children.clone(), Arc::new(AtomicBool::new(false)));
         let has_served = Arc::clone(&was_ready);
         tokio::spawn(async move {
-            let (status, left) = task.attend(channel, requested).await;
+            let (status, left) = task.attend(channel, requested, told).await;
             children.lock().remove(&pid);
             // Its last words tell why it was never ready.
             if !has_served.load(Ordering::Relaxed) {
@@ -214,11 +259,11 @@ impl Launcher {
             }
             task.report(ProcessReport::Exited { status, left }).await;
         });
-        Ok(ProcessHandle { child: pid, is_shim, signals, was_ready })
+        Ok(ProcessHandle { child: pid, is_shim, signals, accepts, was_ready })
     }
 
-    fn command(&self, launch: Launch, program: &Program, release: &OpenedRelease, port: u16) -> Command {
-        let mut command = Command::new(release.executable.path());
+    fn command(&self, launch: Launch, program: &Program, release: &OpenedRelease, port: u16) -> StdCommand {
+        let mut command = StdCommand::new(release.executable.path());
         let primary = std::process::id().to_string();
         match program {
             Program::Bundled => {
@@ -249,8 +294,7 @@ impl Launcher {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Its own group: Ctrl-C at the terminal is for the primary to hand on.
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
         command
     }
 }
@@ -258,6 +302,13 @@ impl Launcher {
 /// Copies what a process prints; `_speaks` is dropped with its end.
 async fn until_silent(copying: impl Future<Output = ()>, _speaks: mpsc::Sender<()>) {
     copying.await;
+}
+
+/// Sends `message` to a worker, which may not read any more.
+async fn tell(writer: &mut OwnedWriteHalf, message: &PrimaryMessage) {
+    let mut line = serde_json::to_vec(message).expect("messages are structs that always serialise");
+    line.push(b'\n');
+    let _ = timeout(SHIM_TIMEOUT, writer.write_all(&line)).await;
 }
 
 /// Looks after one child until it is reaped.
@@ -274,6 +325,7 @@ struct ProcessTask {
     ended: Option<(ExitStatus, Option<LeftRunning>)>,
     reports: mpsc::Sender<(Generation, ProcessReport)>,
     generation: Generation,
+    direct: Option<Direct>,
 }
 
 impl ProcessTask {
@@ -281,6 +333,7 @@ impl ProcessTask {
         &mut self,
         channel: UnixStream,
         mut signals: mpsc::Receiver<Signal>,
+        mut told: mpsc::Receiver<PrimaryMessage>,
     ) -> (io::Result<ExitStatus>, Option<LeftRunning>) {
         let (reader, mut writer) = channel.into_split();
         let mut messages = BufReader::new(reader);
@@ -311,10 +364,13 @@ impl ProcessTask {
                         drop(timeout(SHIM_TIMEOUT, writer.write_all(&command)).await);
                     }
                 },
+                Some(message) = told.recv() => tell(&mut writer, &message).await,
                 more = messages.read_until(b'\n', &mut line), if channel_open => {
                     channel_open = matches!(more, Ok(1..)) && line.len() < MESSAGE_LIMIT;
                     if channel_open {
-                        self.hear(&line).await;
+                        if let Some(answer) = self.hear(&line).await {
+                            tell(&mut writer, &answer).await;
+                        }
                         line.clear();
                     }
                 }
@@ -333,7 +389,8 @@ impl ProcessTask {
         }
     }
 
-    async fn hear(&mut self, line: &[u8]) {
+    /// Returns the answer if it has asked something.
+    async fn hear(&mut self, line: &[u8]) -> Option<PrimaryMessage> {
         let report = match serde_json::from_slice(line) {
             Ok(WorkerMessage::Listening { port }) => ProcessReport::Up { pid: self.pid, port },
             Ok(WorkerMessage::Started { pid }) => {
@@ -345,14 +402,19 @@ impl ProcessTask {
             Ok(WorkerMessage::Leaving) => ProcessReport::Leaving,
             Ok(WorkerMessage::Ended { status, left }) => {
                 self.ended = Some((ExitStatus::from_raw(status), left));
-                return;
+                return None;
+            }
+            Ok(WorkerMessage::Traffic(report)) => ProcessReport::Traffic(report),
+            Ok(WorkerMessage::Ask { id, path }) => {
+                return self.direct.as_ref().map(|direct| direct.answer(id, &path));
             }
             Err(err) => {
                 warn!(pid = self.pid, %err, "worker sent a message that does not parse");
-                return;
+                return None;
             }
         };
         self.report(report).await;
+        None
     }
 
     async fn report(&self, report: ProcessReport) {

@@ -71,7 +71,14 @@ pub fn exec_stub(shim: Option<u32>, line: &[OsString]) -> ExitCode {
     let ready = guard::die_with(shim).and_then(|()| job_control::unblock());
     let err = match (ready, inherited) {
         (Err(err), _) => err,
-        (Ok(()), Some(inherited)) => inherited.command(program, arguments).exec(),
+        (Ok(()), Some(inherited)) => {
+            let mut command = inherited.command(program, arguments);
+            if std::env::var_os("LISTEN_FDS").is_some() {
+                // Only the process itself knows it.
+                command.env("LISTEN_PID", std::process::id().to_string());
+            }
+            command.exec()
+        }
         (Ok(()), None) => io::Error::other("an exec stub is started by its shim only"),
     };
     let _ = writeln!(io::stderr(), "could not run {program:?}: {err}");

@@ -202,6 +202,12 @@ impl<S: System> Supervisor<S> {
                 running.start.has_reported = true;
                 Report::CouldNotStart { why: reason }
             }
+            ProcessReport::Traffic(traffic) => {
+                if let Some(worker) = &running.worker {
+                    worker.report(&traffic);
+                }
+                return;
+            }
             ProcessReport::Leaving => Report::Leaving,
             ProcessReport::OnlyLongLived { may_handle_terminate } => {
                 let Some(handles_terminate) = self.handles_terminate(generation, may_handle_terminate) else {
@@ -261,6 +267,9 @@ impl<S: System> Supervisor<S> {
         self.state.pool.set_next_start(next_start.map(Into::into));
         let mut entries: Vec<_> = self.fleet.members().iter().map(|member| self.entry(member)).collect();
         entries.sort_by_key(|entry| entry.id);
+        if let Some(slots) = &self.state.slots {
+            slots.retain(|id| entries.iter().any(|entry| entry.id == id));
+        }
         self.state.registry.publish(entries);
     }
 

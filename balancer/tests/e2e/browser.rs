@@ -41,6 +41,15 @@ impl Browser {
     /// # Panics
     /// Names the package when there is no Chromium or no driver for it.
     pub fn start() -> Self {
+        Self::with(false)
+    }
+
+    /// As [`Self::start`]; it takes certificates that nobody has signed.
+    pub fn trusting_anybody() -> Self {
+        Self::with(true)
+    }
+
+    fn with(trusts_anybody: bool) -> Self {
         let profile = tempfile::tempdir().unwrap();
         // Ends with this thread, should the test be killed (prctl(2), PR_SET_PDEATHSIG).
         let driver = Command::new("setpriv")
@@ -68,6 +77,7 @@ impl Browser {
         let flags: Vec<_> = FLAGS.iter().copied().chain([directory.as_str()]).collect();
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
+            "acceptInsecureCerts": trusts_anybody,
             "goog:chromeOptions": {"args": flags},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }}});

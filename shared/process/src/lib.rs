@@ -5,6 +5,7 @@
 
 pub mod descriptors;
 pub mod guard;
+pub mod handshakes;
 pub mod headroom;
 pub mod inherited;
 pub mod job_control;

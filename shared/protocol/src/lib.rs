@@ -2,6 +2,7 @@
 
 mod certificate;
 mod control;
+mod direct;
 mod event;
 mod output;
 pub mod problem;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use certificate::CertificateStatus;
 pub use control::{Maintenance, Progress, Scale, ShutdownPhase, Status, Upgraded, WorkerRange};
+pub use direct::{LATENCY_BOUNDS, LATENCY_BOUNDS_MICROS, PrimaryMessage, TrafficReport};
 pub use event::{Event, EventKind};
 pub use output::{OutputLine, OutputRecord, OutputStream};
 pub use release::ReleaseChanges;
@@ -333,6 +335,10 @@ pub enum WorkerMessage {
     Failed { reason: String },
     /// The process has been asked to stop and takes no further connections.
     Leaving,
+    /// What it has answered to clients whose connections it has accepted itself.
+    Traffic(TrafficReport),
+    /// What the primary would answer to a GET of this path.
+    Ask { id: u64, path: String },
     /// From the shim of somebody else's program: it runs.
     Started { pid: u32 },
     /// From the shim of somebody else's program: it has ended, and so has all

@@ -4,6 +4,7 @@
 mod request;
 mod response;
 mod stream;
+mod trailers;
 
 pub(crate) use request::write_head;
 pub(crate) use stream::Http2Stream;

@@ -30,6 +30,16 @@ impl ClientStream {
         matches!(self, Self::Tls(_))
     }
 
+    /// What trailers follow the response, as lines of HTTP/1.1. Of the byte streams only one
+    /// of HTTP/2 has a place of its own for them.
+    pub(crate) fn set_trailers(&mut self, lines: &[u8]) {
+        if let Self::Http2(stream) = self
+            && !lines.is_empty()
+        {
+            stream.set_trailers(lines);
+        }
+    }
+
     /// Has the client chosen HTTP/2 in its handshake (RFC 9113, section 3.2)?
     pub(crate) fn has_chosen_http2(&self) -> bool {
         matches!(self, Self::Tls(session) if session.session().alpn_protocol() == Some(b"h2"))

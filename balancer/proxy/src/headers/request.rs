@@ -24,7 +24,7 @@ pub fn write_request(
     if request.host.is_none() {
         text::field(out, b"Host", host);
     }
-    let (mut is_forwarded, mut has_length, mut has_expect) = (false, false, false);
+    let (mut is_forwarded, mut has_length, mut has_expect, mut has_te) = (false, false, false, false);
     let mut id_name = text::X_REQUEST_ID;
     for field in request.fields.iter() {
         match field.kind {
@@ -49,6 +49,12 @@ pub fn write_request(
                 has_expect = true;
                 text::field(out, field.name, b"100-continue");
             }
+            // It may come in several lines as well.
+            FieldKind::Te if request.takes_trailers && !has_te && !request.upgrades => {
+                has_te = true;
+                text::field(out, field.name, b"trailers");
+            }
+            FieldKind::Trailer if sends_trailers(request) => text::field(out, field.name, field.value),
             _ => {}
         }
     }
@@ -63,6 +69,9 @@ pub fn write_request(
     forwarded::write_forwarded_for(out, &request.fields, identity);
     if request.upgrades {
         write_upgrade(out, request);
+    } else if has_te {
+        // It ends at each connection, and is asked for anew (RFC 9110, section 10.1.4).
+        text::field(out, b"Connection", b"TE");
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -78,6 +87,11 @@ fn length(framing: Framing) -> u64 {
 /// Is the worker asked whether it wants the body?
 fn expects_continue(request: &RequestHead<'_, ProxyField>) -> bool {
     request.expects_continue && request.framing != Framing::Empty
+}
+
+/// Does the worker get what trailers the client sends?
+pub(crate) fn sends_trailers(request: &RequestHead<'_, ProxyField>) -> bool {
+    request.framing == Framing::Chunked && !request.nominates()
 }
 
 /// Methods whose requests say that they have no body (RFC 9110, section 8.6).

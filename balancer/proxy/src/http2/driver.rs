@@ -52,6 +52,9 @@ struct Seen {
     written: u64,
 }
 
+/// A request and the means to answer it.
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
 /// What happens on a connection.
 #[expect(clippy::large_enum_variant, reason = "one at a time, and nearly all of them are requests")]
 pub(super) enum Event {
@@ -97,7 +100,7 @@ impl<'a> Driver<'a> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
-            match self.connection.poll_accept(cx) {
+            match self.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, responder)))) => {
                     self.seen.begun += 1;
                     return Poll::Ready(Event::Request(request, responder));
@@ -128,6 +131,18 @@ impl<'a> Driver<'a> {
                 Due::End => return Poll::Ready(Event::Ended),
             }
         }
+    }
+
+    /// Has the connection do all there is to do at the moment, and only then write the frames
+    /// of it, in one go.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Accepted, h2::Error>>> {
+        self.state.set_gathering(true);
+        let accepted = self.connection.poll_accept(cx);
+        self.state.set_gathering(false);
+        if accepted.is_pending() && self.state.has_gathered() {
+            return self.connection.poll_accept(cx);
+        }
+        accepted
     }
 
     /// Ends a connection whose client floods it. Says whether it has just done so.

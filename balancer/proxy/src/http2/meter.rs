@@ -1,6 +1,9 @@
 //! The byte stream below HTTP/2. It counts the frames that carry nothing of a request, such
 //! as pings and settings, each of which costs the balancer more than its sender: a flood of
 //! them ends the connection (CVE-2019-9512, 9513, 9515, 9518).
+//!
+//! It also gathers what is written: `h2` writes and flushes each longer frame by itself, and a
+//! system call for each, or a TLS record, is most of what a response costs.
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +20,7 @@ use super::state::ConnectionState;
 use crate::client::ClientStream;
 use crate::read_buffer::ReadBuffer;
 use crate::timer::{self, Timer};
+use crate::write_buffer::WriteBuffer;
 
 /// Length of the client's preface in bytes (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
@@ -25,8 +29,14 @@ const FRAME_HEAD: usize = 9;
 /// Bytes that are read at once and dropped behind the end.
 const LEFTOVERS: usize = 4096;
 
+/// Bytes of frames that are gathered for one system call: enough for two full frames, or for
+/// two full records of TLS.
+const GATHERED: usize = 32 << 10;
+
 pub(super) struct Meter {
     stream: ClientStream,
+    /// Frames that are still to be written.
+    gathered: WriteBuffer,
     /// What was read before it was known to be HTTP/2.
     early: ReadBuffer,
     frames: Frames,
@@ -49,6 +59,7 @@ impl Meter {
         let idle_frames = Bucket::new(IDLE_FRAMES, IDLE_FRAMES_PER_SECOND, timer::now());
         Self {
             stream,
+            gathered: WriteBuffer::default(),
             early,
             frames: Frames::default(),
             idle_frames,
@@ -57,6 +68,27 @@ impl Meter {
             lingers_until: None,
             timer: Timer::default(),
         }
+    }
+
+    /// Ready when the kernel has all that was gathered.
+    fn poll_write_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_flushed() {
+            let polled = self.gathered.poll_write(&mut self.stream, cx);
+            match polled {
+                Poll::Ready(Ok(count)) => {
+                    self.idle_frames.add(count as u64 / 2);
+                    self.state.note_written(Some(count as u64));
+                }
+                Poll::Ready(Err(err)) => return Poll::Ready(Err(err)),
+                Poll::Pending => {
+                    self.state.note_written(None);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.gathered.clear();
+        self.state.set_gathered(false);
+        Poll::Ready(Ok(()))
     }
 
     fn count(&mut self, bytes: &[u8]) {
@@ -91,20 +123,23 @@ impl AsyncRead for Meter {
 impl AsyncWrite for Meter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        match &polled {
-            Poll::Ready(Ok(count)) => {
-                this.idle_frames.add(*count as u64 / 2);
-                this.state.note_written(Some(*count as u64));
-            }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => this.state.note_written(None),
+        if this.gathered.len() >= GATHERED {
+            ready!(this.poll_write_gathered(cx))?;
         }
-        polled
+        let count = bytes.len().min(GATHERED);
+        this.gathered.bytes().extend_from_slice(&bytes[..count]);
+        this.state.set_gathered(true);
+        Poll::Ready(Ok(count))
     }
 
+    /// Does nothing while whoever drives the connection has more to do, and flushes later.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        if this.state.is_gathering() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(this.poll_write_gathered(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     /// Ends the sending side and reads on until the client has ended its own: a connection
@@ -114,6 +149,7 @@ impl AsyncWrite for Meter {
         let until = match this.lingers_until {
             Some(until) => until,
             None => {
+                ready!(this.poll_write_gathered(cx))?;
                 ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
                 this.state.set_shut();
                 *this.lingers_until.insert(timer::now() + this.linger_timeout)

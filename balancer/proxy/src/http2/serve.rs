@@ -39,7 +39,9 @@ pub(crate) async fn serve(proxy: &Arc<Proxy>, options: &Arc<ListenerOptions>, cl
                 Event::Request(request, responder) => {
                     let active = ActiveRequest::begin(&state);
                     let (proxy, options) = (Arc::clone(proxy), Arc::clone(options));
-                    tokio::spawn(carry_out(proxy, options, identity.clone(), request, responder, active));
+                    let carried_out = carry_out(proxy, options, identity.clone(), request, responder, active);
+                    // Boxed, as the runtime moves what it is given several times.
+                    tokio::spawn(Box::pin(carried_out));
                 }
                 Event::Ended => return,
             },

@@ -18,6 +18,10 @@ pub(super) struct ConnectionState {
     flooded: AtomicBool,
     /// The client does not read what it is sent.
     blocked: AtomicBool,
+    /// What is written waits until nothing else is to be done at the moment.
+    gathering: AtomicBool,
+    /// Something waits to be written.
+    gathered: AtomicBool,
     /// The sending side has ended.
     shut: AtomicBool,
     /// Bytes that the client has been sent.
@@ -43,6 +47,22 @@ impl ConnectionState {
 
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_gathering(&self) -> bool {
+        self.gathering.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_gathering(&self, gathering: bool) {
+        self.gathering.store(gathering, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_gathered(&self) -> bool {
+        self.gathered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_gathered(&self, gathered: bool) {
+        self.gathered.store(gathered, Ordering::Relaxed);
     }
 
     pub(super) fn is_shut(&self) -> bool {

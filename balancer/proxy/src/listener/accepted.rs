@@ -35,6 +35,9 @@ impl AcceptedSocket {
     }
 }
 
+/// A connection, and how it is served.
+pub(super) type Accepted = (AcceptedSocket, Arc<ListenerOptions>);
+
 /// A connection that is on no event loop.
 #[derive(Debug)]
 pub(super) enum TakenSocket {

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::accepted::{AcceptedSocket, ListenerOptions};
+use super::accepted::{Accepted, AcceptedSocket, ListenerOptions};
+use super::slots::SlotShare;
 
 /// A thread's share of one listener, before it is on the thread's event loop.
 #[derive(Debug)]
@@ -43,15 +44,14 @@ impl Share {
     }
 }
 
-/// A connection, and how it is served.
-pub(super) type Accepted = (AcceptedSocket, Arc<ListenerOptions>);
-
 /// All shares of a thread, on its event loop.
 #[derive(Debug)]
 pub(super) struct Acceptors {
     all: Vec<Acceptor>,
     /// The one that is asked first, so that none waits for the others to fall silent.
     turn: usize,
+    /// Where workers accept themselves.
+    slots: Option<SlotShare>,
 }
 
 #[derive(Debug)]
@@ -68,13 +68,25 @@ enum Socket {
 
 impl Acceptors {
     /// To be called on the event loop.
-    pub(super) fn new(shares: Vec<Share>) -> io::Result<Self> {
+    pub(super) fn new(shares: Vec<Share>, slots: Option<SlotShare>) -> io::Result<Self> {
         let all = shares.into_iter().map(Acceptor::new).collect::<io::Result<_>>()?;
-        Ok(Self { all, turn: 0 })
+        Ok(Self { all, turn: 0, slots })
     }
 
     /// The next connection of any listener.
     pub(super) async fn accept(&mut self) -> io::Result<Accepted> {
+        match &mut self.slots {
+            None => self.accept_own().await,
+            Some(slots) => slots.accept().await,
+        }
+    }
+
+    /// What waits at slots, which are left alone from now on.
+    pub(super) fn end_slots(&mut self) -> Vec<Accepted> {
+        self.slots.take().map(SlotShare::end).unwrap_or_default()
+    }
+
+    async fn accept_own(&mut self) -> io::Result<Accepted> {
         poll_fn(|cx| {
             let count = self.all.len();
             for index in (self.turn..count).chain(0..self.turn) {

@@ -123,6 +123,20 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     open(address, false, false).map(TcpListener::from)
 }
 
+/// Binds `first` for other sockets to share its address, by the function that is returned: the
+/// kernel divides connections between them. Whoever else wants the port finds it in use.
+///
+/// # Errors
+/// When the address is in use, or is not one of this machine.
+pub fn bind_shared(
+    address: SocketAddr,
+) -> io::Result<(TcpListener, impl Fn() -> io::Result<TcpListener> + Send + Sync + 'static)> {
+    let first = bind(address)?;
+    sockopt::set_socket_reuseport(&first, true)?;
+    let address = first.local_addr()?;
+    Ok((first, move || open(address, true, false).map(TcpListener::from)))
+}
+
 fn open(address: SocketAddr, shared: bool, ipv6_only: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
-use super::acceptor::{Accepted, Acceptors, Share};
+use super::accepted::Accepted;
+use super::acceptor::{Acceptors, Share};
 use super::handoff::{AcceptedConnection, ConnectionCount, HandedOver, Handoff};
 use super::service::Service;
+use super::slots::{SlotShare, Slots};
 use super::socket::{self, Listener};
 
 /// Pause after a failed accept, which means that file descriptors have run out.
@@ -52,11 +54,18 @@ pub struct Serving<A> {
     /// One permit for each client connection that may be open. Further connections wait
     /// in the kernel, but for one in each thread.
     pub permits: Arc<Semaphore>,
+    /// Where workers accept clients' connections themselves.
+    pub slots: Option<Slots>,
 }
 
 impl<A> Clone for Serving<A> {
     fn clone(&self) -> Self {
-        Self { app: Arc::clone(&self.app), phase: self.phase.clone(), permits: Arc::clone(&self.permits) }
+        Self {
+            app: Arc::clone(&self.app),
+            phase: self.phase.clone(),
+            permits: Arc::clone(&self.permits),
+            slots: self.slots.clone(),
+        }
     }
 }
 
@@ -77,11 +86,12 @@ where
     let mut handles = Vec::with_capacity(threads);
     let listeners = socket::divide(listeners, threads)?;
     let sockets = socket::distinct(&listeners)?;
-    for (listeners, handoff) in listeners.into_iter().zip(Handoff::new(threads)) {
+    for (index, (listeners, handoff)) in listeners.into_iter().zip(Handoff::new(threads)).enumerate() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = {
             let _context = runtime.enter();
-            Acceptors::new(listeners)?
+            let slots = serving.slots.as_ref().map(|slots| SlotShare::new(slots, index, threads));
+            Acceptors::new(listeners, slots)?
         };
         let (serving, name) = (serving.clone(), format!("serve-{}", handles.len()));
         let body = move || runtime.block_on(serving.run(listeners, handoff));
@@ -131,6 +141,9 @@ impl<A: Service> Serving<A> {
             self.spawn(AcceptedConnection { socket, options, permit: None }, handoff.count_own());
         }
         let leaves = *phase.borrow() != Phase::Closing;
+        for (socket, options) in listeners.end_slots() {
+            self.spawn(AcceptedConnection { socket, options, permit: None }, handoff.count_own());
+        }
         // What waits while nothing has ever been accepted here is the predecessor's.
         for share in listeners.into_shares().filter(|_| has_opened) {
             self.accept_waiting(&share, leaves, &handoff);

@@ -22,12 +22,12 @@ const OURS: &[&str] = &[
     "expect",
     "connection",
     "upgrade",
+    "te",
+    "trailer",
 ];
 const HOP_BY_HOP: &[&str] = &[
     "close",
     "keep-alive",
-    "te",
-    "trailer",
     "proxy",
     "proxy-connection",
     "x-worker-id",
@@ -136,7 +136,16 @@ fn check_fields(head: &[u8], request: &RequestHead<'_, ProxyField>, fields: &[He
     assert_eq!(text(values(fields, "host")), one(host));
     assert_eq!(values(fields, "x-request-id").len(), 1);
     let upgrades = usize::from(request.upgrades);
-    assert_eq!((values(fields, "upgrade").len(), values(fields, "connection").len()), (upgrades, upgrades));
+    assert_eq!(values(fields, "upgrade").len(), upgrades);
+    let connection = match (request.upgrades, request.takes_trailers) {
+        (true, _) => vec![b"upgrade".to_vec()],
+        (false, true) => one(b"TE"),
+        (false, false) => vec![],
+    };
+    assert_eq!(text(values(fields, "connection")), connection);
+    let te = if connection == one(b"TE") { one(b"trailers") } else { vec![] };
+    assert_eq!(text(values(fields, "te")), te);
+    assert!(values(fields, "trailer").is_empty() || request.framing == Framing::Chunked);
     for name in HOP_BY_HOP {
         assert_eq!(values(fields, name).len(), 0, "{name}");
     }

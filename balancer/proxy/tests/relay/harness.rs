@@ -92,16 +92,22 @@ fn record(stream: TcpStream, seen: &Mutex<Vec<Seen>>, behaviour: &Behaviour) -> 
     }
 }
 
-/// Appends one chunk as it is. Says whether another one follows; there are no trailers.
+/// Appends one chunk, or the trailers, as it is. Says whether another one follows.
 fn read_chunk(reader: &mut impl BufRead, body: &mut Vec<u8>) -> Option<bool> {
     let start = body.len();
     (reader.read_until(b'\n', body).ok()? > 0).then_some(())?;
     let size = std::str::from_utf8(&body[start..]).ok()?.trim_end();
     let size = usize::from_str_radix(size, 16).ok()?;
+    if size == 0 {
+        while !body.ends_with(b"\r\n\r\n") {
+            (reader.read_until(b'\n', body).ok()? > 0).then_some(())?;
+        }
+        return Some(false);
+    }
     let data = body.len();
     body.resize(data + size + 2, 0);
     reader.read_exact(&mut body[data..]).ok()?;
-    Some(size > 0)
+    Some(true)
 }
 
 /// A relay in front of `upstreams`, as workers 1, 2, and so on.
@@ -150,8 +156,12 @@ impl Relay {
         proxy.own_routes = false;
         proxy.access_log = access_log;
         let (phase, phase_seen) = watch::channel(Phase::Open);
-        let serving =
-            Serving { app: Arc::new(proxy), phase: phase_seen, permits: Arc::new(Semaphore::new(1_000)) };
+        let serving = Serving {
+            app: Arc::new(proxy),
+            phase: phase_seen,
+            permits: Arc::new(Semaphore::new(1_000)),
+            slots: None,
+        };
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.address().unwrap().unwrap();
         listener::serve(vec![listener.with(options)], 1, &serving).unwrap();

@@ -4,9 +4,11 @@
 mod bodies;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod client;
+mod conformance;
 mod downgrade;
 mod floods;
 mod frames;
 mod requests;
 mod tls;
+mod trailers;
 mod websockets;

@@ -15,6 +15,7 @@ mod listeners;
 mod mutations;
 mod oddities;
 mod strictness;
+mod trailers;
 mod tunnels;
 #[expect(unreachable_pub, reason = "as above")]
 mod witness;

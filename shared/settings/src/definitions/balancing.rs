@@ -6,6 +6,17 @@ use crate::parse;
 group! {
     "Balancing";
 
+    DISPATCH: Setting<String> = Draft::text("CLUSTER_DISPATCH", "MODE", "relay or direct")
+        .flag("dispatch")
+        .example("direct")
+        .help(
+            "How clients get to workers: through the balancer, request by request (relay), or straight, as \
+             workers accept connections themselves from sockets that they inherit (direct): faster, without \
+             what a balancer between could do; a program gets its sockets by LISTEN_FDS. docs/direct.md says \
+             what holds then",
+        )
+        .default("relay");
+
     STRATEGY: Setting<String> = Draft::text(
         "CLUSTER_STRATEGY",
         "NAME",

@@ -8,11 +8,12 @@ use balancer_http1::chunked;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::request::RequestKind;
 use super::response::{self, Head};
+use super::trailers;
 
 /// One request and its response.
 pub(crate) struct Http2Stream {
@@ -22,7 +23,7 @@ pub(crate) struct Http2Stream {
     read: usize,
     data: Bytes,
     /// What is read behind `data`.
-    after: &'static [u8],
+    after: Bytes,
     body: RecvStream,
     kind: RequestKind,
     is_head: bool,
@@ -35,6 +36,8 @@ pub(crate) struct Http2Stream {
     sender: Option<SendStream<Bytes>>,
     /// Bytes of the response's body that are still to come, if that is known.
     left: Option<u64>,
+    /// What follows the response's body.
+    trailers: Option<HeaderMap>,
     /// All of the response has been sent.
     is_sent: bool,
     was_reset: bool,
@@ -53,7 +56,7 @@ impl Http2Stream {
             before: head,
             read: 0,
             data: Bytes::new(),
-            after: b"",
+            after: Bytes::new(),
             body,
             kind,
             is_head,
@@ -61,6 +64,7 @@ impl Http2Stream {
             responder: Some(responder),
             sender: None,
             left: None,
+            trailers: None,
             is_sent: false,
             was_reset: false,
         }
@@ -80,11 +84,21 @@ impl Http2Stream {
     pub(crate) fn finish(&mut self) {
         match &mut self.sender {
             // In vain when the client has reset it meanwhile.
-            Some(sender) if !self.is_sent => _ = sender.send_data(Bytes::new(), true),
+            Some(sender) if !self.is_sent => {
+                _ = match self.trailers.take() {
+                    None => sender.send_data(Bytes::new(), true),
+                    Some(trailers) => sender.send_trailers(trailers),
+                };
+            }
             Some(_) => {}
             None => self.abort(),
         }
         self.is_sent = true;
+    }
+
+    /// `lines` of HTTP/1.1 follow the response's body.
+    pub(crate) fn set_trailers(&mut self, lines: &[u8]) {
+        self.trailers = trailers::read(lines);
     }
 
     /// The response is not complete, and does not go on.
@@ -109,8 +123,7 @@ impl Http2Stream {
         }
         if self.data.is_empty() {
             let count = self.after.len().min(room.remaining());
-            room.put_slice(&self.after[..count]);
-            self.after = &self.after[count..];
+            room.put_slice(&self.after.split_to(count));
         }
     }
 
@@ -125,16 +138,15 @@ impl Http2Stream {
                 Some(data) if data.is_empty() => continue,
                 Some(data) if is_chunked => {
                     self.before = format!("{:x}\r\n", data.len()).into_bytes();
-                    (self.data, self.after) = (data, b"\r\n");
+                    (self.data, self.after) = (data, Bytes::from_static(b"\r\n"));
                 }
                 Some(data) => self.data = data,
-                // Trailers may follow, which no worker gets.
+                // HTTP/1.1 has no place for trailers behind a body with a length.
+                None if !is_chunked => self.has_ended = true,
                 None => {
+                    let trailers = ready!(self.body.poll_trailers(cx)).map_err(|error| self.reset(error))?;
                     self.has_ended = true;
-                    if !is_chunked {
-                        break;
-                    }
-                    self.after = chunked::LAST;
+                    self.after = trailers.map_or(Bytes::from_static(chunked::LAST), trailers::write);
                 }
             }
             return Poll::Ready(Ok(true));

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use crate::direct::Accepts;
 use crate::look::Subject;
 use crate::probe::{Healthy, Miss, Outcome, Target};
 use crate::process::{ProcessHandle, ProcessReport};
@@ -160,7 +161,13 @@ impl System for FakeSystem {
             let _ =
                 reports.send((generation, ProcessReport::Exited { status: Ok(status), left: None })).await;
         });
-        Ok(ProcessHandle { child: u32::from(port), is_shim: false, signals, was_ready: Arc::default() })
+        Ok(ProcessHandle {
+            child: u32::from(port),
+            is_shim: false,
+            signals,
+            accepts: Accepts::Never,
+            was_ready: Arc::default(),
+        })
     }
 
     fn probe(&mut self, _: Target, generation: Generation, outcomes: Outcomes) -> AbortHandle {
