@@ -61,6 +61,17 @@ pub(crate) struct Shutdown {
     pub(crate) stream_drain: Option<Duration>,
 }
 
+/// How the time of serving has ended.
+enum Serving {
+    /// By a signal; in the moment in which another cluster has succeeded this one, if it has.
+    Stopped {
+        signal: &'static str,
+        succeeded: Option<Succeeded>,
+    },
+    Succeeded(Succeeded),
+    Ended(Ended),
+}
+
 impl Shutdown {
     /// Runs `supervisor` until a signal ends the cluster. A second signal, at
     /// any point but right after the first, ends it without waiting.
@@ -73,11 +84,15 @@ impl Shutdown {
         supervisor: impl Future<Output = Ended>,
     ) -> anyhow::Result<ExitCode> {
         tokio::pin!(supervisor);
-        let signal = tokio::select! {
-            signal = signals.stop() => signal,
-            succeeded = self.predecessor.succeeded() => return self.leave(succeeded, signals, supervisor).await,
-            // Otherwise the supervisor ends only on command.
-            ended = &mut supervisor => return self.gave_up(ended).await,
+        let signal = match self.serve(&mut signals, supervisor.as_mut()).await {
+            Serving::Stopped { signal, succeeded: None } => signal,
+            // It would be news to the other one, which the signal or the command was for as well.
+            Serving::Stopped { signal, succeeded: Some(succeeded) } => {
+                succeeded.stop();
+                signal
+            }
+            Serving::Succeeded(succeeded) => return self.leave(succeeded, signals, supervisor).await,
+            Serving::Ended(ended) => return self.gave_up(ended).await,
         };
         if let Err(ended) = self.serve_on(signal, &mut signals, supervisor.as_mut()).await {
             return self.gave_up(ended).await;
@@ -93,6 +108,33 @@ impl Shutdown {
         self.end(signals, supervisor, Duration::ZERO).await
     }
 
+    /// Serves, and carries out upgrades.
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        mut supervisor: Pin<&mut impl Future<Output = Ended>>,
+    ) -> Serving {
+        let (stop, stopping) = watch::channel(false);
+        let upgrades = self.predecessor.succeeded(stopping);
+        tokio::pin!(upgrades);
+        let signal = tokio::select! {
+            // Who has asked for the end before the switch means both processes.
+            biased;
+            signal = signals.stop() => signal,
+            Some(succeeded) = &mut upgrades => return Serving::Succeeded(succeeded),
+            // It ends only on command otherwise.
+            ended = &mut supervisor => return Serving::Ended(ended),
+        };
+        stop.send_replace(true);
+        // At once where none is under way.
+        tokio::select! {
+            succeeded = upgrades => Serving::Stopped { signal, succeeded },
+            // What is under way is killed.
+            _ = signals.stop() => Serving::Stopped { signal, succeeded: None },
+            ended = supervisor => Serving::Ended(ended),
+        }
+    }
+
     /// Another cluster serves from now on, and this one finishes what it has. A signal that comes
     /// now is meant for both, and for this one says nothing new.
     async fn leave(
@@ -103,8 +145,12 @@ impl Shutdown {
     ) -> anyhow::Result<ExitCode> {
         let open = self.open.count();
         let waits_for = self.waits_for(open, signals.at_terminal());
-        info!(open, "succeeded by pid {}: {waits_for}", succeeded.pid);
+        info!(open, "succeeded by pid {}: {waits_for}", succeeded.pid());
         self.registry.set_succeeded();
+        // By a command that came too early to be told who serves.
+        if self.registry.is_stop_asked() {
+            succeeded.stop();
+        }
         self.predecessor.close();
         self.leaving.send_replace(true);
         self.phase.send_replace(Phase::Leaving);

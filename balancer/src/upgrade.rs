@@ -17,6 +17,7 @@
 mod channel;
 mod estate;
 mod invocation;
+mod last_words;
 mod launch;
 mod predecessor;
 mod stub;

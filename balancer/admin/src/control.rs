@@ -14,9 +14,9 @@ use bytes::Bytes;
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use shared_protocol::problem::Problem;
-use shared_protocol::{Progress, Scale, Status, Upgrade};
+use shared_protocol::{Progress, Scale, Status, Stopping, Upgrade};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -26,6 +26,7 @@ use crate::logs;
 use crate::maintenance;
 use crate::read;
 use balancer_state::ClusterState;
+use balancer_state::registry::Registry;
 use balancer_state::response::Response;
 use balancer_state::samples::Samples;
 use balancer_supervisor::{Command, Handle, ScaleTo};
@@ -35,8 +36,9 @@ const STEPS: usize = 4096;
 /// A body of a request to the control socket has fewer bytes.
 const BODY_LIMIT: usize = 4096;
 
-/// A command line is shorter (execve(2) allows more, people do not write more).
-const UPGRADE_LIMIT: usize = 256 * 1024;
+/// A command line is shorter: it may have 2 MiB where the stack has its usual limit (execve(2)),
+/// which JSON makes at most four times as long where it is text.
+const UPGRADE_LIMIT: usize = 8 * 1024 * 1024;
 
 /// Somebody asks that another cluster succeed this one.
 #[derive(Debug)]
@@ -176,9 +178,11 @@ impl Handler for Control {
                 }
             }
             (&Method::POST, "/upgrade") => {
-                let body = Limited::new(body, UPGRADE_LIMIT).collect().await;
-                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-                match serde_json::from_slice(&body) {
+                let Ok(body) = Limited::new(body, UPGRADE_LIMIT).collect().await else {
+                    let detail = format!("a command line has fewer than {UPGRADE_LIMIT} bytes");
+                    return Response::problem(Problem::new(413, detail)).into();
+                };
+                match serde_json::from_slice(&body.to_bytes()) {
                     Ok(upgrade) => self.upgrade(upgrade).await,
                     Err(err) => {
                         let detail =
@@ -187,7 +191,7 @@ impl Handler for Control {
                     }
                 }
             }
-            (&Method::POST, "/stop") => stop().into(),
+            (&Method::POST, "/stop") => stop(&self.state.registry).into(),
             (&Method::POST, "/scale") => {
                 let body = Limited::new(body, BODY_LIMIT).collect().await;
                 let body = body.map(|body| body.to_bytes()).unwrap_or_default();
@@ -237,10 +241,23 @@ fn scale(body: &[u8]) -> Result<ScaleTo, String> {
     }
 }
 
-/// As a SIGTERM from outside would.
-fn stop() -> Response {
-    match rustix::process::kill_process(rustix::process::getpid(), Signal::TERM) {
-        Ok(()) => Response::json(202, &serde_json::json!({ "pid": std::process::id() })),
+/// As a SIGTERM from outside would. Where another process is about to succeed this one, or has,
+/// both end.
+fn stop(registry: &Registry) -> Response {
+    registry.ask_stop();
+    let (own, successor) = (rustix::process::getpid(), registry.successor());
+    let succeeded = registry.is_succeeded();
+    // This one ends already once it is succeeded. The successor is its child, which it keeps from
+    // being reaped until then.
+    let told = match successor.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+        Some(successor) if succeeded => successor,
+        _ => own,
+    };
+    match rustix::process::kill_process(told, Signal::TERM) {
+        Ok(()) => {
+            let stopping = Stopping { pid: std::process::id(), successor, succeeded };
+            Response::json(202, &stopping)
+        }
         Err(err) => Response::problem(Problem::new(500, format!("could not begin to stop: {err}"))),
     }
 }

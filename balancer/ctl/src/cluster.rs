@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 use shared_http_client::{Address, ClientError, Connection, Limits, Request, Response, Streaming};
 use shared_protocol::problem::Problem;
-use shared_protocol::{Progress, Status};
+use shared_protocol::{Progress, Status, Stopping};
 use tokio::net::UnixStream;
 
 use crate::peer::{Peer, Stranger, own_user};
@@ -157,21 +157,44 @@ impl Cluster {
         let response = self.connection.send(Request::post_empty("/stop")).await;
         let response = accepted(response.context("the cluster did not answer")?)?;
         let stopping: Stopping = serde_json::from_slice(&response.body).context(NOT_UNDERSTOOD)?;
-        let pid = Pid::from_raw(stopping.pid).context(NOT_UNDERSTOOD)?;
         if !json {
-            print(&format!("stopping (pid {})", stopping.pid))?;
+            print(&announcement(&stopping))?;
         }
-        // Readable when the process has ended (pidfd_open(2)); not there when it has already.
-        if let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            let wait = move || {
-                while rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], None)
-                    == Err(rustix::io::Errno::INTR)
-                {}
-            };
-            tokio::task::spawn_blocking(wait).await?;
+        for pid in [Some(stopping.pid), stopping.successor].into_iter().flatten() {
+            let pid = Pid::from_raw(pid.cast_signed()).context(NOT_UNDERSTOOD)?;
+            // Readable when the process has ended (pidfd_open(2)); not there when it has already.
+            if let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                let wait = move || {
+                    while rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], None)
+                        == Err(rustix::io::Errno::INTR)
+                    {}
+                };
+                tokio::task::spawn_blocking(wait).await?;
+            }
         }
-        print(if json { "{\"event\":\"stopped\"}" } else { "stopped" })?;
+        match stopping {
+            _ if !json => print("stopped")?,
+            Stopping { successor: None, .. } => print("{\"event\":\"stopped\"}")?,
+            Stopping { pid, successor, .. } => {
+                let stopped = serde_json::json!({"event": "stopped", "pid": pid, "successor": successor});
+                print(&stopped.to_string())?;
+            }
+        }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What a stop leads to, for a person.
+fn announcement(stopping: &Stopping) -> String {
+    match *stopping {
+        Stopping { pid, successor: None, .. } => format!("stopping (pid {pid})"),
+        Stopping { pid, successor: Some(successor), succeeded: true } => {
+            format!("stopping (pid {successor}; pid {pid}, which it has succeeded, ends already)")
+        }
+        Stopping { pid, successor: Some(successor), succeeded: false } => format!(
+            "stopping (pid {pid}); the upgrade in progress is abandoned: pid {successor}, which was to \
+             succeed it, ends as well"
+        ),
     }
 }
 
@@ -179,12 +202,6 @@ impl Cluster {
 fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
-}
-
-/// The response to a request to stop.
-#[derive(Debug, serde::Deserialize)]
-struct Stopping {
-    pid: i32,
 }
 
 /// Prints one step of a change, and returns it.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// No line is longer, in bytes.
-pub(super) const LONGEST: u64 = 64 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -39,7 +39,7 @@ impl Channel {
     /// # Errors
     /// When a line is none, or too long.
     pub(super) async fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
-        let room = LONGEST.saturating_sub(self.line.len() as u64);
+        let room = LONGEST.saturating_sub(self.line.len()) as u64;
         (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await?;
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {

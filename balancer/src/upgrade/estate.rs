@@ -66,6 +66,7 @@ impl Estate {
             temporary_state: temporary_state.clone(),
             files: files.iter().map(|(path, _)| path.clone()).collect(),
             owns_control_directory: sockets.control.owns_directory(),
+            stderr_pipe: None,
             workers: None,
             configured_workers,
             sticky_secret,

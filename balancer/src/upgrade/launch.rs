@@ -1,6 +1,6 @@
 //! Starts a successor, which gets all listening sockets.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitStatus};
@@ -19,6 +19,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::channel::line;
+use super::last_words::{self, LastWords};
 use super::{CHANNEL, Invocation, SUBCOMMAND};
 
 /// The first descriptor that is passed (sd_listen_fds(3)).
@@ -37,6 +38,7 @@ pub(super) struct Candidate {
     may_have_taken_over: bool,
     /// Of its end of the channel, which all have that it has started, unless they close it.
     inode: u64,
+    last_words: LastWords,
     /// Its end of the channel stays open as long as it lives: it would take the end of the
     /// channel for that of its predecessor, and begin to accept connections.
     _channel: UnixStream,
@@ -53,7 +55,7 @@ impl Candidate {
         invocation: &Invocation,
         sockets: Vec<(&str, OwnedFd)>,
         inherited: Inherited,
-        handover: &Handover,
+        mut handover: Handover,
         children: &Children,
     ) -> io::Result<(Self, UnixStream)> {
         check(invocation)?;
@@ -61,7 +63,9 @@ impl Candidate {
         let inode = rustix::fs::fstat(&other)?.st_ino;
         // The kernel holds it; were it ever too long for that, this must not wait for a reader.
         own.set_nonblocking(true)?;
-        (&own).write_all(&line(handover))?;
+        let (last_words, stderr) = LastWords::listen()?;
+        handover.stderr_pipe = Some(rustix::fs::fstat(&stderr)?.st_ino);
+        last_words::send(&own, &line(&handover))?;
         let names: Vec<_> = sockets.iter().map(|(name, _)| *name).chain([CHANNEL]).collect();
         let mut command = Command::new("/proc/self/exe");
         command
@@ -70,13 +74,18 @@ impl Candidate {
             .arg(inherited.to_string())
             .arg(names.join(":"))
             .arg(&invocation.executable)
-            .args(&invocation.arguments);
+            .args(&invocation.arguments)
+            .stderr(stderr);
         let descriptors = sockets.into_iter().map(|(_, socket)| socket).chain([OwnedFd::from(other)]);
         let mappings = (FIRST..).zip(descriptors);
         command
             .fd_mappings(mappings.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect())
             .map_err(io::Error::other)?;
-        let child = tokio::process::Command::from(command).spawn()?;
+        // As when its arguments are too long (execve(2)).
+        let child = tokio::process::Command::from(command).spawn().map_err(|err| {
+            let path = invocation.executable.display();
+            io::Error::new(err.kind(), format!("could not run {path}: {err}"))
+        })?;
         let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
         children.add(pid);
         let candidate = Self {
@@ -86,6 +95,7 @@ impl Candidate {
             is_released: false,
             may_have_taken_over: false,
             inode,
+            last_words,
             _channel: own.try_clone()?,
         };
         Ok((candidate, own))
@@ -111,6 +121,11 @@ impl Candidate {
             below = wait_for_all(below).await;
         }
         status
+    }
+
+    /// What it has printed last, before it could tell by the channel.
+    pub(super) async fn last_words(&mut self) -> Vec<String> {
+        self.last_words.heard().await
     }
 
     /// The processes that it has started, while it has not ended.
@@ -142,6 +157,15 @@ impl Candidate {
         let status = self.child.wait().await;
         self.children.remove(self.pid);
         status
+    }
+
+    /// Asks it to stop as an operator would. As long as this lives it is not waited for, so that
+    /// its pid is nobody else's.
+    pub(super) fn stop(&self) {
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // Fails when it has ended.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     /// It has taken over.

@@ -16,7 +16,7 @@ use balancer_supervisor::process::Children;
 use balancer_supervisor::{Handle, Unchanged};
 use shared_process::inherited::Inherited;
 use shared_protocol::{EventKind, Progress, SuccessorMessage, TAKE_OVER, Upgraded};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -33,8 +33,6 @@ const MARGIN: Duration = Duration::from_secs(5);
 const SERVING: Duration = Duration::from_secs(10);
 /// For a program that has closed its end of the channel to end.
 const ENDING: Duration = Duration::from_secs(1);
-/// It writes to the same standard error as this process, and not through it.
-const SAYS_MORE: &str = "what it printed is on standard error of the running one, among its log";
 /// Programs that end a container when their child has ended.
 const INITS: [&str; 5] = ["tini", "dumb-init", "docker-init", "catatonit", "podman-init"];
 
@@ -61,9 +59,21 @@ pub(crate) struct Parts {
 /// Who serves from now on.
 #[derive(Debug)]
 pub(crate) struct Succeeded {
-    pub(crate) pid: u32,
+    successor: Candidate,
     /// There is nothing left to change.
     _unchanged: Unchanged,
+}
+
+impl Succeeded {
+    pub(crate) fn pid(&self) -> u32 {
+        self.successor.pid
+    }
+
+    /// Asks it to stop, as this process was asked.
+    pub(crate) fn stop(&self) {
+        info!("pid {}, which has just succeeded this one, is told to stop as well", self.pid());
+        self.successor.stop();
+    }
 }
 
 /// What a successor has said.
@@ -93,14 +103,17 @@ impl Predecessor {
         Self { requests, parts }
     }
 
-    /// Carries out upgrades until one of them is done. Dropping the future kills a successor
-    /// that has not taken over.
-    pub(crate) async fn succeeded(&mut self) -> Succeeded {
+    /// Carries out upgrades until one of them is done. When this process is `stopping`, one that
+    /// is under way is abandoned and `None` returned, unless the successor was told already that
+    /// it may take over. Dropping the future kills a successor that has not taken over.
+    pub(crate) async fn succeeded(&mut self, mut stopping: watch::Receiver<bool>) -> Option<Succeeded> {
         let Self { requests, parts } = self;
         loop {
-            let Some(UpgradeRequest { upgrade, progress }) = requests.recv().await else {
-                return std::future::pending().await;
+            let request = tokio::select! {
+                () = begun(&mut stopping) => return None,
+                Some(request) = requests.recv() => request,
             };
+            let UpgradeRequest { upgrade, progress } = request;
             let invocation = Invocation {
                 executable: upgrade.executable.map_or_else(
                     || parts.invocation.executable.clone(),
@@ -112,7 +125,7 @@ impl Predecessor {
                 ),
             };
             let tell = Requester::new(progress);
-            let attempt = parts.attempt(&invocation, &tell);
+            let attempt = parts.attempt(&invocation, &tell, stopping.clone());
             tokio::pin!(attempt);
             let result = loop {
                 tokio::select! {
@@ -123,13 +136,13 @@ impl Predecessor {
                 }
             };
             match result {
-                Ok((upgraded, unchanged)) => {
+                Ok((upgraded, successor, unchanged)) => {
                     let pid = upgraded.pid;
                     parts.note(format!("succeeded by pid {pid}, version {}", upgraded.version));
                     let text = format!("taken over by pid {pid}, version {}", upgraded.version);
                     notify::succeeded(pid, &text);
                     tell.done(upgraded);
-                    return Succeeded { pid, _unchanged: unchanged };
+                    return Some(Succeeded { successor, _unchanged: unchanged });
                 }
                 Err(failure) => {
                     warn!(lastLines = failure.last_lines.join("\n"), "upgrade failed: {}", failure.reason);
@@ -155,7 +168,8 @@ impl Parts {
         &self,
         invocation: &Invocation,
         tell: &Requester,
-    ) -> Result<(Upgraded, Unchanged), Failure> {
+        mut stopping: watch::Receiver<bool>,
+    ) -> Result<(Upgraded, Candidate, Unchanged), Failure> {
         let began = Instant::now();
         if let Some(why) = self.obstacle() {
             return Err(why.into());
@@ -165,21 +179,36 @@ impl Parts {
         let handover = self.estate.handover(&self.registry);
         let sockets = self.estate.sockets().map_err(|err| err.to_string())?;
         let (mut candidate, stream) =
-            Candidate::start(invocation, sockets, self.inherited, &handover, &self.children)
+            Candidate::start(invocation, sockets, self.inherited, handover, &self.children)
                 .map_err(|err| err.to_string())?;
-        tell.send(Progress::Successor { pid: candidate.pid });
-        match self.hand_over(&mut candidate, stream, tell).await {
+        let (pid, from_pid) = (candidate.pid, std::process::id());
+        self.registry.set_successor(Some(pid));
+        tell.send(Progress::Successor { pid });
+        let prepared = tokio::select! {
+            biased;
+            () = begun(&mut stopping) => Err(abandoned(from_pid, pid).into()),
+            prepared = prepare(&mut candidate, stream, tell) => prepared,
+        };
+        let taken = match prepared {
+            Ok(prepared) => take_over(&mut candidate, prepared).await,
+            Err(failure) => Err(failure),
+        };
+        match taken {
             Ok(Taken { version, workers, kept }) => {
                 candidate.release();
                 self.estate.belongings.give_away(kept.as_deref());
                 let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let (from_version, from_pid) = (handover.version, handover.pid);
-                let pid = candidate.pid;
-                Ok((Upgraded { from_pid, pid, from_version, version, workers, after_ms }, unchanged))
+                let from_version = env!("CARGO_PKG_VERSION").to_owned();
+                let upgraded = Upgraded { from_pid, pid, from_version, version, workers, after_ms };
+                Ok((upgraded, candidate, unchanged))
             }
-            Err(failure) => {
+            Err(mut failure) => {
                 // Nothing of it is left when the failure is told.
                 let _ = candidate.end().await;
+                self.registry.set_successor(None);
+                if failure.last_lines.is_empty() {
+                    failure.last_lines = candidate.last_words().await;
+                }
                 Err(failure)
             }
         }
@@ -204,38 +233,57 @@ impl Parts {
         // Its workers are still as they were while it only waits for its end to be known.
         self.registry.is_shutting_down().then(|| "the cluster is stopping".to_owned())
     }
+}
 
-    /// Has it take over when it is ready.
-    async fn hand_over(
-        &self,
-        candidate: &mut Candidate,
-        stream: std::os::unix::net::UnixStream,
-        tell: &Requester,
-    ) -> Result<Taken, Failure> {
-        let mut channel = Channel::new(stream).map_err(|err| err.to_string())?;
-        let first = next(candidate, &mut channel, CONFIGURED, "it had read its configuration").await?;
-        let SuccessorMessage::Configured { version, mut workers, startup_ms } = first else {
-            return Err("the new balancer is not understood; is it of another version?".to_owned().into());
-        };
-        let patience = Duration::from_millis(startup_ms).saturating_add(MARGIN);
-        loop {
-            match next(candidate, &mut channel, patience, "its workers were ready").await? {
-                SuccessorMessage::Online { online, workers: of } => {
-                    workers = of;
-                    tell.send(Progress::SuccessorOnline { online, workers });
-                }
-                SuccessorMessage::Ready => break,
-                _ => {}
+/// One that is ready to take over.
+struct Prepared {
+    channel: Channel,
+    version: String,
+    workers: usize,
+}
+
+/// Returns when it is ready.
+async fn prepare(
+    candidate: &mut Candidate,
+    stream: std::os::unix::net::UnixStream,
+    tell: &Requester,
+) -> Result<Prepared, Failure> {
+    let mut channel = Channel::new(stream).map_err(|err| err.to_string())?;
+    let first = next(candidate, &mut channel, CONFIGURED, "it had read its configuration").await?;
+    let SuccessorMessage::Configured { version, mut workers, startup_ms } = first else {
+        return Err("the new balancer is not understood; is it of another version?".to_owned().into());
+    };
+    let patience = Duration::from_millis(startup_ms).saturating_add(MARGIN);
+    loop {
+        match next(candidate, &mut channel, patience, "its workers were ready").await? {
+            SuccessorMessage::Online { online, workers: of } => {
+                workers = of;
+                tell.send(Progress::SuccessorOnline { online, workers });
             }
+            SuccessorMessage::Ready => return Ok(Prepared { channel, version, workers }),
+            _ => {}
         }
-        candidate.may_take_over();
-        let _ = channel.send(&TAKE_OVER).await;
-        loop {
-            let message = next(candidate, &mut channel, SERVING, "it served").await?;
-            if let SuccessorMessage::Serving { keeps: kept } = message {
-                return Ok(Taken { version, workers, kept });
-            }
+    }
+}
+
+/// From here on there is no way back: it may serve before it says so.
+async fn take_over(candidate: &mut Candidate, prepared: Prepared) -> Result<Taken, Failure> {
+    let Prepared { mut channel, version, workers } = prepared;
+    candidate.may_take_over();
+    let _ = channel.send(&TAKE_OVER).await;
+    loop {
+        let message = next(candidate, &mut channel, SERVING, "it served").await?;
+        if let SuccessorMessage::Serving { keeps: kept } = message {
+            return Ok(Taken { version, workers, kept });
         }
+    }
+}
+
+/// Returns when the stop has begun.
+async fn begun(stopping: &mut watch::Receiver<bool>) {
+    if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        // It will not, as nobody can say so any more.
+        std::future::pending().await
     }
 }
 
@@ -277,9 +325,9 @@ async fn next(
 fn has_ended(status: io::Result<ExitStatus>, before: &str) -> String {
     match status {
         Ok(status) if status.code() == Some(127) => {
-            format!("the new balancer could not be run ({status}); {SAYS_MORE}")
+            format!("the new balancer could not be run ({status})")
         }
-        Ok(status) => format!("the new balancer ended with {status} before {before}; {SAYS_MORE}"),
+        Ok(status) => format!("the new balancer ended with {status} before {before}"),
         Err(err) => format!("the new balancer ended before {before}: {err}"),
     }
 }
@@ -323,4 +371,11 @@ impl Drop for Requester {
     }
 }
 
-const STOPS: &str = "the cluster stops, and the new balancer, which has served nothing, is ended";
+const STOPS: &str = "the cluster stops, and the new balancer is killed";
+
+fn abandoned(own: u32, successor: u32) -> String {
+    format!(
+        "the upgrade is abandoned, as the cluster stops: the new balancer, pid {successor}, has served \
+         nothing and ends, and so does the running one, pid {own}"
+    )
+}

@@ -1,6 +1,6 @@
 //! The side of an upgrade that succeeds.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use shared_protocol::{Handover, SuccessorMessage, TAKE_OVER, WorkerState};
 use tracing::{info, warn};
 
 use super::channel::{self, Channel};
+use super::last_words;
 
 /// For the predecessor's first line, which it sends at once.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -39,10 +40,12 @@ impl Successor {
     /// When there is none, or it is not understood.
     pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(HANDOVER))?;
-        let mut line = String::new();
         // Nothing more comes until this side has spoken.
-        BufReader::new(&stream).take(channel::LONGEST).read_line(&mut line)?;
-        let handover = serde_json::from_str(&line)?;
+        let (line, stderr) = last_words::receive(&stream, channel::LONGEST)?;
+        let handover: Handover = serde_json::from_slice(&line)?;
+        if let (Some(pipe), Some(stderr)) = (handover.stderr_pipe, stderr) {
+            last_words::leave(pipe, stderr)?;
+        }
         notify::set_main(false);
         Ok(Self { handover, stream })
     }

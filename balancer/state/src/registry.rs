@@ -3,7 +3,7 @@
 //! The supervisor is the only writer; `GET /cluster/workers` and `GET /health`
 //! read it without a lock.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -69,6 +69,9 @@ pub struct Registry {
     served_until: OnceLock<Instant>,
     draining: AtomicBool,
     succeeded: AtomicBool,
+    /// Zero when there is none.
+    successor: AtomicU32,
+    stop_asked: AtomicBool,
     pub maintenance: Maintenance,
     range: OnceLock<WorkerRange>,
 }
@@ -106,8 +109,30 @@ impl Registry {
     /// Another process has taken over, and this one finishes what it has: for health the
     /// service goes on.
     pub fn set_succeeded(&self) {
-        self.succeeded.store(true, Ordering::Relaxed);
+        self.succeeded.store(true, Ordering::SeqCst);
         self.set_draining();
+    }
+
+    /// The process that is about to succeed this one, or has ([`Self::is_succeeded`]).
+    pub fn set_successor(&self, pid: Option<u32>) {
+        self.successor.store(pid.unwrap_or_default(), Ordering::SeqCst);
+    }
+
+    pub fn successor(&self) -> Option<u32> {
+        Some(self.successor.load(Ordering::SeqCst)).filter(|&pid| pid != 0)
+    }
+
+    pub fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::SeqCst)
+    }
+
+    /// An operator has asked for the end of the service, whichever process it is of.
+    pub fn ask_stop(&self) {
+        self.stop_asked.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_stop_asked(&self) -> bool {
+        self.stop_asked.load(Ordering::SeqCst)
     }
 
     pub fn is_draining(&self) -> bool {
@@ -128,7 +153,7 @@ impl Registry {
 
     /// Is the service going away, and not this process alone?
     pub fn is_service_ending(&self) -> bool {
-        self.is_shutting_down() && !self.succeeded.load(Ordering::Relaxed)
+        self.is_shutting_down() && !self.is_succeeded()
     }
 
     /// How far the shutdown has come, if there is one.

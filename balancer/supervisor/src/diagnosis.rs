@@ -13,6 +13,7 @@ use shared_process::sockets::{Listener, Named, covers};
 use crate::look::Look;
 use crate::probe::{Check, Finding};
 
+pub use lines::last_words;
 pub(crate) use lines::{last_lines, says, says_in_use, says_port_in_use};
 
 /// Addresses that are named; a program may listen on many.

@@ -48,6 +48,7 @@ mod system;
 pub use balancer_fleet::{
     DrainSignal, Limits, PortPolicy, RecyclePolicy, ScaleRange, ScaleTo, Settings, StartPolicy,
 };
+pub use diagnosis::last_words;
 pub use handle::{Command, Handle, NotTaken, ProgressSender, Reply, Unchanged};
 pub use look::Subject;
 pub use supervisor::{Ended, Supervisor};

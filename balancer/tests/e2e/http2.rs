@@ -84,17 +84,17 @@ fn nghttp2s_tools_are_served() {
 }
 
 /// Clients of their own process, which work until they are told to stop.
-struct Clients(Child);
+pub(super) struct Clients(Child);
 
 impl Clients {
-    fn start(cluster: &Cluster, path: &str) -> Self {
+    pub(super) fn start(cluster: &Cluster, path: &str) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs/http2_clients.js");
         let mut node = Command::new("node");
         node.args([script, &url(cluster, ""), "3", path]).stdin(Stdio::piped()).stdout(Stdio::piped());
         Self(node.spawn().expect("node is installed (see .ci/setup)"))
     }
 
-    fn stop(mut self) -> Value {
+    pub(super) fn stop(mut self) -> Value {
         drop(self.0.stdin.take());
         let mut out = String::new();
         std::io::Read::read_to_string(&mut self.0.stdout.take().unwrap(), &mut out).unwrap();

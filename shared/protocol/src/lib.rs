@@ -26,7 +26,9 @@ pub use release::ReleaseChanges;
 pub use reload::{ReleaseId, ReloadMode, Turn, UnknownReloadMode};
 pub use restart::RestartReason;
 pub use sample::{Rates, Sample};
-pub use upgrade::{Handover, Secret, SuccessorMessage, TAKE_OVER, TicketKey, Tickets, Upgrade, Word};
+pub use upgrade::{
+    Handover, Secret, Stopping, SuccessorMessage, TAKE_OVER, TicketKey, Tickets, Upgrade, Word,
+};
 
 /// Response header: the worker that answered; `0` is the primary itself.
 pub const WORKER_ID_HEADER: &str = "x-worker-id";

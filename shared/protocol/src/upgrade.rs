@@ -61,6 +61,10 @@ pub struct Handover {
     /// So does the directory of the control socket.
     #[serde(default)]
     pub owns_control_directory: bool,
+    /// The inode of a pipe that a successor has for standard error until it has read this, which
+    /// comes with a descriptor of the real one.
+    #[serde(default)]
+    pub stderr_pipe: Option<u64>,
     /// How many workers there are to be.
     #[serde(default)]
     pub workers: Option<usize>,
@@ -76,6 +80,18 @@ pub struct Handover {
     /// Requests are answered 503, and clients may try again after so many seconds.
     #[serde(default)]
     pub maintenance_retry_after: Option<u32>,
+}
+
+/// The response to `POST /stop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    pub pid: u32,
+    /// Ends as well: it was about to succeed the other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<u32>,
+    /// It has done so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub succeeded: bool,
 }
 
 /// Keys of session tickets, the current one first.

@@ -10,8 +10,8 @@ const LINE: usize = 200;
 /// The last lines that say something, oldest first, shortened and without what would steer
 /// a terminal. Frames of stack traces would push out the message above them, and what a
 /// runtime adds to an error (Node does) the error itself, which is among them always.
-pub(crate) fn last_lines(lines: &[OutputLine]) -> Vec<String> {
-    let mut all: Vec<_> = lines.iter().map(|line| plain(&line.text)).collect();
+pub fn last_words<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut all: Vec<_> = lines.into_iter().map(plain).collect();
     all.retain(|line| says_something(line));
     let mut last = all.split_off(all.len().saturating_sub(LINES));
     if !last.iter().any(|line| is_error(line))
@@ -20,6 +20,11 @@ pub(crate) fn last_lines(lines: &[OutputLine]) -> Vec<String> {
         last[0] = error;
     }
     last.iter().map(|line| shorten(line.trim())).collect()
+}
+
+/// [`last_words`] of a worker.
+pub(crate) fn last_lines(lines: &[OutputLine]) -> Vec<String> {
+    last_words(lines.iter().map(|line| line.text.as_str()))
 }
 
 /// Is this the message of an error, as languages write it?

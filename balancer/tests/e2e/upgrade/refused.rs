@@ -8,7 +8,7 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Last, failure, hanging, stop, successor, try_upgrade, upgrade};
+use super::{Last, failure, stop, try_upgrade, upgrade};
 use crate::harness::{Balancer, Cluster, eventually, is_alive};
 
 /// Its workers take a second to start.
@@ -47,14 +47,14 @@ fn no_upgrade_begins_while_workers_change() {
 }
 
 /// An executable script in the directory of `cluster`.
-fn script(cluster: &Cluster, text: &str) -> PathBuf {
+pub(super) fn script(cluster: &Cluster, text: &str) -> PathBuf {
     let path = cluster.directory().join("script");
     fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
 
-fn written_pid(path: &Path) -> u32 {
+pub(super) fn written_pid(path: &Path) -> u32 {
     eventually("the script has begun", || fs::read_to_string(path).ok()?.trim().parse().ok())
 }
 
@@ -90,16 +90,23 @@ fn a_stop_ends_what_a_script_has_started_and_is_said_to_who_has_asked_for_the_up
 }
 
 #[test]
-fn a_balancer_below_a_script_ends_with_its_workers() {
+fn a_balancer_that_a_script_has_started_as_its_child_ends_with_its_workers() {
     let cluster = Balancer::cluster(1).start_ready();
-    let upgrade = hanging(&cluster);
-    let new = successor(&cluster);
-    crate::harness::send_signal(new, Signal::KILL);
-    assert!(failure(&upgrade.join().unwrap()).contains("signal: 9"));
-    eventually("only the worker is left", || {
-        let children = format!("/proc/{0}/task/{0}/children", cluster.pid());
-        (fs::read_to_string(children).unwrap().split_whitespace().count() == 1).then_some(())
-    });
+    let note = cluster.directory().join("note");
+    let begin = format!("{} --port 0 --admin off --workers 1 &", env!("CARGO_BIN_EXE_balancer"));
+    // It goes on once the child has a worker.
+    let wait = "until worker=$(/bin/cat /proc/$child/task/$child/children) && [ -n \"$worker\" ]; do \
+                /bin/sleep 0.05; done";
+    let text = format!("{begin} child=$!; {wait}; echo $child $worker > {}; exit 3", note.display());
+    let path = script(&cluster, &text);
+    let reason = failure(&try_upgrade(&cluster, &["--executable", path.to_str().unwrap()], &[]));
+    assert!(reason.contains("exit status: 3"), "{reason}");
+    let pids = fs::read_to_string(&note).unwrap();
+    let pids: Vec<u32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(pids.len(), 2);
+    assert!(!is_alive(pids[0]), "it is gone when the failure is told");
+    eventually("so is its worker", || (!is_alive(pids[1])).then_some(()));
+    assert_eq!(cluster.worker_pids().len(), 1, "the one that serves is not touched");
 }
 
 #[test]
