@@ -20,10 +20,11 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
 BALANCER = HERE.parent / "target" / "release" / "balancer"
+LOADTEST = BALANCER.with_name("loadtest")
 CPUS = len(os.sched_getaffinity(0))
 # Programs and the Debian packages that have them.
 PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk", "node": "nodejs",
-            "slowhttptest": "slowhttptest"}
+            "slowhttptest": "slowhttptest", "h2load": "nghttp2-client", "openssl": "openssl"}
 
 
 def fail(message):
@@ -148,7 +149,8 @@ def connections(port):
 
 def version(command):
     said = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+    # HAProxy calls a version in development 3.4-dev10-1234567.
+    found = re.search(r"\d+\.\d+(\.\d+|-dev\d+)", said.stdout + said.stderr)
     return found.group(0) if found else "?"
 
 

@@ -1,10 +1,11 @@
 //! Certificates by ACME: connects what orders them with where they are used, and tells.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use shared_protocol::CertificateStatus;
+use shared_protocol::{CertificateStatus, EventKind};
 use shared_settings::definitions::{ACME_CA, ACME_DIR};
 use tracing::{info, warn};
 
@@ -12,6 +13,7 @@ use balancer_acme::{Answers, HttpAnswers, Manager, Observer, OpenError};
 use balancer_proxy::AcmeChallenges;
 use balancer_state::ClusterState;
 use balancer_state::acme::Acme;
+use balancer_state::events::Events;
 
 use crate::config::Config;
 use crate::sockets::ListenerParts;
@@ -28,7 +30,8 @@ pub(crate) fn open(
     let (Some(settings), Some(tls)) = (&config.acme, &parts.tls) else { return Ok(None) };
     let http = Arc::new(Http(Arc::clone(&parts.challenges)));
     let answers = Answers { http, tls: Arc::clone(tls) };
-    let manager = Manager::open(settings.clone(), answers, Arc::new(Teller(Arc::clone(&state.acme))));
+    let teller = Teller { acme: Arc::clone(&state.acme), events: Arc::clone(&state.events) };
+    let manager = Manager::open(settings.clone(), answers, Arc::new(teller));
     let manager = manager.map_err(|err| {
         let setting = match err {
             OpenError::Store(_) => &ACME_DIR,
@@ -55,8 +58,17 @@ impl HttpAnswers for Http {
     }
 }
 
-/// Says and counts what happens.
-struct Teller(Arc<Acme>);
+/// Tells what happens: to the log, as an event, and in metrics.
+struct Teller {
+    acme: Arc<Acme>,
+    events: Arc<Events>,
+}
+
+impl Teller {
+    fn note(&self, text: impl AsRef<str>) {
+        self.events.note(EventKind::Certificate, None, None, text);
+    }
+}
 
 impl Observer for Teller {
     fn loaded(&self, status: &CertificateStatus) {
@@ -65,26 +77,44 @@ impl Observer for Teller {
     }
 
     fn unusable(&self, reason: &str) {
-        warn!("what was kept for ACME cannot be used: {reason}");
+        let text = format!("what was kept for ACME cannot be used: {reason}");
+        warn!("{text}");
+        self.note(text);
     }
 
     fn issued(&self, status: &CertificateStatus) {
-        self.0.add_issued();
+        self.acme.add_issued();
         let expiry = status.expiry(SystemTime::now());
         info!(name = status.name, source = status.source, "a new certificate is used: it {expiry}");
+        self.note(format!("{} has a new certificate: it {expiry}", status.name));
     }
 
     fn not_kept(&self, reason: &str) {
-        warn!("a new certificate is used, and the next start has to order another: {reason}");
+        let text = format!("a new certificate is used, and the next start has to order another: {reason}");
+        warn!("{text}");
+        self.note(text);
     }
 
     fn failed(&self, domain: &str, reason: &str, wait: Duration) {
-        self.0.add_failed();
-        let seconds = wait.as_secs();
-        warn!(domain, "no certificate was issued: {reason}; the next attempt comes in {seconds} seconds");
+        self.acme.add_failed();
+        let text = format!(
+            "no certificate was issued: {reason}; the next attempt comes in {} seconds",
+            wait.as_secs()
+        );
+        warn!(domain, "{text}");
+        self.note(format!("{domain}: {text}"));
+    }
+
+    fn postponed(&self, domain: &str, reason: &str, wait: Duration, file: &Path) {
+        let text = format!(
+            "the last attempt to have a certificate failed: {reason}; the next one comes in {} seconds",
+            wait.as_secs()
+        );
+        warn!(domain, "{text}, or at a start without {}", file.display());
+        self.note(format!("{domain}: {text}"));
     }
 
     fn scheduled(&self, at: SystemTime) {
-        self.0.set_next(at);
+        self.acme.set_next(at);
     }
 }

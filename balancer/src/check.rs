@@ -1,6 +1,7 @@
 //! `balancer check`: would a cluster start? Everything that can be found out without
 //! starting one, in a line for each finding, as `nginx -t` does. It leaves nothing behind.
 
+mod acme;
 mod addresses;
 mod certificates;
 mod files;

@@ -14,6 +14,9 @@ Examples:
   loadtest -d 10s --threshold 'p99<20ms' --threshold 'errors<0.1%'
   loadtest -m POST -b '{\"n\":20}' http://127.0.0.1:3100/cluster/cpu-intensive
   loadtest -d 10s --mix '9 /cluster/info' --mix '1 POST /cluster/cpu-intensive {\"n\":20}'
+  loadtest -d 10s --cacert ca.pem https://127.0.0.1:3443/cluster/info
+  loadtest -d 10s -c 8 --http2 --streams 16 --insecure https://127.0.0.1:3443/
+  loadtest -d 10s unix:/run/app.sock:/cluster/info
   loadtest -d 20s --save before.json --html before.html
   loadtest compare before.json after.json
 
@@ -62,8 +65,8 @@ pub struct CompareArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// What to request; without it /cluster/info of the cluster at HOST and PORT [default:
-    /// http://127.0.0.1:3100/cluster/info]
+    /// What to request: http://, https:// or unix:/SOCKET:/PATH; without it /cluster/info of the
+    /// cluster at HOST and PORT [default: http://127.0.0.1:3100/cluster/info]
     pub url: Option<String>,
 
     /// Stop after this many requests [default: 100, without limit when there is a duration]
@@ -125,18 +128,25 @@ pub struct RunArgs {
     /// A new connection for each request; connecting then counts as part of it
     #[arg(long, help_heading = "Connection")]
     pub no_keepalive: bool,
-    /// HTTP/2 (for http:// with prior knowledge)
+    /// HTTP/2: for https:// by ALPN, for http:// and unix: with prior knowledge
     #[arg(long, conflicts_with = "no_keepalive", help_heading = "Connection")]
     pub http2: bool,
-    /// HTTP/2: requests at a time on each connection
+    /// HTTP/2: requests at a time on each connection, so that -c 8 --streams 16 are 128
     #[arg(long, value_name = "N", default_value_t = 1, requires = "http2", help_heading = "Connection")]
     pub streams: usize,
-    /// Connect to this Unix socket; the URL gives host and path
+    /// Connect to this Unix socket; the URL gives host and path, and https:// TLS
     #[arg(long, value_name = "PATH", help_heading = "Connection")]
     pub unix_socket: Option<PathBuf>,
+    /// Trust the certificates in this file of PEM, and no others [default: those that the system
+    /// trusts]
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    pub cacert: Option<PathBuf>,
     /// Accept any certificate
     #[arg(long, help_heading = "Connection")]
     pub insecure: bool,
+    /// TLS: a full handshake for each connection; without it later ones resume, as browsers do
+    #[arg(long, help_heading = "Connection")]
+    pub no_resumption: bool,
 
     /// Find the worker at this path in JSON bodies (worker.id), not in the header x-worker-id
     #[arg(long, value_name = "PATH", help_heading = "Report")]

@@ -51,6 +51,8 @@ pub struct Measured {
     /// errors.
     pub in_flight: u64,
     pub interrupted: bool,
+    /// Version and cipher; `None` without TLS.
+    pub security: Option<String>,
     /// Loopback source addresses that were needed for enough local ports.
     pub extra_sources: u32,
 }
@@ -223,6 +225,7 @@ impl<'a> Collector<'a> {
             cpu,
             in_flight,
             interrupted: *self.stop.borrow(),
+            security: self.shared.connector.security().map(str::to_owned),
             extra_sources: self.shared.connector.extra_sources(),
         })
     }

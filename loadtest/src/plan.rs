@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared_settings::definitions::{HOST, PORT};
 use shared_settings::{ConfigError, Settings};
+use shared_tls_client::Trust;
 
 use crate::cli::RunArgs;
 use crate::schedule::Schedule;
@@ -35,7 +36,9 @@ const MAX_RATE: f64 = 10_000_000.0;
 pub struct Plan {
     pub target: Target,
     pub unix_socket: Option<PathBuf>,
-    pub insecure: bool,
+    pub trust: Trust,
+    /// TLS connections may resume the session of an earlier one.
+    pub resumption: bool,
     pub http2: bool,
     /// One, or the entries of a mix.
     pub requests: Vec<Request>,
@@ -115,9 +118,10 @@ impl Plan {
         let threads = threads(args, connections)?;
         Ok(Self {
             requests: requests(args, &target)?,
+            unix_socket: unix_socket(args, &target)?,
             target,
-            unix_socket: args.unix_socket.clone(),
-            insecure: args.insecure,
+            trust: Trust::of_flags(args.cacert.as_deref(), args.insecure),
+            resumption: !args.no_resumption,
             http2: args.http2,
             load,
             threads,
@@ -172,6 +176,15 @@ pub fn conditions(texts: &[String]) -> Result<Vec<Condition>, UsageError> {
 fn default_url(settings: &Settings) -> Result<String, UsageError> {
     let address = shared_settings::reachable_address(settings.get(&HOST)?, settings.get(&PORT)?);
     Ok(format!("http://{address}/cluster/info"))
+}
+
+fn unix_socket(args: &RunArgs, target: &Target) -> Result<Option<PathBuf>, UsageError> {
+    match (&args.unix_socket, &target.socket) {
+        (Some(_), Some(_)) => {
+            Err(UsageError::Conflict("the socket is named twice: by the URL and by --unix-socket"))
+        }
+        (named, of_url) => Ok(named.as_ref().or(of_url.as_ref()).cloned()),
+    }
 }
 
 fn load(args: &RunArgs) -> Result<Load, UsageError> {

@@ -19,7 +19,7 @@ use crate::plan::condition::{Condition, Metric};
 use crate::plan::{Load, Plan};
 use crate::stats::{Latency, WorkerTally};
 use model::{
-    BalanceReport, ErrorRow, MixRow, Outcome, Point, Report, SCHEMA, Series, Setup, Threshold, Times,
+    BalanceReport, ErrorRow, MixRow, Outcome, Point, Report, SCHEMA, Series, Setup, Threshold, Times, Tls,
     WorkerRow,
 };
 
@@ -43,6 +43,7 @@ impl Report {
             service_time: times(&recorder.service, true),
             response_time: plan.is_open().then(|| times(&recorder.response, true)),
             connect_time: (recorder.connect.count() > 0).then(|| times(&recorder.connect, false)),
+            tls: measured.security.clone().map(|security| Tls { security, handshakes: recorder.handshakes }),
             errors: errors(measured),
             statuses: recorder.statuses.clone(),
             balance: balance(&workers),
@@ -71,7 +72,7 @@ fn setup(plan: &Plan) -> Setup {
     let version = if plan.http2 { "HTTP/2" } else { "HTTP/1.1" };
     let tls = if plan.target.https { " with TLS" } else { "" };
     Setup {
-        target: plan.target.origin(),
+        target: plan.target.name(),
         requests: plan.requests.iter().map(|request| request.label.clone()).collect(),
         protocol: format!("{version}{tls}{over}"),
         mode: mode.to_owned(),
@@ -99,6 +100,7 @@ fn outcome(measured: &Measured) -> Outcome {
         succeeded: recorder.answered + unanswered - recorder.failed,
         failed: recorder.failed,
         in_flight: measured.in_flight,
+        retried: recorder.retried,
         requests_per_second: if seconds > 0.0 { recorder.answered as f64 / seconds } else { 0.0 },
         bytes: recorder.bytes,
     }

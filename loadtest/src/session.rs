@@ -7,7 +7,7 @@ use shared_process::descriptors;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::client::connect::{Connector, Endpoint, TlsPlan};
+use crate::client::connect::{Connector, Endpoint, Tls, TlsError};
 use crate::client::failure::{ErrorClass, Failure};
 use crate::client::{self, Progress, RunError};
 use crate::plan::Plan;
@@ -23,8 +23,8 @@ pub enum SessionError {
     Unknown { host: String, source: std::io::Error },
     #[error("could not connect to {target}: {failure}{hint}", failure = failure.detail)]
     Unreachable { target: String, failure: Failure, hint: &'static str },
-    #[error("{0:?} is no name that a certificate could be checked against")]
-    ServerName(String),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(
         "{connections} connections need more than the {limit} file descriptors that this process may open \
          (raise the limit with ulimit -n, or lower -c)"
@@ -54,14 +54,10 @@ impl Session {
         raise_file_limit(plan.connections)?;
         let mut stop = watch_signals().map_err(SessionError::Signals)?;
         let mut last = None;
+        let tls = || Tls::new(&plan.target.host, &plan.trust, plan.http2, plan.resumption);
+        let tls = plan.target.https.then(tls).transpose()?;
         for endpoint in endpoints(plan)? {
-            let tls = plan.target.https.then(|| TlsPlan {
-                host: plan.target.host.clone(),
-                insecure: plan.insecure,
-                http2: plan.http2,
-            });
-            let connector = Connector::new(endpoint, tls.as_ref(), plan.timeout)
-                .map_err(|_| SessionError::ServerName(plan.target.host.clone()))?;
+            let connector = Connector::new(endpoint, tls.as_ref(), plan.timeout);
             let probed = tokio::select! {
                 probed = connector.probe() => probed,
                 _ = stop.wait_for(|&stop| stop) => return Err(SessionError::Interrupted),
@@ -110,7 +106,15 @@ fn hint(failure: &Failure) -> &'static str {
         ErrorClass::Refused => {
             " (nothing listens there: start the cluster with `cargo run -p balancer`, or give the URL of a server)"
         }
-        ErrorClass::Tls => " (a certificate that nobody signed needs --insecure)",
+        ErrorClass::Tls if failure.detail.contains("certificate") => {
+            " (--cacert FILE names whom to trust, --insecure accepts any certificate)"
+        }
+        ErrorClass::Tls if failure.detail.contains("HTTP/2") => " (without --http2 it is asked by HTTP/1.1)",
+        ErrorClass::Tls
+            if failure.detail.contains("speak TLS") || failure.detail.contains("closed during") =>
+        {
+            " (is it http:// that it speaks?)"
+        }
         ErrorClass::ConnectTimeout => " (is the address right?)",
         _ => "",
     }

@@ -11,6 +11,9 @@ pub use latency::Latency;
 pub use series::{Interval, MAX_POINTS, Series, TICK};
 pub use workers::{MAX_WORKERS, Seen, WorkerTally, Workers};
 
+use serde::{Deserialize, Serialize};
+use tokio_rustls::rustls::HandshakeKind;
+
 use crate::client::failure::{ErrorClass, Failure};
 use crate::client::framing::Tag;
 
@@ -38,6 +41,16 @@ pub struct ErrorTally {
     pub example: Option<String>,
 }
 
+/// TLS handshakes by how they went (RFC 8446, section 2.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handshakes {
+    /// With certificate and signature.
+    pub full: u64,
+    /// With the ticket of an earlier session.
+    pub resumed: u64,
+}
+
 /// One entry of the mix.
 #[derive(Debug, Clone, Default)]
 pub struct RequestTally {
@@ -61,6 +74,11 @@ pub struct Recorder {
     pub response: Latency,
     /// Time to make a connection.
     pub connect: Latency,
+    /// TLS handshakes with a certificate, and those that went on with an earlier session.
+    pub handshakes: Handshakes,
+    /// Requests that were sent again, because the server had closed their connection
+    /// before it saw them.
+    pub retried: u64,
     /// How late the client itself sent, although a connection was free.
     pub lag: Latency,
     /// Requests sent, whatever became of them; open loop only.
@@ -88,6 +106,8 @@ impl Recorder {
             service: Latency::default(),
             response: Latency::default(),
             connect: Latency::default(),
+            handshakes: Handshakes::default(),
+            retried: 0,
             lag: Latency::default(),
             sent: 0,
             sent_late: 0,
@@ -107,10 +127,20 @@ impl Recorder {
         at >= self.measure_from
     }
 
-    pub fn record_connect(&mut self, began: Instant, ended: Instant) {
-        if self.is_measured(ended) {
-            self.connect.record(ended - began);
+    pub fn record_connect(&mut self, began: Instant, ended: Instant, handshake: Option<HandshakeKind>) {
+        if !self.is_measured(ended) {
+            return;
         }
+        self.connect.record(ended - began);
+        match handshake {
+            None => {}
+            Some(HandshakeKind::Resumed) => self.handshakes.resumed += 1,
+            Some(_) => self.handshakes.full += 1,
+        }
+    }
+
+    pub fn record_retry(&mut self, at: Instant) {
+        self.retried += u64::from(self.is_measured(at));
     }
 
     pub fn record_sent(&mut self, intended: Instant, now: Instant, was_idle: bool) {
@@ -204,6 +234,9 @@ impl Recorder {
         self.service.merge(&other.service);
         self.response.merge(&other.response);
         self.connect.merge(&other.connect);
+        self.handshakes.full += other.handshakes.full;
+        self.handshakes.resumed += other.handshakes.resumed;
+        self.retried += other.retried;
         self.lag.merge(&other.lag);
         self.sent += other.sent;
         self.sent_late += other.sent_late;

@@ -34,8 +34,11 @@ pub mod repeated_crash;
 pub mod round_robin;
 pub mod scale;
 pub mod shared_state;
+pub mod tls;
 pub mod workers;
 
+/// The check that judges the certificate, so that it runs where nobody trusts it.
+pub const TLS: &str = "tls";
 /// A check that takes longer than this judges a cluster that is too slow for it.
 const LIMIT: Duration = Duration::from_secs(60);
 const DISRUPTIVE_LIMIT: Duration = Duration::from_secs(180);
@@ -56,6 +59,9 @@ pub struct Check {
 
 impl Check {
     pub async fn run(&self, context: &Context) -> Verdict {
+        if let Some(why) = context.untrusted.as_ref().filter(|_| self.name != TLS) {
+            return Verdict::inconclusive(format!("{why} (--cacert FILE or --insecure lets it be judged)"));
+        }
         let before = if self.steady { context.membership().await } else { None };
         let limit = if self.disruptive { DISRUPTIVE_LIMIT } else { LIMIT };
         let verdict = match tokio::time::timeout(limit, (self.run)(context)).await {
@@ -139,6 +145,9 @@ pub const ALL: &[Check] = &[
     live("headers", "every answer names its worker and its request", |c| Box::pin(headers::run(c))),
     live("leaks", "descriptors and memory stop growing under load that goes on", |c| Box::pin(leaks::run(c))),
     steady("workers", "the primary's list of workers agrees with who answers", |c| Box::pin(workers::run(c))),
+    live(TLS, "clients get TLS 1.2 and 1.3 alone, a valid certificate, and what ALPN says", |c| {
+        Box::pin(tls::run(c))
+    }),
     disruptive("crash", "a crash loses no GET, and only that worker is replaced, at once", |c| {
         Box::pin(crash::run(c))
     }),

@@ -9,6 +9,8 @@ const EXAMPLES: &str = "\
 Examples:
   verify                              judge the cluster on 127.0.0.1:3100
   verify --url http://10.0.0.5:3100   judge another one
+  verify --url https://localhost:3443 --cacert ca.pem    ... over TLS, which is judged as well
+  verify --url unix:/run/app.sock     ... on a Unix socket
   verify --wait 30s                   ... that is still starting
   verify --spawn --workers 4          start a private cluster and break it, too
   verify --only balance,shared-state  run some of the checks
@@ -24,9 +26,22 @@ judged was reached, 4 nothing failed but some checks were inconclusive;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "verify", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
-    /// Where the cluster is
+    /// Where the cluster is: http://, https:// or unix:/SOCKET
     #[arg(long, value_name = "URL", default_value_t = shared_settings::default_url(), conflicts_with = "spawn")]
     pub url: String,
+    /// For https://: trust the certificates in this file of PEM, and no others [default: those that
+    /// the system trusts]
+    #[arg(long, value_name = "FILE", conflicts_with = "spawn")]
+    pub cacert: Option<PathBuf>,
+    /// For https://: accept any certificate; the check tls judges it all the same
+    #[arg(long, conflicts_with = "spawn")]
+    pub insecure: bool,
+    /// Speak HTTP/2: for https:// by ALPN, else with prior knowledge
+    #[arg(long, conflicts_with = "spawn")]
+    pub http2: bool,
+    /// For the check tls: where plain HTTP is redirected to --url [default: port 80 beside port 443]
+    #[arg(long, value_name = "URL", conflicts_with = "spawn")]
+    pub plain_url: Option<String>,
     /// How long the cluster may take to answer at first
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_wait)]
     pub wait: Duration,

@@ -13,6 +13,7 @@ use shared_http_client::{Limits, Response};
 use crate::answer::Answer;
 use crate::answer_log::AnswerLog;
 use crate::target::Target;
+use crate::transport::{Transport, TransportError};
 
 /// To connect and to have the whole answer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -40,20 +41,38 @@ impl ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     target: Arc<Target>,
+    transport: Arc<Transport>,
     answer_log: Arc<Mutex<AnswerLog>>,
     http: shared_http_client::Client,
 }
 
 impl Client {
-    pub fn new(target: Target, answer_log: Arc<Mutex<AnswerLog>>) -> Self {
+    /// Speaks to `target` as `transport` says.
+    ///
+    /// # Errors
+    /// When nobody can be trusted.
+    pub fn new(
+        target: Target,
+        transport: &Transport,
+        answer_log: Arc<Mutex<AnswerLog>>,
+    ) -> Result<Self, TransportError> {
+        let http = transport.client(&target, Limits::new(TIME_LIMIT, BODY_LIMIT))?;
+        Ok(Self { target: Arc::new(target), transport: Arc::new(transport.clone()), answer_log, http })
+    }
+
+    /// Speaks plain HTTP/1.1.
+    pub fn plain(target: Target, answer_log: Arc<Mutex<AnswerLog>>) -> Self {
         let http = shared_http_client::Client::new(target.address(), Limits::new(TIME_LIMIT, BODY_LIMIT));
-        Self { target: Arc::new(target), answer_log, http }
+        Self { target: Arc::new(target), transport: Arc::default(), answer_log, http }
+    }
+
+    pub fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// The same, with less time for each request.
     pub fn with_limit(&self, limit: Duration) -> Self {
-        let http = shared_http_client::Client::new(self.target.address(), Limits::new(limit, BODY_LIMIT));
-        Self { http, ..self.clone() }
+        Self { http: self.http.with_limits(Limits::new(limit, BODY_LIMIT)), ..self.clone() }
     }
 
     pub fn target(&self) -> &Target {

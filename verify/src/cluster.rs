@@ -28,6 +28,7 @@ use crate::load::eventually;
 use crate::observe::WorkerProcess;
 use crate::proc::{self, Process};
 use crate::target::Target;
+use crate::transport::{Transport, TransportError};
 
 /// Until a cluster listens, and then until all of its workers are online.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -53,6 +54,8 @@ pub enum ClusterError {
     Start { program: PathBuf, source: std::io::Error },
     #[error("the balancer ended with {status} at start; the end of its log: {log}")]
     Ended { status: ExitStatus, log: String },
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     #[error("the cluster was not ready within {START_LIMIT:?}; the end of its log: {0}")]
     Slow(String),
 }
@@ -94,6 +97,29 @@ impl Launcher {
 
     /// Starts a cluster and waits until all of its workers are online.
     pub async fn launch(&self, arguments: &[&str]) -> Result<Cluster, ClusterError> {
+        let plain = ["--port", "0", "--host", "127.0.0.1"];
+        let client = |address| Ok(Client::plain(Target::at(address), Arc::clone(&self.answer_log)));
+        self.launch_at(&[&plain, arguments].concat(), client).await
+    }
+
+    /// As [`Self::launch`], where clients speak HTTPS at `port`, as `transport` says.
+    pub async fn launch_secured(
+        &self,
+        port: u16,
+        arguments: &[&str],
+        transport: &Transport,
+    ) -> Result<Cluster, ClusterError> {
+        let log = || Arc::clone(&self.answer_log);
+        let client = |address| Client::new(Target::at(address).secured(), transport, log());
+        self.launch_at(&[&["--listen", &format!("https://127.0.0.1:{port}")], arguments].concat(), client)
+            .await
+    }
+
+    async fn launch_at(
+        &self,
+        arguments: &[&str],
+        client: impl Fn(SocketAddr) -> Result<Client, TransportError>,
+    ) -> Result<Cluster, ClusterError> {
         let began = Instant::now();
         let directory =
             tempfile::Builder::new().prefix("verify-").tempdir().map_err(ClusterError::Directory)?;
@@ -106,11 +132,21 @@ impl Launcher {
             log.follow(BufReader::new(stderr));
         }
         // From here on, dropping it kills the process.
-        let client = Client::new(Target::at(([127, 0, 0, 1], 0).into()), Arc::clone(&self.answer_log));
-        let mut cluster =
-            Cluster { child, client, log, startup: Duration::ZERO, processes: Vec::new(), directory };
-        let address = cluster.listening().await?;
-        cluster.client = Client::new(Target::at(address), Arc::clone(&self.answer_log));
+        let nobody = client(([127, 0, 0, 1], 0).into())?;
+        let mut cluster = Cluster {
+            child,
+            client: nobody,
+            plain: None,
+            log,
+            startup: Duration::ZERO,
+            processes: Vec::new(),
+            directory,
+        };
+        let listening = cluster.listening().await?;
+        cluster.client = client(listening.address)?;
+        let plain =
+            listening.listeners.iter().rev().find_map(|url| url.strip_prefix("http://")?.parse().ok());
+        cluster.plain = plain.filter(|plain| *plain != listening.address);
         let limit = START_LIMIT.saturating_sub(began.elapsed());
         if cluster.all_online(limit).await.is_none() {
             return Err(ClusterError::Slow(cluster.log.log_tail()));
@@ -130,7 +166,7 @@ impl Launcher {
             }
         }
         command
-            .args(["--port", "0", "--host", "127.0.0.1", "--log-format", "json", "--control"])
+            .args(["--log-format", "json", "--control"])
             .arg(directory.join(CONTROL))
             .args(arguments)
             .current_dir(directory)
@@ -195,6 +231,8 @@ impl Log {
 pub struct Cluster {
     child: Child,
     pub client: Client,
+    /// Where plain HTTP is redirected to HTTPS.
+    pub plain: Option<SocketAddr>,
     log: Log,
     /// From start until all workers were online.
     pub startup: Duration,
@@ -272,14 +310,14 @@ impl Cluster {
     }
 
     /// Waits until the control socket says where the cluster listens.
-    async fn listening(&mut self) -> Result<SocketAddr, ClusterError> {
+    async fn listening(&mut self) -> Result<Listening, ClusterError> {
         let control = shared_http_client::Client::new(self.directory.path().join(CONTROL), CONTROL_LIMITS);
         let began = Instant::now();
         loop {
             if let Ok(response) = control.send(Request::get("/status")).await
-                && let Ok(Listening { address }) = response.json()
+                && let Ok(listening) = response.json()
             {
-                return Ok(address);
+                return Ok(listening);
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 self.log.complete().await;
@@ -297,6 +335,9 @@ impl Cluster {
 #[derive(Deserialize)]
 struct Listening {
     address: SocketAddr,
+    /// As URLs; those that redirect come last.
+    #[serde(default)]
+    listeners: Vec<String>,
 }
 
 impl Drop for Cluster {

@@ -15,6 +15,7 @@ use crate::load::{Connections, eventually, send_many};
 use crate::observe::{Membership, Tally, WorkerProcess};
 use crate::openapi::Document;
 use crate::proc;
+use crate::target::Target;
 use crate::verdict::Verdict;
 
 /// Requests that tell how many workers there are when nobody says it.
@@ -37,6 +38,11 @@ pub enum ContactError {
          {{\"worker\": {{\"id\": …, \"pid\": …}}}} (name the cluster with --url)"
     )]
     Stranger { url: String, why: String },
+    #[error(
+        "nobody can tell whether {url} is the cluster: {why} (--cacert FILE names whom to trust, --insecure \
+         accepts any certificate)"
+    )]
+    Untrusted { url: String, why: String },
     #[error("the cluster at {url} does not serve: {why} (wait longer with --wait)")]
     Unready { url: String, why: String },
 }
@@ -63,6 +69,11 @@ pub struct Context {
     pub redis_url: Option<RedisUrl>,
     /// Starts private clusters, for the disruptive checks.
     pub launcher: Option<Launcher>,
+    /// Why the server's certificate is not accepted; the client accepts it all the same,
+    /// for the check that says more of it.
+    pub untrusted: Option<String>,
+    /// Where plain HTTP is redirected to the target, when the user says so.
+    pub plain: Option<Target>,
 }
 
 /// An answer of 200 with its worker.
@@ -109,7 +120,18 @@ impl Context {
         let primary = list.map(|list| list.primary.pid);
         let backend = store_kind(&client).await;
         let document = Document::fetch(&client).await;
-        Ok(Self { client: for_checks, workers, local, primary, backend, document, redis_url, launcher: None })
+        Ok(Self {
+            client: for_checks,
+            workers,
+            local,
+            primary,
+            backend,
+            document,
+            redis_url,
+            launcher: None,
+            untrusted: None,
+            plain: None,
+        })
     }
 
     /// How many workers to expect, for checks that need two at least.
@@ -199,6 +221,9 @@ async fn first_answer(client: &Client, wait: Duration) -> Result<WorkerProcess, 
                 ContactError::Unready { url: url.clone(), why: answer.quote() }
             }
             Ok(answer) => return Err(ContactError::Stranger { url, why: unexpected(&answer) }),
+            Err(err) if err.source.untrusted().is_some() => {
+                return Err(ContactError::Untrusted { url, why: err.source.untrusted().unwrap_or_default() });
+            }
             Err(err) if err.source.is_connect() => {
                 let why = match err.source.connect_error() {
                     Some(err) => err.to_string(),

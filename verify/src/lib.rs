@@ -38,15 +38,17 @@ pub mod proc;
 pub mod report;
 pub mod stats;
 pub mod target;
+pub mod transport;
 pub mod verdict;
 
 use checks::Check;
 use cli::Cli;
 use client::Client;
 use cluster::{Cluster, Launcher};
-use context::{Context, Workers};
+use context::{ContactError, Context, Workers};
 use report::{Interrupted, Record, Reporter, Subject, Summary};
 use target::Target;
+use transport::Transport;
 
 /// Redraws of a waiting line.
 const TICK: Duration = Duration::from_millis(100);
@@ -97,6 +99,8 @@ fn list() -> anyhow::Result<()> {
 struct Plan {
     checks: Vec<&'static Check>,
     target: Target,
+    plain: Option<Target>,
+    client: Client,
     redis_url: Option<RedisUrl>,
     answer_log: Arc<Mutex<answer_log::AnswerLog>>,
     launcher: Option<Launcher>,
@@ -105,20 +109,33 @@ struct Plan {
 impl Plan {
     fn new(cli: &Cli) -> anyhow::Result<Self> {
         let checks = checks::select(&cli.only, &cli.skip, cli.spawn)?;
-        let target = cli.url.parse().with_context(|| format!("invalid value {:?} from --url", cli.url))?;
+        let target: Target =
+            cli.url.parse().with_context(|| format!("invalid value {:?} from --url", cli.url))?;
+        let plain = cli
+            .plain_url
+            .as_deref()
+            .map(|url| url.parse().with_context(|| format!("invalid value {url:?} from --plain-url")));
+        let plain: Option<Target> = plain.transpose()?;
+        if !target.https && !cli.spawn && checks.iter().all(|check| check.name == checks::TLS) {
+            anyhow::bail!(
+                "the check tls needs an https:// URL (a right one is --url https://localhost:3443), or --spawn"
+            );
+        }
         let redis_url = match cli.spawn {
             true => None,
             false => Settings::load_without_flags()?
                 .with_flag(&definitions::REDIS_URL, cli.redis_url.as_deref())
                 .find_secret(&definitions::REDIS_URL, RedisUrl::parse)?,
         };
-        let answer_log = Arc::default();
+        let answer_log: Arc<Mutex<answer_log::AnswerLog>> = Arc::default();
+        let transport = Transport { cacert: cli.cacert.clone(), insecure: cli.insecure, http2: cli.http2 };
+        let client = Client::new(target.clone(), &transport, Arc::clone(&answer_log))?;
         let workers = cli.workers.unwrap_or(SPAWNED_WORKERS);
         let launcher = match cli.spawn {
             true => Some(Launcher::new(cli.balancer.clone(), workers, Arc::clone(&answer_log))?),
             false => None,
         };
-        Ok(Self { checks, target, redis_url, answer_log, launcher })
+        Ok(Self { checks, target, plain, client, redis_url, answer_log, launcher })
     }
 }
 
@@ -200,11 +217,25 @@ async fn prepare(cli: &Cli, plan: &Plan) -> anyhow::Result<(Context, Option<Clus
     };
     let client = match &cluster {
         Some(cluster) => cluster.client.clone(),
-        None => Client::new(plan.target.clone(), Arc::clone(&plan.answer_log)),
+        None => plan.client.clone(),
     };
     let stated = if cli.spawn { Some(cli.workers.unwrap_or(SPAWNED_WORKERS)) } else { cli.workers };
-    let mut context = Context::contact(client, cli.wait, stated, plan.redis_url.clone()).await?;
+    let contact = |client| Context::contact(client, cli.wait, stated, plan.redis_url.clone());
+    let mut context = match contact(client).await {
+        // One check says more of it; the others need to know whom they speak to.
+        Err(ContactError::Untrusted { why, .. })
+            if plan.checks.iter().any(|check| check.name == checks::TLS) =>
+        {
+            let anybody = plan.client.transport().trusting_anybody();
+            let client = Client::new(plan.target.clone(), &anybody, Arc::clone(&plan.answer_log))?;
+            let mut context = contact(client).await?;
+            context.untrusted = Some(why);
+            context
+        }
+        contacted => contacted?,
+    };
     context.launcher.clone_from(&plan.launcher);
+    context.plain.clone_from(&plan.plain);
     Ok((context, cluster))
 }
 
@@ -260,6 +291,15 @@ fn again(cli: &Cli, check: &Check) -> String {
         }
     } else {
         command.push_str(&format!("--url {} ", cli.url));
+    }
+    for (flag, value) in [
+        ("--cacert", cli.cacert.as_ref().map(|path| path.display().to_string())),
+        ("--plain-url", cli.plain_url.clone()),
+    ] {
+        command.push_str(&value.map(|value| format!("{flag} {value} ")).unwrap_or_default());
+    }
+    for (flag, given) in [("--insecure ", cli.insecure), ("--http2 ", cli.http2)] {
+        command.push_str(if given { flag } else { "" });
     }
     if let Some(workers) = cli.workers {
         command.push_str(&format!("--workers {workers} "));

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 pub const DEFAULT_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 /// Time for one request, from the name's resolution to the last byte of the response.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest response in bytes: a chain of certificates has some KiB.
 const LONGEST_RESPONSE: usize = 1 << 20;
 
@@ -57,21 +57,23 @@ pub fn check_ca(ca: Option<&Path>) -> Result<(), ClientError> {
 #[derive(Clone)]
 pub(crate) struct Client {
     connector: TlsConnector,
+    timeout: Duration,
     retry_after: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Client {
-    /// Trusts the authorities in the file `ca`, or those that the system trusts.
+    /// Trusts the authorities in the file `ca`, or those that the system trusts. A request may
+    /// take `timeout`.
     ///
     /// # Errors
     /// When there are none.
-    pub(crate) fn new(ca: Option<&Path>) -> Result<Self, ClientError> {
+    pub(crate) fn new(ca: Option<&Path>, timeout: Duration) -> Result<Self, ClientError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots(ca)?)
             .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), retry_after: Arc::default() })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), timeout, retry_after: Arc::default() })
     }
 
     /// What the last response that was an error has asked for. Forgets it.
@@ -81,12 +83,12 @@ impl Client {
 
     async fn send(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
         let url = request.uri().to_string();
-        let done = tokio::time::timeout(REQUEST_TIMEOUT, exchange(&self.connector, request)).await;
+        let done = tokio::time::timeout(self.timeout, exchange(&self.connector, request)).await;
         let response = match done {
             Ok(Ok(response)) => response,
             Ok(Err(err)) => return Err(failed(format!("could not ask {url}: {err}"))),
             Err(_) => {
-                let seconds = REQUEST_TIMEOUT.as_secs();
+                let seconds = self.timeout.as_secs();
                 return Err(failed(format!("{url} has not answered within {seconds} seconds")));
             }
         };

@@ -9,6 +9,7 @@
 //! there, whatever fails. Each domain has a certificate and a schedule of its own, so that
 //! one that fails holds up no other.
 
+mod attempts;
 mod client;
 mod domain;
 mod manager;
@@ -16,7 +17,7 @@ mod order;
 mod schedule;
 mod store;
 
-pub use client::{ClientError, DEFAULT_DIRECTORY, check_ca, directory_url};
+pub use client::{ClientError, DEFAULT_DIRECTORY, REQUEST_TIMEOUT, check_ca, directory_url};
 pub use domain::{DomainError, domain};
 pub use manager::{Manager, Observer, OpenError, Settings};
 pub use order::{Answers, ChallengeKind, HttpAnswers};

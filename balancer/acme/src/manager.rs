@@ -1,6 +1,6 @@
 //! Keeps a good certificate for each domain: the only owner of their schedule.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +8,7 @@ use balancer_tls::Certificate;
 use instant_acme::{Account, AccountCredentials, Error, NewAccount};
 use shared_protocol::CertificateStatus;
 
+use crate::attempts::Attempts;
 use crate::client::{Client, ClientError};
 use crate::order::{Answers, ChallengeKind, Issued, OrderError, order};
 use crate::schedule::{Action, Failures, Validity, next_action, wait_after};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// The preferred one first; the others are tried in turn after failures. At least one.
     pub challenges: Vec<ChallengeKind>,
+    /// Time for one request; see [`crate::REQUEST_TIMEOUT`].
+    pub request_timeout: Duration,
 }
 
 /// Who is told what happens.
@@ -46,6 +49,9 @@ pub trait Observer: Send + Sync {
     fn not_kept(&self, reason: &str);
     /// An attempt has failed; the next one comes after `wait`.
     fn failed(&self, domain: &str, reason: &str, wait: Duration);
+    /// An attempt has failed before this start, for `reason`; the next one comes after `wait`,
+    /// or by a start without `file`.
+    fn postponed(&self, domain: &str, reason: &str, wait: Duration, file: &Path);
     /// When the next certificate of any domain is to be ordered.
     fn scheduled(&self, at: SystemTime);
 }
@@ -56,6 +62,17 @@ struct Managed {
     validity: Option<Validity>,
     chance: f64,
     failures: Option<Failures>,
+    /// Certificates in a row that were due for renewal as they came.
+    early: u32,
+}
+
+/// What became of an attempt that has not failed.
+enum Attempted {
+    Issued(Certificate),
+    /// Another process is at it.
+    Busy,
+    /// Another process has failed meanwhile.
+    Postponed(Failures),
 }
 
 pub struct Manager {
@@ -103,12 +120,13 @@ impl Manager {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, OpenError> {
         let store = Store::open(&settings.root, &settings.directory_url)?;
-        let client = Client::new(settings.ca.as_deref())?;
+        let client = Client::new(settings.ca.as_deref(), settings.request_timeout)?;
         let domains = settings.domains.iter().map(|domain| Managed {
             domain: domain.clone(),
             validity: None,
             chance: fastrand::f64(),
             failures: None,
+            early: 0,
         });
         let domains = domains.collect();
         let mut manager = Self { settings, store, client, answers, observer, domains };
@@ -121,6 +139,7 @@ impl Manager {
                 Ok(None) => {}
                 Err(reason) => manager.observer.unusable(&reason),
             }
+            manager.recall(index);
         }
         Ok(manager)
     }
@@ -140,9 +159,7 @@ impl Manager {
                 }
                 let wait = match self.action(index) {
                     Action::Wait(wait) => wait,
-                    // It ends so soon that it is due already, and a server that issues such
-                    // ones must not be asked without a pause.
-                    Action::Order => self.postpone(index, BUSY_WAIT),
+                    Action::Order => self.pause(index).await,
                 };
                 sleep = Some(sleep.map_or(wait, |sleep| sleep.min(wait)));
             }
@@ -152,6 +169,39 @@ impl Manager {
             }
             tokio::time::sleep(sleep).await;
         }
+    }
+
+    /// Takes up what has failed before this start.
+    fn recall(&mut self, index: usize) {
+        let one = &mut self.domains[index];
+        let Some(Attempts { failures, reason }) = self.store.attempts(&one.domain) else { return };
+        one.failures = Some(failures);
+        if let Ok(wait) = failures.not_before.duration_since(SystemTime::now()) {
+            self.observer.postponed(&one.domain, &reason, wait, &self.store.attempts_path(&one.domain));
+        }
+    }
+
+    /// A certificate has come that is due for renewal already: a server that issues such ones,
+    /// or one whose time is another, must not be asked at once, and less and less.
+    async fn pause(&mut self, index: usize) -> Duration {
+        let one = &mut self.domains[index];
+        one.early = one.early.saturating_add(1);
+        let reason = "it is due for renewal as it comes (is this machine's clock right?)";
+        self.fail(index, self.domains[index].early, reason, None).await
+    }
+
+    /// Counts a failure, and keeps it. Returns the wait until the next attempt.
+    async fn fail(&mut self, index: usize, count: u32, reason: &str, asked: Option<Duration>) -> Duration {
+        let wait = wait_after(count, asked, fastrand::f64());
+        let failures = Failures { count, not_before: SystemTime::now() + wait };
+        let one = &mut self.domains[index];
+        one.failures = Some(failures);
+        self.observer.failed(&one.domain, reason, wait);
+        let (store, domain) = (self.store.clone(), one.domain.clone());
+        let attempts = Attempts { failures, reason: reason.to_owned() };
+        // Without it the next start asks at once. A store that fails is what was said, or will be.
+        let _ = blocking(move || store.save_attempts(&domain, &attempts)).await;
+        wait
     }
 
     fn action(&self, index: usize) -> Action {
@@ -179,39 +229,48 @@ impl Manager {
     async fn attempt(&mut self, index: usize) {
         let timed = tokio::time::timeout(ATTEMPT_TIMEOUT, self.try_once(index)).await;
         match timed.unwrap_or(Err(AttemptError::Timeout)) {
-            Ok(Some(certificate)) => {
+            Ok(Attempted::Issued(certificate)) => {
                 let status = certificate.status().clone();
                 self.adopt(index, certificate);
                 self.observer.issued(&status);
+                if self.action(index) != Action::Order {
+                    self.domains[index].early = 0;
+                }
             }
-            Ok(None) => {
+            Ok(Attempted::Busy) => {
                 self.postpone(index, BUSY_WAIT);
             }
+            Ok(Attempted::Postponed(failures)) => self.domains[index].failures = Some(failures),
             Err(err) => {
                 let asked = self.client.take_retry_after();
-                let one = &mut self.domains[index];
-                let count = one.failures.map_or(0, |failures| failures.count).saturating_add(1);
-                let wait = wait_after(count, asked, fastrand::f64());
-                one.failures = Some(Failures { count, not_before: SystemTime::now() + wait });
-                self.observer.failed(&one.domain, &err.to_string(), wait);
+                let count = self.domains[index].failed().saturating_add(1);
+                self.fail(index, count, &err.to_string(), asked).await;
             }
         }
     }
 
-    /// `None` while another process is at it.
-    async fn try_once(&self, index: usize) -> Result<Option<Certificate>, AttemptError> {
+    async fn try_once(&self, index: usize) -> Result<Attempted, AttemptError> {
         let one = &self.domains[index];
         let (store, domain) = (self.store.clone(), one.domain.clone());
+        // An attempt that is cut short has failed, for who starts next.
+        let count = one.failed().saturating_add(1);
+        let not_before = SystemTime::now() + wait_after(count, None, fastrand::f64());
+        let reason = "the attempt was cut short".to_owned();
+        let begun = Attempts { failures: Failures { count, not_before }, reason };
         // File systems that hang or are slow must not stop who polls this.
-        let Some((lock, found)) = blocking(move || {
+        let Some((lock, found, failed)) = blocking(move || {
             let Some(lock) = store.lock()? else { return Ok(None) };
             let found = store.certificate(&domain).ok().flatten();
+            let failed = store.attempts(&domain);
             store.probe()?;
-            Ok::<_, StoreError>(Some((lock, found)))
+            if !failed.as_ref().is_some_and(Attempts::is_waited_for) {
+                store.save_attempts(&domain, &begun)?;
+            }
+            Ok::<_, StoreError>(Some((lock, found, failed)))
         })
         .await?
         else {
-            return Ok(None);
+            return Ok(Attempted::Busy);
         };
         // Another process may have ordered in the meantime.
         let not_after = |validity: Validity| validity.not_after;
@@ -219,10 +278,16 @@ impl Manager {
         if let Some(found) = found
             && SystemTime::UNIX_EPOCH + Duration::from_secs(found.status().not_after) > own_end
         {
-            return Ok(Some(found));
+            let (store, domain) = (self.store.clone(), one.domain.clone());
+            blocking(move || store.forget_attempts(&domain)).await;
+            return Ok(Attempted::Issued(found));
         }
-        let failed = one.failures.map_or(0, |failures| failures.count) as usize;
-        let kind = self.settings.challenges[failed % self.settings.challenges.len()];
+        if let Some(failed) = failed
+            && failed.is_waited_for()
+        {
+            return Ok(Attempted::Postponed(failed.failures));
+        }
+        let kind = self.settings.challenges[one.failed() as usize % self.settings.challenges.len()];
         self.client.take_retry_after();
         let account = self.account().await?;
         let source = self.store.certificate_path(&one.domain).display().to_string();
@@ -238,13 +303,16 @@ impl Manager {
         let (store, domain) = (self.store.clone(), one.domain.clone());
         let kept = blocking(move || {
             let kept = store.save_certificate(&domain, &pem);
+            if kept.is_ok() {
+                store.forget_attempts(&domain);
+            }
             drop(lock);
             kept
         });
         if let Err(err) = kept.await {
             self.observer.not_kept(&err.to_string());
         }
-        Ok(Some(certificate))
+        Ok(Attempted::Issued(certificate))
     }
 
     /// That of the store, or a new one, which is put there.
@@ -276,6 +344,11 @@ impl Manager {
 }
 
 impl Managed {
+    /// Attempts that have failed since the last one that succeeded.
+    fn failed(&self) -> u32 {
+        self.failures.map_or(0, |failures| failures.count)
+    }
+
     fn due(&self) -> SystemTime {
         let renewal = self.validity.map_or(SystemTime::UNIX_EPOCH, |validity| validity.renewal(self.chance));
         self.failures.map_or(renewal, |failures| renewal.max(failures.not_before))

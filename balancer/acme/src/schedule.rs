@@ -10,7 +10,7 @@ const FACTOR: u32 = 3;
 /// The longest wait that failures alone lead to.
 const LONGEST_WAIT: Duration = Duration::from_secs(12 * 60 * 60);
 /// The longest wait that a server can ask for; longer ones are a mistake or a lie.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A clock may be set, and no timer tells: the decision is taken again at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(6 * 60 * 60);
 

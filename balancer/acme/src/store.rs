@@ -4,9 +4,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use balancer_tls::{Certificate, PairFiles};
 use rustix::fs::FlockOperation;
+
+use crate::attempts::Attempts;
 
 /// What is written before an order, to learn whether its result could be kept: more than a
 /// certificate with its chain and key has.
@@ -40,15 +43,36 @@ impl Store {
     /// # Errors
     /// When the directory cannot be made, or files cannot be made in it.
     pub fn open(root: &Path, directory_url: &str) -> Result<Self, StoreError> {
-        let url = directory_url.strip_prefix("https://").unwrap_or(directory_url);
-        let plain = |c: char| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' };
-        let path = root.join(url.chars().map(plain).collect::<String>());
+        let store = Self::at(root, directory_url);
+        let path = &store.path;
         let failed = |reason| StoreError { what: "make the directory", path: path.clone(), reason };
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
-        let store = Self { path };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         store.lock()?;
         Ok(store)
+    }
+
+    /// The directory that [`Self::open`] makes, whether it is there or not.
+    pub fn at(root: &Path, directory_url: &str) -> Self {
+        let url = directory_url.strip_prefix("https://").unwrap_or(directory_url);
+        let plain = |c: char| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' };
+        Self { path: root.join(url.chars().map(plain).collect::<String>()) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why the last attempt for `domain` has failed, and how long the next one has to wait.
+    pub fn postponed(&self, domain: &str) -> Option<(String, Duration)> {
+        let Attempts { failures, reason } = self.attempts(domain)?;
+        Some((reason, failures.not_before.duration_since(SystemTime::now()).ok()?))
+    }
+
+    /// Files with secrets that are there.
+    pub fn secrets(&self, domains: &[String]) -> Vec<PathBuf> {
+        let certificates = domains.iter().map(|domain| self.certificate_path(domain));
+        certificates.chain([self.account_path()]).filter(|path| path.exists()).collect()
     }
 
     /// `None` if another process holds it.
@@ -89,6 +113,27 @@ impl Store {
 
     pub(crate) fn save_certificate(&self, domain: &str, pem: &str) -> Result<(), StoreError> {
         self.write(&format!("{domain}.pem"), pem.as_bytes())
+    }
+
+    /// What has failed for `domain` since it last got a certificate; `None` if nothing has, or
+    /// what is there cannot be used: it is only to save the server some work.
+    pub(crate) fn attempts(&self, domain: &str) -> Option<Attempts> {
+        let text = fs::read(self.attempts_path(domain)).ok()?;
+        Attempts::parse(&text, SystemTime::now())
+    }
+
+    pub(crate) fn save_attempts(&self, domain: &str, attempts: &Attempts) -> Result<(), StoreError> {
+        self.write(&format!("{domain}.failed.json"), attempts.to_json().as_bytes())
+    }
+
+    /// The domain has a certificate.
+    pub(crate) fn forget_attempts(&self, domain: &str) {
+        // If it stays, the next certificate may come a little late.
+        let _ = fs::remove_file(self.attempts_path(domain));
+    }
+
+    pub(crate) fn attempts_path(&self, domain: &str) -> PathBuf {
+        self.path.join(format!("{domain}.failed.json"))
     }
 
     /// Could a certificate be kept, if one were ordered?

@@ -16,7 +16,7 @@ use shared_protocol::{ClusterStatus, WorkerId, WorkerRange, WorkerState};
 use balancer_pool::QueueStats;
 use balancer_pool::traffic::{BOUNDS, Traffic};
 use balancer_state::ClusterState;
-use balancer_state::counters::{ReloadOutcome, SlotCounters};
+use balancer_state::counters::{CompressionStats, ReloadOutcome, SlotCounters};
 use balancer_state::faults::{Rejection, WorkerFault};
 use balancer_state::http2::Http2Ending;
 use balancer_state::registry::{Entry, Role, Usage, Usages};
@@ -76,6 +76,22 @@ impl Collector for Snapshot {
     }
 }
 
+fn compression(encoder: &mut DescriptorEncoder<'_>, stats: &CompressionStats) -> Result<(), Error> {
+    use std::sync::atomic::Ordering::Relaxed;
+    for (name, help, count) in [
+        (
+            "compression_input_bytes",
+            "Bytes of responses that were compressed, as workers sent them",
+            &stats.read,
+        ),
+        ("compression_output_bytes", "Bytes that became of them", &stats.written),
+        ("compression_refused", "Responses that were not compressed for lack of memory", &stats.refused),
+    ] {
+        counter(encoder, name, help, count.load(Relaxed))?;
+    }
+    Ok(())
+}
+
 impl Snapshot {
     /// What has become of requests and connections that no worker saw.
     fn traffic(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -132,6 +148,7 @@ impl Snapshot {
                 .encode_counter::<NoLabelSet, _, u64>(&count.load(Relaxed), None)?;
         }
         let buffers = &counters.buffers;
+        compression(encoder, &counters.compression)?;
         let help = "Memory that is held by bodies and responses of slow clients";
         encoder
             .encode_descriptor("buffered", help, Some(&Unit::Bytes), MetricType::Gauge)?

@@ -67,6 +67,18 @@ impl BufferMemory {
         Some(Block { bytes: Some(bytes), len: 0, memory: Arc::clone(self) })
     }
 
+    /// Counts `bytes` that a codec holds of its own, if half of the bound allows it: responses
+    /// can do without compression, and slow clients not without buffers.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reserved> {
+        let more = |held| (held + bytes <= self.limit / 2).then_some(held + bytes);
+        let reserved = self.counters.buffers.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if reserved.is_err() {
+            self.counters.compression.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Reserved { bytes, memory: Arc::clone(self) })
+    }
+
     fn give_back(&self) {
         self.counters.buffers.held.fetch_sub(BLOCK as u64, Ordering::Relaxed);
     }
@@ -89,6 +101,25 @@ impl BufferMemory {
                 "the memory of buffers is used up: workers wait for slow clients (see --buffer-memory)"
             );
         }
+    }
+}
+
+/// Memory of somebody else that counts as held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    bytes: u64,
+    memory: Arc<BufferMemory>,
+}
+
+impl Reserved {
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.memory.counters
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.memory.counters.buffers.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -11,6 +11,7 @@ use balancer_http1::RequestHead;
 use balancer_pool::traffic::Traffic;
 use balancer_pool::{Affinity, Lease};
 
+use crate::compression::Negotiation;
 use crate::fault_log::RequestName;
 use crate::field::ProxyField;
 use crate::forwarded::ClientIdentity;
@@ -47,6 +48,8 @@ pub(crate) struct RequestContext {
     pub(crate) affinity: Option<Affinity>,
     /// Set only where workers are found by a cookie.
     pub(crate) cookie: Option<CookieRequest>,
+    /// What it says of compression; set only where responses are compressed.
+    pub(crate) compression: Option<Negotiation>,
     /// Bytes of the request's body that the client has sent.
     pub(crate) received: u64,
     pub(crate) upstream: UpstreamStats,
@@ -100,7 +103,7 @@ impl RequestContext {
     ) -> Self {
         let id = RequestId::choose(request.fields.last(ProxyField::RequestId));
         let has_log = proxy.access_log.is_on();
-        let sticky = proxy.affinity.cookie();
+        let (sticky, codings) = (proxy.affinity.cookie(), &proxy.limits.compress);
         Self {
             id,
             request_line: RequestLine::new(request.method, request.resource.path),
@@ -115,6 +118,7 @@ impl RequestContext {
             expects_continue: request.expects_continue,
             affinity: proxy.affinity.affinity_of(request, identity),
             cookie: sticky.map(|sticky| sticky.cookie_request(request, identity)),
+            compression: (!codings.is_empty()).then(|| Negotiation::new(codings, request)),
             received: 0,
             upstream: UpstreamStats::default(),
             fault: None,
@@ -143,6 +147,7 @@ impl RequestContext {
             expects_continue: false,
             affinity: None,
             cookie: None,
+            compression: None,
             received: 0,
             upstream: UpstreamStats::default(),
             fault: None,

@@ -6,10 +6,11 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use balancer_http1::chunked::{self, Decoder};
-use balancer_http1::{Framing, HttpError, trailers};
+use balancer_http1::{Framing, HttpError, chunked, trailers};
 
+use crate::body_reader::BodyReader;
 use crate::client::Http1Client;
+use crate::compression::BodyError;
 use crate::exchange::BodyPlan;
 use crate::field::ProxyField;
 use crate::read_ahead::{ReadAhead, ReadAheadLimits};
@@ -17,15 +18,9 @@ use crate::stall::Stall;
 use crate::upstream::Upstream;
 use crate::write_buffer::poll_write;
 
-enum Body {
-    Length(u64),
-    Chunked(Decoder),
-    UntilClose,
-}
-
 pub(crate) struct Download<'a> {
     /// What is still to come; `None` once the worker has sent all of it.
-    body: Option<Body>,
+    body: Option<BodyReader>,
     /// The client gets chunks.
     is_chunked: bool,
     /// The client gets trailers.
@@ -64,6 +59,19 @@ pub(crate) enum DownloadError {
     Drained,
     #[error("the worker's chunks are not valid: {0}")]
     InvalidChunks(HttpError),
+    #[error("the response could not be compressed: {0}")]
+    Codec(io::Error),
+}
+
+impl From<BodyError> for DownloadError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Closed => Self::WorkerClosed,
+            BodyError::Read(err) => Self::WorkerReset(err),
+            BodyError::InvalidChunks(error) => Self::InvalidChunks(error),
+            BodyError::Codec(err) => Self::Codec(err),
+        }
+    }
 }
 
 impl DownloadError {
@@ -79,16 +87,11 @@ impl DownloadError {
 }
 
 impl<'a> Download<'a> {
-    /// The body that follows a head. With `limits` it is read ahead of a slow client.
-    pub(crate) fn new(plan: BodyPlan, limits: Option<ReadAheadLimits<'a>>) -> Self {
-        let body = match plan.from {
-            Framing::Empty => None,
-            Framing::Length(length) => Some(Body::Length(length)),
-            Framing::Chunked => Some(Body::Chunked(Decoder::default())),
-            Framing::UntilClose => Some(Body::UntilClose),
-        };
+    /// The body comes framed as in `from`, the client gets it as is planned. With `limits` it is
+    /// read ahead of a slow client.
+    pub(crate) fn new(from: Framing, plan: BodyPlan, limits: Option<ReadAheadLimits<'a>>) -> Self {
         Self {
-            body,
+            body: BodyReader::new(from),
             is_chunked: plan.to == Framing::Chunked,
             has_trailers: plan.trailers,
             end: Vec::new(),
@@ -141,14 +144,14 @@ impl<'a> Download<'a> {
         client: &mut Http1Client,
         upstream: &mut Upstream,
     ) -> Result<(), HttpError> {
-        let input = upstream.read_buffer.bytes();
+        let input = upstream.body();
         if input.is_empty() || self.body.is_none() {
             return Ok(());
         }
         let out = client.write_buffer.bytes();
         let (used, ended) = self.decode(input, |bytes, _| out.extend_from_slice(bytes))?;
-        upstream.read_buffer.consume(used);
-        if ended {
+        upstream.consume_body(used);
+        if ended || upstream.has_encoded_all() {
             self.end(client);
         }
         Ok(())
@@ -162,26 +165,13 @@ impl<'a> Download<'a> {
         mut out: impl FnMut(&[u8], &mut ReadAhead<'a>),
     ) -> Result<(usize, bool), HttpError> {
         let (is_chunked, sent, ahead) = (self.is_chunked, &mut self.sent, &mut self.ahead);
-        let mut add = |data: &[u8]| {
+        let add = |data: &[u8]| {
             *sent += data.len() as u64;
             if is_chunked { chunked::encode_with(data, |part| out(part, ahead)) } else { out(data, ahead) }
         };
         match self.body.as_mut() {
             None => Ok((0, true)),
-            Some(Body::UntilClose) => {
-                add(input);
-                Ok((input.len(), false))
-            }
-            Some(Body::Length(left)) => {
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                add(&input[..count]);
-                *left -= count as u64;
-                Ok((count, *left == 0))
-            }
-            Some(Body::Chunked(decoder)) => {
-                let used = decoder.decode(input, add)?;
-                Ok((used, decoder.is_done()))
-            }
+            Some(body) => body.read(input, add),
         }
     }
 
@@ -189,7 +179,7 @@ impl<'a> Download<'a> {
     fn end(&mut self, client: &mut Http1Client) {
         let body = self.body.take();
         let trailers = match &body {
-            Some(Body::Chunked(decoder)) if self.has_trailers => decoder.trailers(),
+            Some(BodyReader::Chunked(decoder)) if self.has_trailers => decoder.trailers(),
             _ => &[],
         };
         if !self.is_chunked {
@@ -221,10 +211,9 @@ impl<'a> Download<'a> {
             if self.body.is_none() {
                 return Poll::Ready(self.result());
             }
-            if upstream.read_buffer.is_empty() {
-                let filled = ready!(upstream.read_buffer.poll_fill(&mut upstream.stream, cx));
-                match filled.map_err(DownloadError::WorkerReset)? {
-                    0 if matches!(self.body, Some(Body::UntilClose)) => {
+            if upstream.body().is_empty() {
+                match ready!(upstream.poll_body(cx))? {
+                    0 if matches!(self.body, Some(BodyReader::UntilClose)) => {
                         self.end(client);
                         continue;
                     }
@@ -232,7 +221,7 @@ impl<'a> Download<'a> {
                     _ => self.stall.touch(),
                 }
             }
-            if self.is_chunked || matches!(self.body, Some(Body::Chunked(_))) {
+            if self.is_chunked || matches!(self.body, Some(BodyReader::Chunked(_))) {
                 self.stage(client, upstream).map_err(DownloadError::InvalidChunks)?;
             } else if self.poll_direct(client, upstream, cx)?.is_pending() {
                 self.ahead.begin_wait();
@@ -287,22 +276,22 @@ impl<'a> Download<'a> {
         if self.body.is_none() || !self.ahead.is_on() {
             return Poll::Pending;
         }
-        if upstream.read_buffer.is_empty() {
-            match ready!(upstream.read_buffer.poll_fill(&mut upstream.stream, cx)) {
-                Ok(0) if matches!(self.body, Some(Body::UntilClose)) => self.end(client),
+        if upstream.body().is_empty() {
+            match ready!(upstream.poll_body(cx)) {
+                Ok(0) if matches!(self.body, Some(BodyReader::UntilClose)) => self.end(client),
                 Ok(0) => self.fail(DownloadError::WorkerClosed),
-                Err(err) => self.fail(DownloadError::WorkerReset(err)),
+                Err(err) => self.fail(err.into()),
                 Ok(_) => self.stall.touch(),
             }
             return Poll::Ready(());
         }
-        let Some(count) = self.ahead.reserve(upstream.read_buffer.bytes().len()) else {
+        let Some(count) = self.ahead.reserve(upstream.body().len()) else {
             return Poll::Pending;
         };
-        let input = &upstream.read_buffer.bytes()[..count];
+        let input = &upstream.body()[..count];
         match self.decode(input, |bytes, ahead| ahead.buffer.append(bytes)) {
             Ok((used, ended)) => {
-                upstream.read_buffer.consume(used);
+                upstream.consume_body(used);
                 if ended {
                     self.end(client);
                 }
@@ -346,17 +335,17 @@ impl<'a> Download<'a> {
         upstream: &mut Upstream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), DownloadError>> {
-        let input = upstream.read_buffer.bytes();
+        let input = upstream.body();
         let count = match &self.body {
-            Some(Body::Length(left)) => usize::try_from(*left).unwrap_or(usize::MAX).min(input.len()),
+            Some(BodyReader::Length(left)) => usize::try_from(*left).unwrap_or(usize::MAX).min(input.len()),
             _ => input.len(),
         };
         let written = ready!(poll_write(&mut client.stream, &input[..count], cx));
         let written = written.map_err(|_| DownloadError::ClientClosed)?;
         self.has_taken();
         self.sent += written as u64;
-        upstream.read_buffer.consume(written);
-        if let Some(Body::Length(left)) = &mut self.body {
+        upstream.consume_body(written);
+        if let Some(BodyReader::Length(left)) = &mut self.body {
             *left -= written as u64;
             if *left == 0 {
                 self.body = None;

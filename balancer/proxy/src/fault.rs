@@ -52,7 +52,9 @@ pub(crate) fn of_truncation(error: &DownloadError) -> Option<WorkerFault> {
         | DownloadError::ClientTimeout
         | DownloadError::LateClient
         | DownloadError::Drained => None,
-        DownloadError::WorkerClosed | DownloadError::WorkerReset(_) => Some(WorkerFault::Truncated),
+        DownloadError::WorkerClosed | DownloadError::WorkerReset(_) | DownloadError::Codec(_) => {
+            Some(WorkerFault::Truncated)
+        }
         DownloadError::WorkerTimeout(_) => Some(WorkerFault::TruncatedTimeout),
         DownloadError::DrainTimeout => Some(WorkerFault::DrainTimeout),
         DownloadError::InvalidChunks(_) => Some(WorkerFault::InvalidResponse),

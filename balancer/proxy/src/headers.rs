@@ -4,6 +4,7 @@
 mod request;
 mod request_id;
 mod response;
+mod rewriting;
 
 pub(crate) use request::sends_trailers;
 pub use request::write_request;

@@ -23,8 +23,10 @@
 mod affinity;
 mod attempts;
 mod block_buffer;
+mod body_reader;
 mod buffer_memory;
 mod client;
+mod compression;
 mod connection;
 mod context;
 mod cookies;
@@ -66,9 +68,11 @@ mod trace_context;
 mod tunnel;
 mod upload;
 mod upstream;
+mod weight;
 mod write_buffer;
 
 pub use affinity::AffinitySource;
+pub use compression::{Coding, Codings, Rewrite};
 pub use field::ProxyField;
 pub use hash_key::HashKeySource;
 pub use limits::{Http2, ProxyLimits};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::compression::Codings;
+
 /// Limits of the request path. Each has the name of its setting.
 #[derive(Debug, Clone)]
 pub struct ProxyLimits {
@@ -41,6 +43,8 @@ pub struct ProxyLimits {
     pub trust_forwarded: bool,
     /// Where clients may speak HTTP/2.
     pub http2: Http2,
+    /// What responses are compressed with.
+    pub compress: Codings,
 }
 
 /// Where clients may speak HTTP/2.
@@ -82,6 +86,7 @@ impl Default for ProxyLimits {
             half_close: false,
             trust_forwarded: false,
             http2: Http2::Tls,
+            compress: Codings::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Connections to workers.
 
+mod body;
 mod connection;
 pub(crate) mod idle_pool;
 

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::Finding;
+use super::{Finding, acme};
 use crate::config::Config;
 
 pub(super) fn certificates(config: &Config) -> Vec<Finding> {
@@ -29,20 +29,6 @@ pub(super) fn certificates(config: &Config) -> Vec<Finding> {
             sources.client_ca.as_ref().map(|path| Finding::Fine(format!("{} for clients", path.display()))),
         ),
     }
-    findings.extend(config.acme.as_ref().map(acme));
+    findings.extend(config.acme.as_ref().map(acme::findings).unwrap_or_default());
     findings
-}
-
-/// No server is asked, and nothing is made.
-fn acme(settings: &balancer_acme::Settings) -> Finding {
-    match balancer_acme::check_ca(settings.ca.as_deref()) {
-        Err(err) => Finding::Obstacle(err.to_string()),
-        Ok(()) => Finding::Fine(format!(
-            "{} from {} by {}, kept in {}",
-            settings.domains.join(", "),
-            settings.directory_url,
-            settings.challenges.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or "),
-            settings.root.display()
-        )),
-    }
 }

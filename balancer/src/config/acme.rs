@@ -61,6 +61,7 @@ pub(super) fn acme(
         ca,
         root: root.map_or_else(default_root, Ok)?,
         challenges: challenges(listening),
+        request_timeout: balancer_acme::REQUEST_TIMEOUT,
     }))
 }
 

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use shared_settings::definitions::{
     ACCESS_LOG, ACCESS_LOG_FORMAT, BODY_TIMEOUT, BUFFER_MEMORY, BUFFER_REQUESTS, BUFFER_RESPONSES,
-    CLIENT_TIMEOUT, HALF_CLOSE, HEAD_TIMEOUT, HTTP2, IDLE_TIMEOUT, MAX_CONCURRENCY, MAX_CONNECTIONS_PER_IP,
-    MAX_REQUEST_BODY, MAX_TUNNELS, MIN_BODY_RATE, QUEUE, QUEUE_TIMEOUT, RESPONSE_TIMEOUT, STRATEGY,
-    TRUST_FORWARDED,
+    CLIENT_TIMEOUT, COMPRESS, HALF_CLOSE, HEAD_TIMEOUT, HTTP2, IDLE_TIMEOUT, MAX_CONCURRENCY,
+    MAX_CONNECTIONS_PER_IP, MAX_REQUEST_BODY, MAX_TUNNELS, MIN_BODY_RATE, QUEUE, QUEUE_TIMEOUT,
+    RESPONSE_TIMEOUT, STRATEGY, TRUST_FORWARDED,
 };
 use shared_settings::{ConfigError, Settings};
 
 use balancer_access_log::{Format, Target};
 use balancer_pool::select::Strategy;
 use balancer_pool::{Balancing, ConcurrencyLimit};
-use balancer_proxy::{Http2, ProxyLimits};
+use balancer_proxy::{Coding, Codings, Http2, ProxyLimits};
 
 /// Shorter secrets can be found by trying.
 const SHORTEST_SECRET: usize = 16;
@@ -73,6 +73,7 @@ pub(super) fn proxy_limits(settings: &Settings) -> Result<ProxyLimits, ConfigErr
         half_close: settings.get(&HALF_CLOSE)?,
         trust_forwarded: settings.get(&TRUST_FORWARDED)?,
         http2: settings.get_as(&HTTP2, parse_http2)?,
+        compress: settings.get_as(&COMPRESS, parse_codings)?,
         ..ProxyLimits::default()
     })
 }
@@ -110,6 +111,17 @@ fn parse_http2(text: &str) -> Option<Http2> {
         "on" => Http2::On,
         _ => return None,
     })
+}
+
+fn parse_codings(text: &str) -> Option<Codings> {
+    match text {
+        "off" => Some(Codings::default()),
+        "on" => Some(Codings::new(Coding::ALL)),
+        list => {
+            let named = |name: &str| Coding::ALL.into_iter().find(|coding| coding.name() == name.trim());
+            list.split(',').map(named).collect::<Option<Vec<_>>>().map(Codings::new)
+        }
+    }
 }
 
 fn parse_format(text: &str) -> Option<Format> {
@@ -163,6 +175,18 @@ mod tests {
         let err = balancing(&settings(&[("CLUSTER_STRATEGY", "random")])).unwrap_err().to_string();
         assert!(err.contains("CLUSTER_STRATEGY"), "{err}");
         assert!(access_log(&settings(&[("CLUSTER_ACCESS_LOG_FORMAT", "xml")])).is_err());
+    }
+
+    #[test]
+    fn responses_are_compressed_with_what_is_named_in_its_order() {
+        let of = |text| proxy_limits(&settings(&[("CLUSTER_COMPRESS", text)])).map(|limits| limits.compress);
+        assert_eq!(of("on").unwrap(), Codings::new(Coding::ALL));
+        assert_eq!(of("off").unwrap(), Codings::default());
+        assert_eq!(of("gzip, zstd,gzip").unwrap(), Codings::new([Coding::Gzip, Coding::Zstd]));
+        for bad in ["true", "brotli", "gzip,", ",", "gzip,on", "GZIP", "gzip zstd"] {
+            let err = of(bad).unwrap_err().to_string();
+            assert!(err.contains("CLUSTER_COMPRESS") && err.contains("zstd, br and gzip"), "{bad}: {err}");
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Counters {
     pub handshakes: Handshakes,
     /// What is kept in memory for slow clients.
     pub buffers: BufferStats,
+    /// Responses that are compressed.
+    pub compression: CompressionStats,
     /// Lines of the access log that were lost; the log itself adds to it.
     pub access_log_dropped: Arc<AtomicU64>,
     /// Lines of the balancer's own log that were lost; the log itself adds to it.
@@ -68,6 +70,17 @@ pub struct BufferStats {
     pub requests_refused: AtomicU64,
     /// Responses that occupied their worker because the memory was used up.
     pub responses_refused: AtomicU64,
+}
+
+/// What compression has made of responses.
+#[derive(Debug, Default)]
+pub struct CompressionStats {
+    /// Bytes as workers have sent them.
+    pub read: AtomicU64,
+    /// Bytes that have become of them.
+    pub written: AtomicU64,
+    /// Responses that stayed as they were because the memory was used up.
+    pub refused: AtomicU64,
 }
 
 /// One slot's counters; they outlive its processes.

@@ -187,6 +187,20 @@ fn certificates_are_had_by_requests_and_one_that_is_not_had_holds_up_no_other() 
     assert!(text.contains("connection refused") || text.contains("(connection)"), "{text}");
     assert!(text.contains("the next attempt comes in 3"), "{text}");
     assert_eq!(cluster.metric("acme_failures_total"), 1);
+    let events = cluster.admin("/events").text();
+    assert!(events.contains("certificate") && events.contains("c.test was not validated"), "{events}");
+    drop(cluster);
+
+    // It is not asked again at once by the next start.
+    let cluster = pebble.cluster("c.test,a.test", false).start_ready();
+    let text = eventually("the wait is said", || {
+        let mut events = cluster.events().into_iter().filter(|event| event["domain"] == "c.test");
+        Some(events.find_map(|event| {
+            Some(event["message"].as_str()?.to_owned()).filter(|text| text.contains("failed.json"))
+        })?)
+    });
+    assert!(text.contains("c.test was not validated") && text.contains("the next one comes in"), "{text}");
+    assert_eq!(cluster.metric("acme_failures_total"), 0);
     assert_eq!(pebble.served(&cluster, "a.test"), pebble.chain("a.test")[0]);
 }
 
@@ -223,4 +237,33 @@ fn there_is_no_certificate_without_a_server_and_the_cluster_serves_all_the_same(
     assert_eq!(cluster.admin("/health").status, 200);
     let said = cluster.log().iter().any(|line| line.contains("handshakes for it are refused"));
     assert!(said && cluster.log().iter().any(|line| line.contains("could not ask https://127.0.0.1:1/dir")));
+}
+
+#[test]
+fn check_tells_whether_certificates_can_be_kept_and_makes_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let check = |path: &Path| {
+        let options =
+            ["check", "--workers", "1", "--listen", "https://127.0.0.1:0", "--acme-domain", "a.test"];
+        let balancer = Balancer::new(&options).with(&["--admin", "127.0.0.1:0"]);
+        let trusted = tempfile::tempdir().unwrap();
+        write_pair(trusted.path(), "ca.pem", &["a.test"]);
+        let ca = trusted.path().join("ca.pem");
+        balancer.with(&["--acme-ca", ca.to_str().unwrap(), "--acme-dir", path.to_str().unwrap()]).output()
+    };
+    let (code, text) = check(&state.path().join("new"));
+    assert!(code == 0 && text.contains("a.test from https://"), "{text}");
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0, "it leaves nothing");
+    fs::write(state.path().join("file"), "").unwrap();
+    let (code, text) = check(&state.path().join("file"));
+    assert!(code == 1 && text.contains("is no directory (set --acme-dir or CLUSTER_ACME_DIR)"), "{text}");
+    let kept = state.path().join("acme-v02.api.letsencrypt.org_directory");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("account.json"), "{}").unwrap();
+    fs::set_permissions(kept.join("account.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(kept.join("a.test.failed.json"), r#"{"failed":1,"notBefore":99999999999,"reason":"no luck"}"#)
+        .unwrap();
+    let (code, text) = check(state.path());
+    assert!(code == 0 && text.contains("account.json (mode 0644): chmod 600"), "{text}");
+    assert!(text.contains("the last attempt for a.test failed: no luck; the next one comes in "), "{text}");
 }

@@ -13,6 +13,7 @@ mod balancing;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod browser;
 mod clients;
+mod compression;
 mod configuration;
 mod crash;
 mod dashboard;

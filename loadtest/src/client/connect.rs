@@ -2,14 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use shared_tls_client::{Trust, TrustError, words};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::failure::{ErrorClass, Failure, describe};
+use super::failure::{ErrorClass, Failure};
 use super::stream::Stream;
 use super::tls;
 
@@ -24,7 +26,8 @@ impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
+            // An abstract one begins with a zero byte.
+            Self::Unix(path) => f.write_str(&path.display().to_string().replace('\0', "@")),
         }
     }
 }
@@ -37,7 +40,9 @@ const SOURCES: u32 = 250;
 /// Makes connections to one endpoint; shared by all threads.
 pub struct Connector {
     endpoint: Endpoint,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
+    /// Version and cipher of the first TLS connection.
+    security: OnceLock<String>,
     timeout: Duration,
     /// 0: the system chooses; k: 127.0.0.(1+k). Loopback only: a destination
     /// there can be reached from any 127.x.y.z, each with its own ports.
@@ -45,25 +50,18 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// # Errors
-    /// When `tls` is wanted for a host that is neither a name nor an address.
-    pub fn new(
-        endpoint: Endpoint,
-        tls: Option<&TlsPlan>,
-        timeout: Duration,
-    ) -> Result<Self, tokio_rustls::rustls::pki_types::InvalidDnsNameError> {
-        let tls = match tls {
-            Some(plan) => {
-                let name = ServerName::try_from(plan.host.clone())?;
-                Some((tls::connector(plan.insecure, plan.http2), name))
-            }
-            None => None,
-        };
-        Ok(Self { endpoint, tls, timeout, source: AtomicU32::new(0) })
+    pub fn new(endpoint: Endpoint, tls: Option<&Tls>, timeout: Duration) -> Self {
+        let security = OnceLock::new();
+        Self { endpoint, tls: tls.cloned(), security, timeout, source: AtomicU32::new(0) }
     }
 
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Version and cipher of TLS, once there was a connection.
+    pub fn security(&self) -> Option<&str> {
+        self.security.get().map(String::as_str)
     }
 
     /// Loopback source addresses in use beyond the system's choice.
@@ -101,9 +99,9 @@ impl Connector {
                 stream.set_nodelay(true).map_err(|err| Failure::connecting(&err))?;
                 match &self.tls {
                     None => Ok(Stream::Tcp(stream)),
-                    Some((tls, name)) => {
-                        let tls = tls.connect(name.clone(), stream).await.map_err(handshake)?;
-                        Ok(Stream::Tls(Box::new(tls)))
+                    Some(tls) => {
+                        let stream = tls.connector.connect(tls.name.clone(), stream).await;
+                        self.secured(tls, Stream::Tls(Box::new(stream.map_err(handshake)?)))
                     }
                 }
             }
@@ -111,13 +109,26 @@ impl Connector {
                 let stream = UnixStream::connect(path).await.map_err(|err| Failure::connecting(&err))?;
                 match &self.tls {
                     None => Ok(Stream::Unix(stream)),
-                    Some((tls, name)) => {
-                        let tls = tls.connect(name.clone(), stream).await.map_err(handshake)?;
-                        Ok(Stream::TlsUnix(Box::new(tls)))
+                    Some(tls) => {
+                        let stream = tls.connector.connect(tls.name.clone(), stream).await;
+                        self.secured(tls, Stream::TlsUnix(Box::new(stream.map_err(handshake)?)))
                     }
                 }
             }
         }
+    }
+
+    fn secured(&self, tls: &Tls, stream: Stream) -> Result<Stream, Failure> {
+        if tls.http2 && stream.alpn() != Some(tls::H2) {
+            let detail = "the server does not speak HTTP/2: it did not choose h2 by ALPN";
+            return Err(Failure::new(ErrorClass::Tls, detail));
+        }
+        if self.security.get().is_none()
+            && let Some(security) = stream.security()
+        {
+            let _ = self.security.set(security);
+        }
+        Ok(stream)
     }
 
     async fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, Failure> {
@@ -140,12 +151,30 @@ impl Connector {
     }
 }
 
-/// What TLS needs to know of the target.
-#[derive(Debug, Clone)]
-pub struct TlsPlan {
-    pub host: String,
-    pub insecure: bool,
-    pub http2: bool,
+/// How connections are secured.
+#[derive(Clone)]
+pub struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    http2: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{0:?} is no name that a certificate could be checked against")]
+    ServerName(String),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl Tls {
+    /// # Errors
+    /// When `host` is neither a name nor an address, or nobody can be trusted.
+    pub fn new(host: &str, trust: &Trust, http2: bool, resumption: bool) -> Result<Self, TlsError> {
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName(host.to_owned()))?;
+        Ok(Self { connector: tls::connector(trust, http2, resumption)?, name, http2 })
+    }
 }
 
 async fn connect_from(source: u32, address: SocketAddr) -> std::io::Result<TcpStream> {
@@ -158,5 +187,5 @@ async fn connect_from(source: u32, address: SocketAddr) -> std::io::Result<TcpSt
 }
 
 fn handshake(err: std::io::Error) -> Failure {
-    Failure::new(ErrorClass::Tls, describe(&err))
+    Failure::new(ErrorClass::Tls, words::of_handshake(&err))
 }

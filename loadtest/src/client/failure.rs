@@ -3,6 +3,7 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use shared_tls_client::words;
 
 /// What kind of failure it was, and on whose side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,12 +19,16 @@ pub enum ErrorClass {
     LocalPorts,
     /// This process may not open more files.
     LocalFiles,
-    /// The TLS handshake failed.
+    /// TLS failed: its handshake, or later by an alert.
     Tls,
     /// The connection was reset while a request was on it.
     Reset,
     /// The connection ended before the response was complete.
     EarlyClose,
+    /// HTTP/2: the server gave up the connection with GOAWAY.
+    GoAway,
+    /// HTTP/2: the server gave up the stream with RST_STREAM.
+    StreamReset,
     /// No complete response within the timeout.
     Timeout,
     /// What came back is not HTTP, or its framing contradicts itself.
@@ -37,7 +42,7 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Refused,
         Self::ConnectTimeout,
         Self::ConnectFailed,
@@ -46,6 +51,8 @@ impl ErrorClass {
         Self::Tls,
         Self::Reset,
         Self::EarlyClose,
+        Self::GoAway,
+        Self::StreamReset,
         Self::Timeout,
         Self::Malformed,
         Self::WrongBody,
@@ -61,9 +68,11 @@ impl ErrorClass {
             Self::ConnectFailed => "connect failed",
             Self::LocalPorts => "out of local ports",
             Self::LocalFiles => "out of file descriptors",
-            Self::Tls => "TLS handshake",
+            Self::Tls => "TLS",
             Self::Reset => "connection reset",
             Self::EarlyClose => "closed early",
+            Self::GoAway => "HTTP/2 GOAWAY",
+            Self::StreamReset => "HTTP/2 RST_STREAM",
             Self::Timeout => "timeout",
             Self::Malformed => "malformed response",
             Self::WrongBody => "wrong body",
@@ -107,11 +116,18 @@ impl ErrorClass {
 pub struct Failure {
     pub class: ErrorClass,
     pub detail: String,
+    /// The server has not taken the request, for sure: it may be sent again, whatever
+    /// its method (RFC 9110, section 9.2.2; RFC 9113, section 8.7).
+    pub is_unprocessed: bool,
 }
 
 impl Failure {
     pub fn new(class: ErrorClass, detail: impl Into<String>) -> Self {
-        Self { class, detail: detail.into() }
+        Self { class, detail: detail.into(), is_unprocessed: false }
+    }
+
+    pub fn unprocessed(self) -> Self {
+        Self { is_unprocessed: true, ..self }
     }
 
     /// What an error of `connect` means. Error numbers: connect(2), socket(2).
@@ -135,7 +151,7 @@ impl Failure {
             io::ErrorKind::InvalidData => ErrorClass::Tls,
             _ => ErrorClass::Reset,
         };
-        Self::new(class, describe(err))
+        Self::new(class, words::of_io(err).unwrap_or_else(|| describe(err)))
     }
 
     pub fn timeout(after: std::time::Duration) -> Self {

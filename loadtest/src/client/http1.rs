@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::rustls::HandshakeKind;
 
 use super::deadline::Deadline;
 use super::failure::{ErrorClass, Failure};
@@ -29,6 +30,8 @@ pub(super) struct Reply {
 pub(super) struct Http1 {
     stream: Stream,
     buffer: Vec<u8>,
+    /// It has carried a response before: the server may have closed it meanwhile.
+    is_used: bool,
     /// What has been read and not been used: `buffer[start..end]`.
     start: usize,
     end: usize,
@@ -46,7 +49,7 @@ struct Exchange<'a> {
 
 impl Http1 {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0 }
+        Self { stream, buffer: vec![0; BUFFER], is_used: false, start: 0, end: 0 }
     }
 
     /// Nothing has arrived since the last response, not even the end: the
@@ -80,15 +83,46 @@ impl Http1 {
             decoder: Decoder::new(head_request),
             bytes: 0,
         };
-        poll_fn(|cx| {
+        let result = poll_fn(|cx| {
             self.poll_send(cx, &mut exchange);
             match self.poll_receive(cx, &mut exchange, capture.as_deref_mut()) {
                 Poll::Ready(result) => Poll::Ready(result.map(Some)),
                 Poll::Pending => deadline.poll(cx).map(|()| Ok(None)),
             }
         })
-        .await?
-        .ok_or_else(|| Failure::new(ErrorClass::Timeout, exchange.missing("no complete response in time")))
+        .await;
+        match result {
+            Ok(Some(reply)) => {
+                self.is_used = true;
+                Ok(reply)
+            }
+            Ok(None) => {
+                let what = exchange.missing("no complete response in time");
+                Err(Failure::new(ErrorClass::Timeout, what))
+            }
+            Err(failure) => Err(self.judge(failure, &exchange).await),
+        }
+    }
+
+    /// Did the server close the connection without having read the request? It did when
+    /// the request could not even be written, and when the system answered it with a
+    /// reset. A server that has read it, and died of it, ends the connection in order.
+    async fn judge(&self, failure: Failure, exchange: &Exchange<'_>) -> Failure {
+        if !self.is_used || exchange.bytes > 0 {
+            return failure;
+        }
+        let is_unprocessed = match failure.class {
+            ErrorClass::Reset => true,
+            ErrorClass::EarlyClose if exchange.write_error.is_some() => exchange.sent == 0,
+            ErrorClass::EarlyClose => self.stream.was_reset().await,
+            _ => false,
+        };
+        if is_unprocessed { failure.unprocessed() } else { failure }
+    }
+
+    /// How the TLS handshake went; `None` without TLS.
+    pub(super) fn handshake(&self) -> Option<HandshakeKind> {
+        self.stream.handshake()
     }
 
     /// Sends what can be sent. A failure is kept until reading fails as well:

@@ -2,9 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::rc::Rc;
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::SendRequest;
+use tokio_rustls::rustls::HandshakeKind;
 
 use super::connect::Connector;
 use super::deadline::Deadline;
@@ -23,6 +26,8 @@ pub(super) struct Http2 {
     sender: RefCell<Option<SendRequest<Bytes>>>,
     /// Tells a connection from its successor: only who saw it fail drops it.
     generation: Cell<u64>,
+    /// What the server gave as the reason for the end of the latest connection.
+    ended: RefCell<Rc<RefCell<Option<Failure>>>>,
     connecting: tokio::sync::Mutex<()>,
     pub(super) seen: RefCell<Seen>,
 }
@@ -38,27 +43,50 @@ impl Http2 {
     ///
     /// # Errors
     /// As [`Connector::connect`], or when the HTTP/2 preface is refused.
-    pub(super) async fn sender(&self, connector: &Connector, made: impl FnOnce()) -> Result<Sender, Failure> {
+    pub(super) async fn sender(
+        &self,
+        connector: &Connector,
+        made: impl FnOnce(Option<HandshakeKind>),
+    ) -> Result<Sender, Failure> {
+        if let Some(sender) = self.live() {
+            return Ok(sender);
+        }
         let _one_at_a_time = self.connecting.lock().await;
-        if let Some(sender) = self.sender.borrow().clone() {
-            return Ok(Sender { sender, generation: self.generation.get() });
+        if let Some(sender) = self.live() {
+            return Ok(sender);
         }
         let stream = connector.connect().await?;
+        let kind = stream.handshake();
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(stream)
             .await
             .map_err(|err| failure(&err))?;
+        let ended = Rc::default();
+        *self.ended.borrow_mut() = Rc::clone(&ended);
         // Its end shows in every exchange on it.
         tokio::task::spawn_local(async move {
-            let _ = connection.await;
+            let end = connection.await;
+            *ended.borrow_mut() = end.err().filter(h2::Error::is_go_away).map(|err| failure(&err));
         });
-        made();
+        made(kind);
         *self.sender.borrow_mut() = Some(sender.clone());
         *self.seen.borrow_mut() = Seen::default();
         self.generation.set(self.generation.get() + 1);
         Ok(Sender { sender, generation: self.generation.get() })
+    }
+
+    /// A stream that ends with its connection does not know why; the connection does.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        let ended = self.ended.borrow();
+        let why = ended.borrow().clone().filter(|_| failure.class == ErrorClass::EarlyClose);
+        why.map_or(failure, |why| Failure { is_unprocessed: false, ..why })
+    }
+
+    fn live(&self) -> Option<Sender> {
+        let sender = self.sender.borrow().clone()?;
+        Some(Sender { sender, generation: self.generation.get() })
     }
 
     /// Gives up the connection of `generation`, unless it has a successor.
@@ -100,9 +128,10 @@ async fn exchange(
     body: Bytes,
     mut capture: Option<&mut Vec<u8>>,
 ) -> Result<Reply, Failure> {
-    let mut sender = sender.ready().await.map_err(|err| failure(&err))?;
+    // Until here, nothing has been sent.
+    let mut sender = sender.ready().await.map_err(|err| failure(&err).unprocessed())?;
     let (response, mut upload) =
-        sender.send_request(request, body.is_empty()).map_err(|err| failure(&err))?;
+        sender.send_request(request, body.is_empty()).map_err(|err| failure(&err).unprocessed())?;
     if !body.is_empty() {
         upload.send_data(body, true).map_err(|err| failure(&err))?;
     }
@@ -122,14 +151,26 @@ async fn exchange(
     Ok(Reply { head, bytes, surplus: 0 })
 }
 
+/// What an error means, with the name of its code (RFC 9113, section 7).
 fn failure(err: &h2::Error) -> Failure {
-    let class = match err.get_io() {
-        Some(io) => return Failure::exchanging(io),
-        // A peer that does not speak HTTP/2 shows as an error of our own side.
-        None if err.is_library() => ErrorClass::Malformed,
-        None if err.is_go_away() => ErrorClass::EarlyClose,
-        None if err.is_reset() => ErrorClass::Reset,
-        None => ErrorClass::Malformed,
-    };
-    Failure::new(class, err.to_string())
+    if let Some(io) = err.get_io() {
+        return Failure::exchanging(io);
+    }
+    let code = err.reason().map_or_else(|| err.to_string(), name);
+    // A peer that does not speak HTTP/2 shows as an error of our own side.
+    if !err.is_remote() {
+        return Failure::new(ErrorClass::Malformed, format!("what came is not HTTP/2: {code}"));
+    }
+    // What the server has not looked at may be sent again: streams above the last one of
+    // a graceful GOAWAY (section 6.8), and refused ones (section 8.7).
+    if err.is_go_away() {
+        let failure = Failure::new(ErrorClass::GoAway, format!("the server sent GOAWAY with {code}"));
+        return if err.reason() == Some(Reason::NO_ERROR) { failure.unprocessed() } else { failure };
+    }
+    let failure = Failure::new(ErrorClass::StreamReset, format!("the server sent RST_STREAM with {code}"));
+    if err.reason() == Some(Reason::REFUSED_STREAM) { failure.unprocessed() } else { failure }
+}
+
+fn name(reason: Reason) -> String {
+    format!("{reason:?} ({:#x})", u32::from(reason))
 }

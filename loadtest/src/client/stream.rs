@@ -3,10 +3,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::{ClientConnection, HandshakeKind};
+
+/// A reset follows the end of a connection by a round trip at most; looked for only
+/// where a connection has ended without a response.
+const LATE_RESET: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -14,6 +20,54 @@ pub(super) enum Stream {
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
     TlsUnix(Box<TlsStream<UnixStream>>),
+}
+
+impl Stream {
+    fn tls(&self) -> Option<&ClientConnection> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().1),
+            Self::TlsUnix(stream) => Some(stream.get_ref().1),
+        }
+    }
+
+    /// How the TLS handshake went; `None` without TLS.
+    pub(super) fn handshake(&self) -> Option<HandshakeKind> {
+        self.tls()?.handshake_kind()
+    }
+
+    /// `TLS 1.3, AES_128_GCM_SHA256`; `None` without TLS.
+    pub(super) fn security(&self) -> Option<String> {
+        let connection = self.tls()?;
+        let version = match connection.protocol_version()? {
+            tokio_rustls::rustls::ProtocolVersion::TLSv1_3 => "TLS 1.3",
+            tokio_rustls::rustls::ProtocolVersion::TLSv1_2 => "TLS 1.2",
+            _ => "TLS",
+        };
+        let suite = format!("{:?}", connection.negotiated_cipher_suite()?.suite());
+        Some(format!("{version}, {}", suite.trim_start_matches("TLS13_").trim_start_matches("TLS_")))
+    }
+
+    /// The protocol that the server chose by ALPN (RFC 7301).
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        self.tls()?.alpn_protocol()
+    }
+
+    /// Has the peer, whose end was read, answered what we wrote with a reset? It has
+    /// when it had closed its socket before it read that (tcp(7); RFC 9293, section
+    /// 3.10.7.1). A Unix socket says so at once, by the error of a read.
+    pub(super) async fn was_reset(&self) -> bool {
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) | Self::TlsUnix(_) => return false,
+        };
+        if matches!(tcp.take_error(), Ok(Some(_))) {
+            return true;
+        }
+        let _ = tokio::time::timeout(LATE_RESET, tcp.ready(Interest::ERROR)).await;
+        matches!(tcp.take_error(), Ok(Some(_)))
+    }
 }
 
 impl AsyncRead for Stream {

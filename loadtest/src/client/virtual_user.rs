@@ -92,7 +92,19 @@ impl VirtualUser {
         }
     }
 
+    /// Sends a request, and sends it once more when the server had closed the connection
+    /// before it could see it, as any client does.
     async fn attempt(&mut self, request: usize, began: Instant) -> Attempt {
+        let first = self.attempt_once(request, began).await;
+        if !first.result.as_ref().is_err_and(|failure| failure.is_unprocessed) {
+            return first;
+        }
+        let now = Instant::now();
+        self.context.recorder.borrow_mut().record_retry(now);
+        self.attempt_once(request, now).await
+    }
+
+    async fn attempt_once(&mut self, request: usize, began: Instant) -> Attempt {
         if let Some(body) = &mut self.body {
             body.clear();
         }
@@ -101,9 +113,9 @@ impl VirtualUser {
         let connector = &shared.shared.connector;
         let request = &plan.requests[request];
         let mut started = began;
-        let made = |started: &mut Instant| {
+        let made = |started: &mut Instant, handshake| {
             let now = Instant::now();
-            shared.recorder.borrow_mut().record_connect(began, now);
+            shared.recorder.borrow_mut().record_connect(began, now, handshake);
             // With a connection per request, connecting is part of what it takes.
             if plan.keepalive {
                 *started = now;
@@ -118,10 +130,12 @@ impl VirtualUser {
                 }
                 if connection.is_none() {
                     match connector.connect().await {
-                        Ok(stream) => *connection = Some(Http1::new(stream)),
+                        Ok(stream) => {
+                            let fresh = connection.insert(Http1::new(stream));
+                            made(&mut started, fresh.handshake());
+                        }
                         Err(failure) => return Attempt { started, result: Err(failure) },
                     }
-                    made(&mut started);
                     *seen = Seen::default();
                 }
                 let live = connection.as_mut().expect("it was made above when there was none");
@@ -135,20 +149,23 @@ impl VirtualUser {
                 }
                 result
             }
-            Transport::Http2(http2) => match http2.sender(connector, || made(&mut started)).await {
-                Err(failure) => Err(failure),
-                Ok(sender) => {
-                    self.deadline.set(started + plan.timeout);
-                    let generation = sender.generation();
-                    let (head, body) = (request.http2.clone(), request.body.clone());
-                    let result = sender.exchange(head, body, &mut self.deadline, self.body.as_mut()).await;
-                    // A timeout concerns its stream alone, all else the connection.
-                    if result.as_ref().is_err_and(|failure| failure.class != ErrorClass::Timeout) {
-                        http2.drop_connection(generation);
+            Transport::Http2(http2) => {
+                match http2.sender(connector, |handshake| made(&mut started, handshake)).await {
+                    Err(failure) => Err(failure),
+                    Ok(sender) => {
+                        self.deadline.set(started + plan.timeout);
+                        let generation = sender.generation();
+                        let (head, body) = (request.http2.clone(), request.body.clone());
+                        let result =
+                            sender.exchange(head, body, &mut self.deadline, self.body.as_mut()).await;
+                        let result = result.map_err(|failure| http2.explain(failure));
+                        if result.as_ref().is_err_and(|failure| !is_about_stream(failure.class)) {
+                            http2.drop_connection(generation);
+                        }
+                        result
                     }
-                    result
                 }
-            },
+            }
         };
         Attempt { started, result }
     }
@@ -207,6 +224,11 @@ impl VirtualUser {
         }
         failure.or_else(|| surplus(reply))
     }
+}
+
+/// Is it the stream alone that failed, and not its connection (HTTP/2)?
+fn is_about_stream(class: ErrorClass) -> bool {
+    matches!(class, ErrorClass::Timeout | ErrorClass::StreamReset)
 }
 
 fn surplus(reply: &Reply) -> Option<Failure> {

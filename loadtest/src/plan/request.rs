@@ -96,10 +96,12 @@ impl Request {
         wire.extend_from_slice(b"\r\n");
         wire.extend_from_slice(&body);
 
-        let url = format!("{}{path}", target.origin());
+        let authority = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(&target.authority);
+        let scheme = if target.https { "https" } else { "http" };
+        let url = format!("{scheme}://{authority}{path}");
         let uri: Uri = url.parse().map_err(|_| RequestError::Mix {
             entry: path.to_owned(),
-            reason: "its path cannot be part of a URL".to_owned(),
+            reason: "path and host cannot be part of a URL".to_owned(),
         })?;
         let mut http2 = http::Request::new(());
         *http2.method_mut() = method.clone();
@@ -233,6 +235,7 @@ mod tests {
         }
         assert_eq!(text.matches("host:").count(), 1);
         assert!(post.http2.headers().get(HOST).is_none());
+        assert_eq!(post.http2.uri(), "http://other/");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use shared_balance_stats::Balance;
 
 use crate::client::failure::ErrorClass;
+use crate::stats::Handshakes;
 
 /// Names the form of the JSON; a change that readers would notice changes it.
 pub const SCHEMA: &str = "loadtest/1";
@@ -26,6 +27,9 @@ pub struct Report {
     /// To make a connection; `None` when none was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_time: Option<Times>,
+    /// `None` without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     pub errors: Vec<ErrorRow>,
     /// (status, responses), ascending.
     pub statuses: Vec<(u16, u64)>,
@@ -74,9 +78,22 @@ pub struct Outcome {
     pub failed: u64,
     /// Without an answer when the time was over; neither counted nor failed.
     pub in_flight: u64,
+    /// Sent again, because the server had closed the connection before it saw the
+    /// request; no failures of their own.
+    #[serde(default)]
+    pub retried: u64,
     /// Complete responses per second.
     pub requests_per_second: f64,
     pub bytes: u64,
+}
+
+/// How connections were secured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Version and cipher: `TLS 1.3, AES_128_GCM_SHA256`.
+    pub security: String,
+    pub handshakes: Handshakes,
 }
 
 /// All times in milliseconds, but for the histogram.

@@ -132,6 +132,10 @@ fn write_times(report: &Report, style: Style, out: &mut String) -> fmt::Result {
         );
         writeln!(out, "  {}", style.dim(line))?;
     }
+    if let Some(tls) = &report.tls {
+        let (full, resumed) = (plural(tls.handshakes.full, "full handshake"), count(tls.handshakes.resumed));
+        writeln!(out, "  {}", style.dim(format_args!("{}: {full}, {resumed} resumed", tls.security)))?;
+    }
     Ok(())
 }
 
@@ -153,6 +157,11 @@ fn write_throughput(report: &Report, style: Style, out: &mut String) -> fmt::Res
             write!(out, ", {} of them late because every connection was busy", count(achieved.sent_late))?;
         }
         writeln!(out)?;
+    }
+    if outcome.retried > 0 {
+        let again = plural(outcome.retried, "request");
+        let why = "the server had closed their connection between requests without saying so";
+        writeln!(out, "  {again} sent again: {why}")?;
     }
     if outcome.in_flight > 0 {
         let left = plural(outcome.in_flight, "request");

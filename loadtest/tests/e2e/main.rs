@@ -10,3 +10,6 @@ mod open_loop;
 mod outputs;
 mod program;
 mod protocols;
+mod retries;
+mod served;
+mod tls;

@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client for one server: health probes, the control socket and
-//! checks use it.
+//! A small HTTP client for one server: health probes, the control socket and checks use
+//! it. It speaks HTTP/1.1, and HTTP/2 and TLS where it is told to.
 //!
 //! - [`Client`] makes connections to one [`Address`], within its [`Limits`];
 //!   [`Client::send`] is for a single request
@@ -26,9 +26,12 @@ pub use response::Response;
 pub use session::Session;
 pub use streaming::Streaming;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// How long and how large things may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +58,37 @@ impl Limits {
 pub struct Client {
     address: Address,
     limits: Limits,
+    tls: Option<Tls>,
+    http2: bool,
+}
+
+/// How connections are secured: whom the client trusts, what it offers by ALPN, and the
+/// name that the server's certificate has to have.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    pub config: Arc<ClientConfig>,
+    pub name: ServerName<'static>,
 }
 
 impl Client {
     pub fn new(address: impl Into<Address>, limits: Limits) -> Self {
-        Self { address: address.into(), limits }
+        Self { address: address.into(), limits, tls: None, http2: false }
+    }
+
+    /// The same, over TLS.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// The same by HTTP/2: over TLS when the server chooses it by ALPN, else with prior
+    /// knowledge (RFC 9113, sections 3.2 and 3.3).
+    pub fn with_http2(self) -> Self {
+        Self { http2: true, ..self }
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        Self { limits, ..self.clone() }
     }
 
     pub fn address(&self) -> &Address {
@@ -96,7 +125,7 @@ impl Client {
 
     async fn connect_before(&self, deadline: Instant) -> Result<Connection, ClientError> {
         let limit = deadline.min(Instant::now() + self.limits.connect);
-        let connecting = Connection::to(&self.address, self.limits);
+        let connecting = Connection::to(self);
         timeout_at(limit, connecting).await.unwrap_or_else(|_| {
             let limit = self.limits.connect.min(self.limits.response);
             Err(ClientError::ConnectTimeout { address: self.address.to_string(), limit })

@@ -79,6 +79,24 @@ impl Request {
         self
     }
 
+    /// As HTTP/2 has it: the authority in place of the Host field, and no field about the
+    /// connection (RFC 9113, sections 8.2.2 and 8.3.1).
+    pub(crate) fn into_http2(
+        self,
+        scheme: &str,
+        authority: &str,
+    ) -> Result<http::Request<Full<Bytes>>, ClientError> {
+        let mut message = self.into_http(authority)?;
+        message.headers_mut().remove(CONNECTION);
+        let host = message.headers_mut().remove(HOST);
+        let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(authority);
+        let path = message.uri().path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+        let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(path).build();
+        *message.uri_mut() = uri.map_err(|_| ClientError::InvalidRequest(host.to_owned(), "host"))?;
+        *message.version_mut() = http::Version::HTTP_2;
+        Ok(message)
+    }
+
     fn refuse(&mut self, text: &str, kind: &'static str) {
         self.invalid.get_or_insert_with(|| (text.to_owned(), kind));
     }

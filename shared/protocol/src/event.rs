@@ -35,6 +35,8 @@ pub enum EventKind {
     Shutdown,
     /// Another balancer succeeds this one, or has failed to.
     Upgrade,
+    /// One was issued by ACME, or was not.
+    Certificate,
 }
 
 impl fmt::Display for EventKind {
@@ -58,6 +60,7 @@ impl fmt::Display for EventKind {
             Self::Maintenance => "maintenance",
             Self::Shutdown => "shutdown",
             Self::Upgrade => "upgrade",
+            Self::Certificate => "certificate",
         })
     }
 }

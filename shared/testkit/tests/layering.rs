@@ -15,7 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shared-telemetry", &[]),
     ("shared-process", &[]),
     ("shared-balance-stats", &[]),
-    ("shared-http-client", &[]),
+    ("shared-http-client", &["shared-tls-client"]),
+    ("shared-tls-client", &[]),
     ("shared-manual", &[]),
     ("shared-store", &["shared-protocol"]),
     ("shared-testkit", &["shared-process", "shared-protocol"]),
@@ -76,6 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "shared-settings",
             "shared-store",
             "shared-telemetry",
+            "shared-tls-client",
         ],
     ),
     (
@@ -87,6 +89,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "shared-protocol",
             "shared-settings",
             "shared-telemetry",
+            "shared-tls-client",
         ],
     ),
 ];

@@ -73,6 +73,22 @@ pub enum Fault {
     ScaleDrops,
     /// Scaling does nothing and says that it succeeded.
     ScaleOnlySaysSo,
+    /// TLS 1.0 and 1.1 are spoken.
+    TlsOld,
+    /// TLS 1.3 is not spoken.
+    TlsWithout13,
+    /// The certificate has expired.
+    TlsExpired,
+    /// The certificate is somebody else's.
+    TlsWrongName,
+    /// The certificate is signed by nobody who is known.
+    TlsStranger,
+    /// The certificate comes without the one of its issuer.
+    TlsIncompleteChain,
+    /// HTTP/2 is agreed on and not spoken.
+    TlsWrongAlpn,
+    /// Plain HTTP is served beside TLS.
+    TlsPlainAsWell,
 }
 
 impl Fault {

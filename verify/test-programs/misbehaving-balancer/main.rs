@@ -16,9 +16,11 @@ mod process;
 mod proxy;
 mod server;
 mod shared_state;
+mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::thread;
 
 use clap::Parser;
 
@@ -36,6 +38,9 @@ struct Cli {
     /// A file that exists while the cluster is reloaded or scaled
     #[arg(long)]
     mark: Option<PathBuf>,
+    /// Speak TLS, with an authority and the port of plain HTTP in this directory
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// The command line of the balancer in whose place this is
     #[arg(last = true)]
     balancer: Vec<String>,
@@ -68,6 +73,13 @@ fn main() {
     let _orphan = (cli.fault == Fault::LeavesOrphan).then(process::orphan);
     let listener = TcpListener::bind(cli.address).unwrap();
     let server = Server::new(cli.fault, arguments.redis);
-    control::serve(&arguments.control, listener.local_addr().unwrap());
-    server.run(&listener);
+    let address = listener.local_addr().unwrap();
+    let tls = cli.tls.map(|directory| tls::Tls::new(cli.fault, &directory));
+    thread::scope(|scope| {
+        if let Some(tls) = &tls {
+            scope.spawn(|| tls.serve_plain(&server, address));
+        }
+        control::serve(&arguments.control, address);
+        server.run(&listener, tls.as_ref());
+    });
 }

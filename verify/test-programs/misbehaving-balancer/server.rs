@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Child;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::fault::Fault;
 use crate::http::{Request, read};
 use crate::process::guarded;
+use crate::tls::Tls;
 
 pub const WORKERS: usize = 4;
 
@@ -97,23 +98,30 @@ impl Server {
     }
 
     /// Serves until the program is killed.
-    pub fn run(&self, listener: &TcpListener) {
+    pub fn run(&self, listener: &TcpListener, tls: Option<&Tls>) {
         thread::scope(|scope| {
             for stream in listener.incoming().map_while(Result::ok) {
-                scope.spawn(move || self.serve(&stream));
+                let _ = stream.set_nodelay(true);
+                scope.spawn(move || match tls {
+                    None => self.serve(&stream),
+                    Some(tls) => {
+                        if let Some(stream) = tls.accept(stream) {
+                            self.serve(stream);
+                        }
+                    }
+                });
             }
         });
     }
 
-    fn serve(&self, stream: &TcpStream) {
-        let _ = stream.set_nodelay(true);
+    pub fn serve(&self, stream: impl Read + Write) {
         let mut reader = BufReader::new(stream);
         let pinned = fastrand::usize(..WORKERS);
         while let Some(request) = read(&mut reader) {
             let worker = if self.fault == Fault::Random { pinned } else { self.pick() };
             let close = request.headers.get("connection").is_some_and(|value| value == "close");
             let reply = self.answer(worker, &request);
-            if self.write(stream, &request, worker, reply).is_err() || close {
+            if self.write(reader.get_mut(), &request, worker, reply).is_err() || close {
                 return;
             }
         }
@@ -134,7 +142,7 @@ impl Server {
 
     fn write(
         &self,
-        mut stream: &TcpStream,
+        stream: &mut impl Write,
         request: &Request,
         worker: usize,
         reply: Reply,

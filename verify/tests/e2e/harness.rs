@@ -87,8 +87,11 @@ pub struct Cluster {
 impl Cluster {
     pub fn start(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let short_form = ["--port", "0", "--host", "127.0.0.1"];
+        let place = if arguments.contains(&"--listen") { &[][..] } else { &short_form };
         let mut child = Command::new(balancer())
-            .args(["--port", "0", "--host", "127.0.0.1", "--log-format", "json"])
+            .args(place)
+            .args(["--log-format", "json"])
             .args(arguments)
             .env_remove("REDIS_URL")
             .env("TMPDIR", directory.path())

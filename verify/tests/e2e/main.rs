@@ -18,4 +18,5 @@ mod node;
 mod odd;
 #[expect(unreachable_pub, reason = "marks what the sibling modules use, in a crate without outside users")]
 mod table;
+mod tls;
 mod usage;

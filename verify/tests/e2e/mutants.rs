@@ -12,7 +12,7 @@ fn a_server_without_a_fault_passes() {
     let outcome = verify(&["--url", &server.url(), "--format", "json"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     assert_eq!(outcome.of("balance"), "passed");
-    for check in ["out-of-band", "leaks", "conformance"] {
+    for check in ["out-of-band", "leaks", "conformance", "tls"] {
         assert_eq!(outcome.of(check), "not-applicable", "{check}");
     }
     assert_eq!(outcome.json()["summary"]["passed"], 14);

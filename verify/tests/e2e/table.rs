@@ -20,6 +20,9 @@ pub enum Stand {
     /// The same, with processes of this machine for its workers. Only the check that
     /// looks at them runs: what the cluster itself says of them is made up.
     Processes,
+    /// A made-up cluster that speaks TLS; the check of that runs, and one other, so that
+    /// it is seen whether the fault is in its way.
+    Secured,
     /// A program that `verify` starts as if it were the balancer.
     Started,
 }
@@ -37,7 +40,7 @@ const fn row(fault: Fault, stand: Stand, check: &'static str, also: &'static [&'
     Row { fault, stand, check, also }
 }
 
-use Stand::{Running, Started, WithRedis};
+use Stand::{Running, Secured, Started, WithRedis};
 
 pub const TABLE: &[Row] = &[
     row(Fault::Flaky, Running, "availability", &["round-robin", "coverage", "workers", "headers"]),
@@ -60,6 +63,14 @@ pub const TABLE: &[Row] = &[
     row(Fault::LeaksMemory, Stand::Processes, "leaks", &[]),
     row(Fault::DeadWorker, Running, "workers", &["coverage", "balance", "round-robin", "cpu-distribution"]),
     row(Fault::WrongForm, Running, "conformance", &[]),
+    row(Fault::TlsOld, Secured, "tls", &[]),
+    row(Fault::TlsWithout13, Secured, "tls", &[]),
+    row(Fault::TlsExpired, Secured, "tls", &[]),
+    row(Fault::TlsWrongName, Secured, "tls", &[]),
+    row(Fault::TlsStranger, Secured, "tls", &[]),
+    row(Fault::TlsIncompleteChain, Secured, "tls", &[]),
+    row(Fault::TlsWrongAlpn, Secured, "tls", &[]),
+    row(Fault::TlsPlainAsWell, Secured, "tls", &[]),
     row(Fault::NeverRestarts, Started, "crash", &[]),
     row(Fault::RestartsAll, Started, "crash", &[]),
     row(Fault::DropsRequests, Started, "crash", &[]),
@@ -102,6 +113,12 @@ fn judge(row: &Row) -> Outcome {
         Stand::Processes => {
             let server = Server::start(row.fault);
             verify(&[&["--url", &server.url()], &only[..], &json].concat())
+        }
+        Stand::Secured => {
+            let server = Server::secured(row.fault);
+            let arguments = server.secured_arguments();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            verify(&[&arguments[..], &["--only", "availability,tls"], &json].concat())
         }
         Stand::Started => {
             let directory = tempfile::tempdir().unwrap();

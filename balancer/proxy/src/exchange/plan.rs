@@ -2,6 +2,7 @@
 
 use balancer_http1::{Framing, HttpError, ResponseHead};
 
+use crate::compression::{self, Coding, Rewrite};
 use crate::context::RequestContext;
 use crate::field::ProxyField;
 
@@ -37,6 +38,24 @@ pub(crate) struct BodyPlan {
     pub(crate) is_event_stream: bool,
     /// It may be read ahead of a slow client.
     pub(crate) reads_ahead: bool,
+    /// What compression makes of the head.
+    pub(crate) rewrite: Rewrite,
+}
+
+impl BodyPlan {
+    /// What the body is compressed with, if there is one.
+    pub(crate) fn coding(&self) -> Option<Coding> {
+        self.rewrite.coding().filter(|_| self.from != Framing::Empty)
+    }
+
+    /// The body is not compressed after all, and the client gets it as it comes.
+    pub(crate) fn stay_plain(&mut self) {
+        // Only clients that know chunks, or streams with an end, are promised another form.
+        if matches!(self.from, Framing::Length(_)) {
+            self.to = self.from;
+        }
+        self.rewrite = Rewrite::Vary;
+    }
 }
 
 /// The state of the exchange when the head has come.
@@ -78,7 +97,13 @@ fn body(
     context: &RequestContext,
     state: ExchangeState,
 ) -> BodyPlan {
+    let rewrite = match context.compression {
+        Some(negotiation) => compression::decide(response, negotiation, context.is_head),
+        None => Rewrite::None,
+    };
     let to = match (response.framing, context.is_1_1) {
+        (Framing::Length(_), _) if rewrite.coding().is_some() && context.is_http2 => Framing::UntilClose,
+        (Framing::Length(_), _) if rewrite.coding().is_some() => Framing::Chunked,
         (Framing::Chunked | Framing::UntilClose, _) if context.is_http2 => Framing::UntilClose,
         (Framing::UntilClose, true) => Framing::Chunked,
         (Framing::Chunked, false) => Framing::UntilClose,
@@ -101,6 +126,7 @@ fn body(
         // Such a stream has no length.
         is_event_stream: has_events && !matches!(response.framing, Framing::Length(_) | Framing::Empty),
         reads_ahead: response.framing != Framing::Empty && !context.upgrades && !is_live,
+        rewrite,
     }
 }
 

@@ -12,6 +12,7 @@ use super::close::{CLOSE_WATCH_AFTER, CloseWatch};
 use super::outcome::Outcome;
 use super::plan::{BodyPlan, ExchangeState, Plan, plan};
 use crate::client::Http1Client;
+use crate::compression::{Compressor, Rewrite};
 use crate::context::RequestContext;
 use crate::download::{Download, DownloadError};
 use crate::error::ProxyError;
@@ -179,7 +180,17 @@ impl<'a> Exchange<'a> {
         };
         let head = &upstream.read_buffer.bytes()[..length];
         let response = ResponseHead::parse(head, context.is_head, &mut self.client.fields)?;
-        let plan = plan(&response, context, state)?;
+        let mut plan = plan(&response, context, state)?;
+        if let Plan::Body(body) = &mut plan
+            && let Some(coding) = body.coding()
+        {
+            upstream.compressor = Compressor::new(coding, body.from, &proxy.buffer_memory).map(Box::new);
+            match upstream.compressor {
+                // Its end is that of what is compressed.
+                Some(_) => body.trailers = false,
+                None => body.stay_plain(),
+            }
+        }
         let (is_written, framing, trailers, connection) = match plan {
             Plan::Interim { wanted } => (wanted, Framing::Empty, false, None),
             Plan::Tunnel => (true, Framing::Empty, false, Some("upgrade")),
@@ -192,7 +203,9 @@ impl<'a> Exchange<'a> {
             });
             let request_id = &context.id;
             let hsts = self.client.hsts.as_deref();
-            let headers = ResponseHeaders { worker, request_id, framing, trailers, connection, hsts, cookie };
+            let rewrite = if let Plan::Body(body) = plan { body.rewrite } else { Rewrite::None };
+            let headers =
+                ResponseHeaders { worker, request_id, framing, trailers, connection, hsts, cookie, rewrite };
             headers::write_response(self.client.write_buffer.bytes(), &response, headers);
         }
         self.upload.has_continued |= is_written && response.status == 100;
@@ -230,8 +243,11 @@ impl<'a> Exchange<'a> {
         let limit = usize::try_from(proxy.limits.buffer_responses).unwrap_or(usize::MAX);
         let reads_ahead = plan.reads_ahead && limit > 0;
         let limits = reads_ahead.then_some(ReadAheadLimits { memory: &proxy.buffer_memory, limit });
-        let mut download = Download::new(plan, limits);
-        if let Err(error) = download.stage(self.client, &mut upstream) {
+        // What is compressed has an end of its own, whatever frames what the worker sends.
+        let from = if upstream.compressor.is_some() { Framing::UntilClose } else { plan.from };
+        let mut download = Download::new(from, plan, limits);
+        let staged = upstream.encode_body().and_then(|()| download.stage(self.client, &mut upstream));
+        if let Err(error) = staged {
             // The client has seen nothing of this response yet.
             self.client.write_buffer.clear();
             return Err(Outcome::Failed(ProxyError::InvalidResponse(error)));
@@ -327,7 +343,7 @@ impl<'a> Exchange<'a> {
 
     /// Has the client taken all that has come of the response?
     fn is_taken(&self, download: &Download<'_>, upstream: &Upstream) -> bool {
-        download.is_flushed(self.client) && upstream.read_buffer.is_empty()
+        download.is_flushed(self.client) && upstream.is_drained()
     }
 
     /// Ready when the side that is to go on with the response has not done so in time.

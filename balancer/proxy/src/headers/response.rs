@@ -5,6 +5,8 @@ use shared_protocol::WorkerId;
 use balancer_http1::{FieldKind, Framing, ResponseHead};
 
 use super::request_id::RequestId;
+use super::rewriting::Rewriting;
+use crate::compression::Rewrite;
 use crate::field::ProxyField;
 use crate::sticky::StickyCookie;
 use crate::text;
@@ -25,6 +27,8 @@ pub struct ResponseHeaders<'a> {
     pub hsts: Option<&'a str>,
     /// Brings the client back to this worker.
     pub cookie: Option<StickyCookie<'a>>,
+    /// What compression makes of it.
+    pub rewrite: Rewrite,
 }
 
 /// Appends the head that a client gets for `response`. Fields stay in their order and keep
@@ -39,6 +43,7 @@ pub fn write_response(
     out.extend_from_slice(b"\r\n");
     let is_bodiless = response.status < 200 || response.status == 204;
     let (mut is_framed, mut connection_name) = (false, b"Connection".as_slice());
+    let mut rewriting = Rewriting::new(headers.rewrite, &response.fields);
     for field in response.fields.iter() {
         let is_kept = match field.kind {
             FieldKind::ContentLength => match headers.framing {
@@ -47,7 +52,7 @@ pub fn write_response(
                     text::number(out, field.name, length);
                     false
                 }
-                Framing::Empty => !is_bodiless,
+                Framing::Empty => !is_bodiless && headers.rewrite.coding().is_none(),
                 Framing::Chunked | Framing::UntilClose => false,
             },
             FieldKind::TransferEncoding if headers.framing == Framing::Chunked => {
@@ -66,13 +71,19 @@ pub fn write_response(
             _ => false,
         };
         if is_kept && !response.fields.is_nominated(&field) {
-            text::field(out, field.name, field.value);
+            match &mut rewriting {
+                None => text::field(out, field.name, field.value),
+                Some(rewriting) => rewriting.field(out, field.name, field.value),
+            }
         }
     }
     match headers.framing {
         Framing::Length(length) if !is_framed => text::number(out, b"Content-Length", length),
         Framing::Chunked if !is_framed => text::field(out, b"Transfer-Encoding", b"chunked"),
         _ => {}
+    }
+    if let Some(rewriting) = rewriting {
+        rewriting.end(out);
     }
     text::number(out, text::X_WORKER_ID, u64::from(headers.worker.0));
     text::field(out, text::X_REQUEST_ID, headers.request_id.as_bytes());

@@ -4,6 +4,7 @@ use balancer_http1::{FieldBuffer, Framing, RequestHead, ResponseHead};
 use shared_protocol::WorkerId;
 
 use super::{RequestId, ResponseHeaders, write_request, write_response};
+use crate::compression::{Coding, Rewrite};
 use crate::forwarded::ClientIdentity;
 
 fn request(head: &str, trusted: bool) -> String {
@@ -16,6 +17,10 @@ fn request(head: &str, trusted: bool) -> String {
 }
 
 fn response(head: &str, framing: Framing) -> String {
+    rewritten(head, framing, Rewrite::None)
+}
+
+fn rewritten(head: &str, framing: Framing, rewrite: Rewrite) -> String {
     let mut buffer = FieldBuffer::default();
     let parsed = ResponseHead::parse(head.as_bytes(), false, &mut buffer).unwrap();
     let headers = ResponseHeaders {
@@ -26,6 +31,7 @@ fn response(head: &str, framing: Framing) -> String {
         connection: None,
         hsts: None,
         cookie: None,
+        rewrite,
     };
     let mut out = Vec::new();
     write_response(&mut out, &parsed, headers);
@@ -179,6 +185,7 @@ fn browsers_are_told_of_https_unless_the_worker_tells_them() {
             connection: None,
             hsts: Some("max-age=60"),
             cookie: None,
+            rewrite: Rewrite::None,
         };
         let mut out = Vec::new();
         write_response(&mut out, &parsed, headers);
@@ -187,4 +194,46 @@ fn browsers_are_told_of_https_unless_the_worker_tells_them() {
     assert!(of("").contains("\r\nStrict-Transport-Security: max-age=60\r\n"));
     let own = of("strict-transport-security: max-age=1\r\n");
     assert!(own.contains("strict-transport-security: max-age=1\r\n") && !own.contains("max-age=60"), "{own}");
+}
+
+#[test]
+fn a_compressed_body_has_a_head_of_its_own() {
+    let head = "HTTP/1.1 200 OK\r\nVary: Origin\r\nContent-Length: 9\r\nETag: \"a\"\r\nAccept-Ranges: bytes\r\n\
+                Vary: Cookie\r\nX: y\r\n\r\n";
+    let gzip = Rewrite::Encode(Coding::Gzip);
+    let ours = "X-Worker-Id: 12\r\nX-Request-Id: id\r\n\r\n";
+    let rest = "ETag: W/\"a\"\r\nVary: Cookie\r\nX: y\r\n";
+    let vary = "Vary: Origin, Accept-Encoding\r\n";
+    assert_eq!(
+        rewritten(head, Framing::Chunked, gzip),
+        format!(
+            "HTTP/1.1 200 OK\r\n{vary}{rest}Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n{ours}"
+        )
+    );
+    // The response to HEAD, or to a client of HTTP/2.
+    for framing in [Framing::Empty, Framing::UntilClose] {
+        let expected = format!("HTTP/1.1 200 OK\r\n{vary}{rest}Content-Encoding: gzip\r\n{ours}");
+        assert_eq!(rewritten(head, framing, gzip), expected);
+    }
+    assert_eq!(
+        rewritten(head, Framing::Length(9), Rewrite::Vary),
+        head.replace("Origin", "Origin, Accept-Encoding").replace("\r\n\r\n", &format!("\r\n{ours}"))
+    );
+}
+
+#[test]
+fn a_tag_that_is_weak_and_a_vary_that_says_it_stay() {
+    for vary in ["Vary: *", "Vary: a, accept-encoding", "Vary: a\r\nVary: Accept-Encoding"] {
+        let head = format!("HTTP/1.1 200 OK\r\nETag: W/\"a\"\r\n{vary}\r\n\r\n");
+        let text = rewritten(&head, Framing::UntilClose, Rewrite::Encode(Coding::Zstd));
+        assert!(
+            text.contains(&format!("\r\nETag: W/\"a\"\r\n{vary}\r\nContent-Encoding: zstd\r\nX-W")),
+            "{text}"
+        );
+    }
+    let empty = rewritten("HTTP/1.1 200 OK\r\nVary:\r\n\r\n", Framing::UntilClose, Rewrite::Vary);
+    assert!(empty.contains("\r\nVary: Accept-Encoding\r\nX-W"), "{empty}");
+    let head = "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n";
+    let text = rewritten(head, Framing::Empty, Rewrite::Revalidated);
+    assert!(text.contains("\r\nETag: W/\"a\"\r\nVary: Accept-Encoding\r\nX-W"), "{text}");
 }

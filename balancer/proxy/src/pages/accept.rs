@@ -1,8 +1,7 @@
 //! Does a client want a page to look at, rather than an answer for programs? Content
 //! negotiation by `Accept` (RFC 9110, section 12.5.1). Plain functions without I/O.
 
-/// The largest weight, in thousandths (RFC 9110, section 12.4.2).
-const MOST: u16 = 1000;
+use crate::weight;
 
 /// How well a media type suits the client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,12 +19,8 @@ pub(crate) fn prefers_html<'v>(values: impl Iterator<Item = &'v [u8]>) -> bool {
     for range in values.flat_map(|value| value.split(|&byte| byte == b',')) {
         let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let Some(media) = parts.next() else { continue };
-        let weight = parts.find_map(|part| match part {
-            [b'q' | b'Q', b'=', value @ ..] => Some(weight(value)),
-            _ => None,
-        });
         // A weight that is none says nothing.
-        let Some(weight) = weight.unwrap_or(Some(MOST)) else { continue };
+        let Some(weight) = weight::of_parameters(parts) else { continue };
         let is = |name: &[u8]| media.eq_ignore_ascii_case(name);
         if is(b"text/html") {
             take(&mut html, 2, weight);
@@ -47,20 +42,6 @@ pub(crate) fn prefers_html<'v>(values: impl Iterator<Item = &'v [u8]>) -> bool {
 /// The most precise range decides; of several such, the one that weighs most.
 fn take(best: &mut Option<Suits>, precision: u8, weight: u16) {
     *best = (*best).max(Some(Suits { precision, weight }));
-}
-
-/// A weight in thousandths; `None` if it is not one of 0 to 1 with three digits at most.
-fn weight(text: &[u8]) -> Option<u16> {
-    let (whole, digits) = match text {
-        [whole @ (b'0' | b'1')] => (whole, &[][..]),
-        [whole @ (b'0' | b'1'), b'.', digits @ ..] if digits.len() <= 3 => (whole, digits),
-        _ => return None,
-    };
-    let mut thousandths = u16::from(whole - b'0') * MOST;
-    for (digit, place) in digits.iter().zip([100, 10, 1]) {
-        thousandths += u16::from(char::from(*digit).to_digit(10)? as u8) * place;
-    }
-    (thousandths <= MOST).then_some(thousandths)
 }
 
 #[cfg(test)]
@@ -112,17 +93,6 @@ mod tests {
             ",;,;q=1",
         ] {
             assert!(!html(accept), "{accept}");
-        }
-    }
-
-    #[test]
-    fn weights_are_thousandths() {
-        let cases = [("0", 0), ("1", 1000), ("1.000", 1000), ("0.5", 500), ("0.05", 50), ("0.", 0)];
-        for (text, expected) in cases {
-            assert_eq!(weight(text.as_bytes()), Some(expected), "{text}");
-        }
-        for bad in ["", "2", "-1", "0.x", "0.0000", "1.1", "01"] {
-            assert_eq!(weight(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -10,6 +10,7 @@ use pingora::upstreams::peer::HttpPeer;
 use shared_protocol::Generation;
 
 use super::idle_pool;
+use crate::compression::Compressor;
 use crate::error::ConnectError;
 use crate::read_buffer::ReadBuffer;
 use crate::timer;
@@ -20,6 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Upstream {
     pub(crate) stream: Stream,
     pub(crate) read_buffer: ReadBuffer,
+    /// Compresses the body of its response.
+    pub(crate) compressor: Option<Box<Compressor>>,
     /// The connection has carried a request before.
     pub(crate) is_reused: bool,
     generation: Generation,
@@ -30,7 +33,13 @@ impl Upstream {
     /// thread has one.
     pub(crate) fn idle(generation: Generation, idle_time: Duration) -> Option<Self> {
         let stream = idle_pool::take(generation, idle_time)?;
-        Some(Self { stream, read_buffer: ReadBuffer::default(), is_reused: true, generation })
+        Some(Self {
+            stream,
+            read_buffer: ReadBuffer::default(),
+            compressor: None,
+            is_reused: true,
+            generation,
+        })
     }
 
     /// Connects to the worker.
@@ -46,9 +55,13 @@ impl Upstream {
         let peer = HttpPeer::new(address, false, String::new());
         // Boxed: seldom needed, and large beside all else that a request keeps.
         match Box::pin(timer::timeout(CONNECT_TIMEOUT, connector.new_stream(&peer))).await {
-            Some(Ok(stream)) => {
-                Ok(Self { stream, read_buffer: ReadBuffer::default(), is_reused: false, generation })
-            }
+            Some(Ok(stream)) => Ok(Self {
+                stream,
+                read_buffer: ReadBuffer::default(),
+                compressor: None,
+                is_reused: false,
+                generation,
+            }),
             Some(Err(err)) if *err.etype() == ErrorType::ConnectRefused => Err(ConnectError::Refused),
             Some(Err(err)) => Err(ConnectError::Failed(err)),
             None => Err(ConnectError::Timeout(CONNECT_TIMEOUT)),

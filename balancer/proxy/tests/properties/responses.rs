@@ -2,6 +2,7 @@
 
 use balancer_http1::scan::{MAX_RESPONSE_FIELDS, Scanner};
 use balancer_http1::{FieldBuffer, Framing, ResponseHead};
+use balancer_proxy::Rewrite;
 use balancer_proxy::headers::{RequestId, ResponseHeaders, write_response};
 use fastrand::Rng;
 use httparse::{EMPTY_HEADER, Status};
@@ -37,6 +38,7 @@ pub(crate) fn check(input: &[u8], rng: &mut Rng) -> bool {
         connection: Some("close"),
         hsts: None,
         cookie: None,
+        rewrite: Rewrite::default(),
     };
     let mut out = Vec::new();
     write_response(&mut out, &response, headers);

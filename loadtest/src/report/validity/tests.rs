@@ -28,6 +28,7 @@ fn measured(sent: u64, used: f64, waited: f64) -> Measured {
         elapsed: Duration::from_secs(2),
         cpu: vec![cpu; 2],
         in_flight: 0,
+        security: None,
         interrupted: false,
         extra_sources: 0,
     }

@@ -121,6 +121,16 @@ group! {
              without TLS when they know beforehand (on), as gRPC clients and proxies do. Workers get HTTP/1.1",
         )
         .default("tls");
+    COMPRESS: Setting<String> =
+        Draft::text("CLUSTER_COMPRESS", "CODINGS", "on, off, or a list of zstd, br and gzip")
+            .flag("compress")
+            .example("on")
+            .more_examples(&[("only what every client knows", "gzip")])
+            .help(
+                "Compresses responses that are text for clients that accept it: with Zstandard, Brotli or \
+                 gzip (on), or with those of a list, the preferred one first",
+            )
+            .default("off");
     HTTP_REDIRECT: Optional<Vec<Listen>> = Draft::new(
         "CLUSTER_HTTP_REDIRECT",
         "ADDR",
