@@ -283,6 +283,8 @@ fn config(
     };
     let mut config = builder.with_cert_resolver(Arc::<Resolver>::clone(resolver));
     config.alpn_protocols = protocols;
+    // All suites are sound, so the order matters little; scanners miss one all the same.
+    config.ignore_client_order = true;
     // Sessions are resumed by tickets alone: no memory for each session, and no lock that
     // handshakes share.
     config.ticketer = tickets;

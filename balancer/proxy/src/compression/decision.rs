@@ -87,7 +87,9 @@ impl Facts {
                     facts.length = std::str::from_utf8(field.value).ok().and_then(|text| text.parse().ok());
                 }
                 FieldKind::TransferEncoding => facts.is_chunked = true,
-                FieldKind::Other | FieldKind::HopByHop => facts.read(field.name, field.value),
+                // What follows the body may be of its bytes.
+                FieldKind::Trailer => facts.is_final = true,
+                FieldKind::Other => facts.read(field.name, field.value),
                 _ => {}
             }
         }
@@ -110,8 +112,6 @@ impl Facts {
             14 if is("content-digest") => self.is_final = true,
             11 if is("repr-digest") || is("content-md5") => self.is_final = true,
             6 if is("digest") => self.is_final = true,
-            // Something follows the body that may be of its bytes.
-            7 if is("trailer") => self.is_final = true,
             _ => {}
         }
     }
