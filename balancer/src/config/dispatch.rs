@@ -138,8 +138,9 @@ mod tests {
     #[test]
     fn what_only_a_balancer_between_could_do_is_refused() {
         assert_eq!(of(&[], CLUSTER_OF_TWO), Ok(Dispatch::Direct));
-        // A key alone is refused for want of its certificate.
-        let all = OF_A_RELAY.into_iter().filter(|definition| definition.variable != TLS_KEY.variable);
+        // These two are refused alone for want of a certificate.
+        let parts = [TLS_KEY.variable, TLS_CLIENT_CA.variable];
+        let all = OF_A_RELAY.into_iter().filter(|definition| !parts.contains(&definition.variable));
         for definition in all.chain(OF_UNKNOWN_PROGRAMS) {
             // Whether the value is one is somebody else's business, but for listeners.
             let value = if definition.variable == HTTP_REDIRECT.variable {
